@@ -1,0 +1,200 @@
+//! From the bytes of a request to a new user.
+
+use lambda_http::{
+    Request,
+    http::{HeaderMap, header::CONTENT_TYPE},
+};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::{Value, error::Category};
+use shared::{
+    caller::caller,
+    item::Fingerprint,
+    problem::{Fault, Place, Problem, ProblemType},
+    user::Username,
+};
+
+/// The largest body, in bytes. A username takes 320 in UTF-8 and 960 with every character written
+/// as an escape; the rest is for members that the service does not know.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// The longest Idempotency-Key, in characters: what
+/// [the draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves
+/// to the server to say. A UUID takes 36.
+pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewUser {
+    /// The username, checked.
+    pub username: Username,
+    /// What a retry of the request is known by, if it has an Idempotency-Key.
+    pub request: Option<Fingerprint>,
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// The problem to answer, by the first rule that the request breaks.
+pub fn parse(request: &Request) -> Result<NewUser, Problem> {
+    check_media_type(request.headers())?;
+    let key = idempotency_key(request.headers())?;
+    let username = parse_body(request.body())?;
+    Ok(NewUser {
+        username,
+        request: key.map(|key| Fingerprint::new(caller(request), &key)),
+    })
+}
+
+/// Checks that the body is said to be JSON: `application/json` or any `application/*+json`
+/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)), in UTF-8.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<mime::Mime>().ok());
+    let is_json = media_type.is_some_and(|media_type| {
+        media_type.type_() == mime::APPLICATION
+            && (media_type.subtype() == mime::JSON || media_type.suffix() == Some(mime::JSON))
+            && media_type
+                .get_param(mime::CHARSET)
+                .is_none_or(|charset| charset == mime::UTF_8)
+    });
+    if is_json {
+        return Ok(());
+    }
+    Err(Problem::new(
+        ProblemType::UnsupportedMediaType,
+        "Send the user as JSON in UTF-8, with the header Content-Type: application/json.",
+    ))
+}
+
+/// Reads the Idempotency-Key: a Structured Field string
+/// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)), or the bare token
+/// that many clients send. Both spellings of a key are the same key.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let key = match (value.to_str(), values.next()) {
+        (Ok(value), None) => parse_key(value.trim_matches([' ', '\t'])),
+        _ => None,
+    };
+    if key.is_some() {
+        return Ok(key);
+    }
+    Err(Problem::new(
+        ProblemType::InvalidIdempotencyKey,
+        "Send one Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID, in double \
+         quotes.",
+    ))
+}
+
+fn parse_key(value: &str) -> Option<String> {
+    let is_visible = |c: char| c.is_ascii_graphic();
+    let key = if let Some(quoted) = value.strip_prefix('"') {
+        let mut key = String::with_capacity(quoted.len());
+        let mut chars = quoted.chars();
+        loop {
+            match chars.next()? {
+                '"' => break,
+                '\\' => key.push(chars.next().filter(|c| matches!(c, '"' | '\\'))?),
+                c if is_visible(c) => key.push(c),
+                _ => return None,
+            }
+        }
+        if !chars.as_str().is_empty() {
+            return None;
+        }
+        key
+    } else {
+        // What ends or escapes a structured value can't be part of a bare one: a comma, for
+        // instance, is how a gateway joins two headers.
+        let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
+        if !value.chars().all(is_bare) {
+            return None;
+        }
+        value.to_owned()
+    };
+    (1..=MAX_IDEMPOTENCY_KEY_CHARS)
+        .contains(&key.len())
+        .then_some(key)
+}
+
+/// The members of the body that the service knows. Others are ignored.
+#[derive(Deserialize)]
+struct Members {
+    #[serde(default, deserialize_with = "present")]
+    username: Option<Value>,
+}
+
+/// Tells a member that is null from one that is missing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+fn parse_body(body: &[u8]) -> Result<Username, Problem> {
+    let invalid_body = |detail: String| Problem::new(ProblemType::InvalidBody, detail);
+    if body.len() > MAX_BODY_BYTES {
+        return Err(Problem::new(
+            ProblemType::BodyTooLarge,
+            format!(
+                "The body has {} bytes; at most {MAX_BODY_BYTES} are allowed.",
+                body.len()
+            ),
+        ));
+    }
+    if body.is_empty() {
+        return Err(invalid_body(
+            "The body is empty; send a JSON object with a username.".to_owned(),
+        ));
+    }
+    let body = str::from_utf8(body).map_err(|error| {
+        let offset = error.valid_up_to();
+        invalid_body(format!(
+            "The body is not UTF-8: the byte at offset {offset} is wrong."
+        ))
+    })?;
+    let not_json = |error: &serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        invalid_body(format!(
+            "The body is not JSON: see line {line}, column {column}."
+        ))
+    };
+    if !body.trim_ascii_start().starts_with('{') {
+        return Err(match serde_json::from_str::<IgnoredAny>(body) {
+            Ok(_) => invalid_body(
+                "The body is JSON but not an object; send a JSON object with a username."
+                    .to_owned(),
+            ),
+            Err(error) => not_json(&error),
+        });
+    }
+    let members: Members = serde_json::from_str(body).map_err(|error| match error.classify() {
+        Category::Data => invalid_body("The member username stands there twice.".to_owned()),
+        Category::Syntax | Category::Eof | Category::Io => not_json(&error),
+    })?;
+    parse_username(members.username).map_err(|(code, detail)| {
+        let fault = Fault {
+            place: Place::Pointer("#/username"),
+            code,
+            detail: detail.clone().into(),
+        };
+        Problem::new(ProblemType::InvalidUser, detail).with_errors(vec![fault])
+    })
+}
+
+fn parse_username(member: Option<Value>) -> Result<Username, (&'static str, String)> {
+    match member {
+        None => Err(("missing", "The member username is missing.".to_owned())),
+        Some(Value::String(text)) => {
+            Username::parse(&text).map_err(|error| (error.code(), error.to_string()))
+        }
+        Some(_) => {
+            let detail = "The member username is not a string.";
+            Err(("not-a-string", detail.to_owned()))
+        }
+    }
+}

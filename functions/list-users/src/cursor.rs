@@ -1,0 +1,83 @@
+//! The cursor: where the next page begins, as an opaque token.
+//!
+//! Base64url without padding of
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | the version, [`VERSION`] |
+//! | 4 | a CRC-32 over version, prefix and key |
+//! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user of the page before |
+//!
+//! The checksum tells a damaged cursor, or one that was made for another prefix, from a good one.
+//! It is no signature: whoever may list may begin anywhere, so there is nothing to protect.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use shared::user::{Username, username::UsernamePrefix};
+
+const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 4;
+const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
+
+/// The longest cursor, in characters: four for every three bytes, rounded up.
+pub const MAX_CHARS: usize = ((HEADER_BYTES + Username::MAX_KEY_BYTES) * 4).div_ceil(3);
+
+/// Makes the cursor that continues a list with this prefix after this key.
+#[must_use]
+pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
+    let checksum = checksum(prefix, last_key).to_be_bytes();
+    URL_SAFE_NO_PAD.encode([&[VERSION], &checksum[..], last_key.as_bytes()].concat())
+}
+
+/// Reads a cursor: the key after which the list with this prefix continues.
+///
+/// # Errors
+/// The cursor was not made by [`encode`] for this prefix.
+pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorError> {
+    if cursor.len() > MAX_CHARS {
+        return Err(CursorError);
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| CursorError)?;
+    let (&version, rest) = bytes.split_first().ok_or(CursorError)?;
+    let (sum, key) = rest
+        .split_first_chunk::<CHECKSUM_BYTES>()
+        .ok_or(CursorError)?;
+    let key = str::from_utf8(key).map_err(|_| CursorError)?;
+    // The table refuses to begin outside of the prefix, so the prefix is checked by itself too:
+    // a checksum can be made to fit.
+    let is_sound = version == VERSION
+        && !key.is_empty()
+        && key.starts_with(prefix.as_str())
+        && u32::from_be_bytes(*sum) == checksum(prefix, key);
+    if is_sound {
+        Ok(key.to_owned())
+    } else {
+        Err(CursorError)
+    }
+}
+
+fn checksum(prefix: &UsernamePrefix, key: &str) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[VERSION]);
+    hasher.update(prefix.as_str().as_bytes());
+    // No UTF-8 text has this byte, so it keeps (a, bc) and (ab, c) apart.
+    hasher.update(&[0xff]);
+    hasher.update(key.as_bytes());
+    hasher.finalize()
+}
+
+/// The cursor is damaged, or was made for another prefix or by another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CursorError;
+
+impl fmt::Display for CursorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "The cursor is damaged or belongs to another prefix; follow the Link header as it is, \
+             or start again without a cursor.",
+        )
+    }
+}
+
+impl std::error::Error for CursorError {}

@@ -1,0 +1,115 @@
+//! The one `Query` of this function.
+
+use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use lambda_http::http::HeaderValue;
+use sha2::{Digest, Sha256};
+use shared::{
+    item::{self, KIND_USER, KIND_WARM_UP},
+    table::{Table, TableError},
+    user::User,
+};
+
+use crate::{cursor, request::PageRequest};
+
+/// How much of the hash an entity tag takes, in bytes: two pages of one list never share a tag.
+const ETAG_BYTES: usize = 16;
+
+/// A page, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The users as a JSON array.
+    pub body: String,
+    /// The strong entity tag of the page, its link included.
+    pub etag: HeaderValue,
+    /// The link to the next page, if there is one.
+    pub next: Option<HeaderValue>,
+}
+
+/// Reads a page in one round trip.
+///
+/// It asks for one item more than the page holds. That one tells whether there is a next page, so
+/// that the last page never links to an empty one.
+///
+/// # Errors
+/// The table did not answer, or holds an item that this service did not write.
+pub async fn query(
+    table: &Table,
+    wanted: &PageRequest,
+    consistent: bool,
+) -> Result<Page, TableError> {
+    let limit = usize::from(wanted.limit);
+    let mut query = of_kind(table, KIND_USER)
+        .limit(i32::from(wanted.limit) + 1)
+        .consistent_read(consistent);
+    if !wanted.prefix.as_str().is_empty() {
+        let prefix = AttributeValue::S(wanted.prefix.as_str().to_owned());
+        query = query
+            .key_condition_expression("kind = :kind AND begins_with(username_key, :prefix)")
+            .expression_attribute_values(":prefix", prefix);
+    }
+    if let Some(after) = &wanted.after {
+        query = query.set_exclusive_start_key(Some(item::primary_key(after.clone())));
+    }
+    let answer = query.send().await?;
+
+    let more = answer.last_evaluated_key.is_some();
+    let items = answer.items.unwrap_or_default();
+    let more = more || items.len() > limit;
+    let users: Vec<User> = items
+        .into_iter()
+        .take(limit)
+        .map(|item| Ok(item::from_item(item)?.user))
+        .collect::<Result<_, TableError>>()?;
+    let last = users.last().filter(|_| more);
+    let next = last.map(|user| link(wanted, user.username.key()));
+    let body = serde_json::to_string(&users).expect("strings can be written as JSON");
+    Ok(Page {
+        etag: etag(&body, next.as_ref()),
+        body,
+        next,
+    })
+}
+
+/// Makes the connection and the SDK's lazy parts ready before the first request, with the one
+/// operation that the function's role allows: a query that finds nothing.
+pub async fn warm_up(table: &Table) {
+    let query = of_kind(table, KIND_WARM_UP).limit(1);
+    shared::table::warm_up(query.send()).await;
+}
+
+/// A query of the items of one kind, in the order of their keys.
+fn of_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
+    table
+        .client()
+        .query()
+        .table_name(table.name())
+        .key_condition_expression("kind = :kind")
+        .expression_attribute_values(":kind", AttributeValue::S(kind.to_owned()))
+        .projection_expression("username_key, username, id")
+}
+
+/// The link to the page after this key
+/// ([RFC 8288](https://www.rfc-editor.org/rfc/rfc8288)). It is relative to the request, so that it
+/// holds behind any domain and base path.
+fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query
+        .append_pair("cursor", &cursor::encode(&wanted.prefix, last_key))
+        .append_pair("limit", &wanted.limit.to_string());
+    if let Some(prefix) = &wanted.raw_prefix {
+        query.append_pair("prefix", prefix);
+    }
+    let link = format!("<?{}>; rel=\"next\"", query.finish());
+    HeaderValue::try_from(link).expect("percent-encoded text is a header value")
+}
+
+/// A strong entity tag. It covers the link beside the body: when a user is added behind the last
+/// page, its body stays and its link appears, and a client must learn of that.
+fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
+    let mut hash = Sha256::new();
+    hash.update(body);
+    hash.update(next.map_or(&[][..], HeaderValue::as_bytes));
+    let hash = URL_SAFE_NO_PAD.encode(&hash.finalize()[..ETAG_BYTES]);
+    HeaderValue::try_from(format!("\"{hash}\"")).expect("base64 is a header value")
+}

@@ -1,0 +1,183 @@
+//! From a query string to the page that is wanted.
+
+use std::{borrow::Cow, fmt};
+
+use lambda_http::{
+    Request,
+    http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH},
+};
+use shared::{
+    problem::{Fault, Place, Problem, ProblemType},
+    user::{Username, username::UsernamePrefix},
+};
+
+use crate::cursor;
+
+/// How many users a page has at most.
+///
+/// The largest page, 1,000 items of under 1 KiB and one more to look ahead, stays under the 1 MB
+/// that one `Query` reads and the 6 MB that a function may answer.
+pub const MAX_LIMIT: u16 = 1000;
+
+/// How many users a page has when the client doesn't say.
+pub const DEFAULT_LIMIT: u16 = 100;
+
+/// One page of the list.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PageRequest {
+    /// The prefix as the client wrote it, for the link to the next page; `None` where the client
+    /// gave none.
+    pub raw_prefix: Option<String>,
+    /// The prefix in the form of the keys.
+    pub prefix: UsernamePrefix,
+    /// At most so many users, 1 to [`MAX_LIMIT`].
+    pub limit: u16,
+    /// Only users whose keys come after this one.
+    pub after: Option<String>,
+}
+
+impl fmt::Debug for PageRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageRequest")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the query string of a request.
+///
+/// # Errors
+/// A problem with all the faults at once. An unknown parameter is one of them: a mistyped `prefix`
+/// must not list everybody.
+pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    let mut parameters = Parameters::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        parameters.take(&name, &value);
+    }
+    let Parameters {
+        prefix: raw_prefix,
+        limit,
+        cursor,
+        mut faults,
+    } = parameters;
+
+    let prefix = parse_prefix(raw_prefix.as_deref().unwrap_or_default());
+    let limit = limit.as_deref().map_or(Ok(DEFAULT_LIMIT), parse_limit);
+    let after = match (&prefix, cursor.as_deref()) {
+        (Ok(prefix), Some(cursor)) => parse_cursor(cursor, prefix).map(Some),
+        // A cursor can only be judged beside the prefix that it was made for.
+        (Err(_), _) | (Ok(_), None) => Ok(None),
+    };
+    let found = [
+        prefix.as_ref().err(),
+        limit.as_ref().err(),
+        after.as_ref().err(),
+    ];
+    faults.extend(found.into_iter().flatten().cloned());
+
+    match (prefix, limit, after) {
+        (Ok(prefix), Ok(limit), Ok(after)) if faults.is_empty() => Ok(PageRequest {
+            raw_prefix,
+            prefix,
+            limit,
+            after,
+        }),
+        _ => Err(Problem::new(
+            ProblemType::InvalidQuery,
+            "The query string has faults, listed in errors; it may hold prefix, limit and cursor, \
+             each once.",
+        )
+        .with_errors(faults)),
+    }
+}
+
+/// The parameters as they stand in the query string, and what is wrong with that.
+#[derive(Default)]
+struct Parameters {
+    prefix: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+    faults: Vec<Fault>,
+}
+
+impl Parameters {
+    fn take(&mut self, name: &str, value: &str) {
+        let slot = match name {
+            "prefix" => &mut self.prefix,
+            "limit" => &mut self.limit,
+            "cursor" => &mut self.cursor,
+            _ => {
+                // The name comes from the client, who may send any length of it.
+                let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
+                let detail = "There is no such parameter; there are prefix, limit and cursor.";
+                self.faults.push(fault(&name, "unknown", detail));
+                return;
+            }
+        };
+        if slot.is_some() {
+            let detail = "The parameter stands there more than once.";
+            self.faults.push(fault(name, "repeated", detail));
+            return;
+        }
+        *slot = Some(value.to_owned());
+    }
+}
+
+/// How much of an unknown parameter's name a problem repeats.
+const MAX_ECHOED_CHARS: usize = 40;
+
+fn fault(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Fault {
+    Fault {
+        place: Place::Parameter(parameter.to_owned()),
+        code,
+        detail: detail.into(),
+    }
+}
+
+fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, Fault> {
+    // Bytes that are not UTF-8 were decoded to this character, which no username can have.
+    if prefix.contains(char::REPLACEMENT_CHARACTER) {
+        let detail = "The prefix is not percent-encoded UTF-8.";
+        return Err(fault("prefix", "malformed", detail));
+    }
+    UsernamePrefix::parse(prefix).map_err(|length| {
+        let most = Username::MAX_CHARS;
+        let detail = format!("The prefix has {length} characters; at most {most} are allowed.");
+        fault("prefix", "too-long", detail)
+    })
+}
+
+fn parse_limit(limit: &str) -> Result<u16, Fault> {
+    // `parse` alone would take a plus sign too.
+    if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
+        let detail = "The limit is not a whole number in decimal digits.";
+        return Err(fault("limit", "malformed", detail));
+    }
+    let in_range = limit.parse().ok().filter(|it| (1..=MAX_LIMIT).contains(it));
+    in_range.ok_or_else(|| {
+        let detail = format!("The limit is not from 1 to {MAX_LIMIT}.");
+        fault("limit", "out-of-range", detail)
+    })
+}
+
+fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, Fault> {
+    cursor::decode(cursor, prefix)
+        .map_err(|error| fault("cursor", "invalid-cursor", error.to_string()))
+}
+
+/// Whether the client has this page already, by the precondition If-None-Match
+/// ([RFC 9110 §13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)): a list of entity
+/// tags, compared weakly, or `*`. A malformed tag matches nothing, so the page is sent.
+#[must_use]
+pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    headers.get_all(IF_NONE_MATCH).iter().any(|value| {
+        // Our own tags hold no comma, so splitting another's at one does no harm.
+        let mut tags = value.as_bytes().split(|&byte| byte == b',');
+        value == "*" || tags.any(|tag| strip_weak(tag.trim_ascii()) == etag.as_bytes())
+    })
+}
+
+fn strip_weak(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
+}

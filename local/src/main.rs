@@ -1,0 +1,3 @@
+//! The local run.
+
+fn main() {}

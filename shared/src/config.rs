@@ -1,0 +1,86 @@
+//! Configuration from the environment, read once at start-up.
+
+use std::{env, fmt, str::FromStr};
+
+use lambda_http::http::Uri;
+
+/// The variable that names the table.
+pub const TABLE_NAME: &str = "TABLE_NAME";
+
+/// The SDK's own variables for another endpoint than the region's
+/// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
+const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
+
+/// A variable of the environment that the function can't start with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The variable's name.
+    pub variable: &'static str,
+    /// What is wrong with it, as the rest of a sentence that begins with the name.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.variable, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads a variable that must be set.
+///
+/// # Errors
+/// The variable is not set, empty, or not UTF-8.
+pub fn required(variable: &'static str) -> Result<String, ConfigError> {
+    let problem = match env::var(variable) {
+        Ok(value) if value.is_empty() => "is empty",
+        Ok(value) => return Ok(value),
+        Err(env::VarError::NotPresent) => "is not set",
+        Err(env::VarError::NotUnicode(_)) => "is not UTF-8",
+    };
+    Err(ConfigError {
+        variable,
+        problem: format!("{problem}; set it in the function's environment"),
+    })
+}
+
+/// Reads the name of the table.
+///
+/// # Errors
+/// It is not set or breaks DynamoDB's
+/// [naming rules](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html):
+/// 3 to 255 letters, digits, `_`, `-` or `.`.
+pub fn table_name() -> Result<String, ConfigError> {
+    let name = required(TABLE_NAME)?;
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if (3..=255).contains(&name.len()) && name.bytes().all(is_allowed) {
+        return Ok(name);
+    }
+    Err(ConfigError {
+        variable: TABLE_NAME,
+        problem: "is not a table name: 3 to 255 letters, digits, `_`, `-` or `.`".to_owned(),
+    })
+}
+
+/// Checks the SDK's endpoint variables, which the SDK itself would only find fault with at each
+/// request.
+///
+/// # Errors
+/// One of them is set to something that is not an http or https URL.
+pub fn check_endpoint_urls() -> Result<(), ConfigError> {
+    for variable in ENDPOINT_URLS {
+        let Some(url) = env::var_os(variable) else {
+            continue;
+        };
+        let url = url.to_str().and_then(|url| Uri::from_str(url).ok());
+        let scheme = url.as_ref().and_then(Uri::scheme_str);
+        if !matches!(scheme, Some("http" | "https")) {
+            return Err(ConfigError {
+                variable,
+                problem: "is not an http or https URL".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}

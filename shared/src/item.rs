@@ -1,0 +1,129 @@
+//! The user as an item of the table, and the table's key schema.
+//!
+//! | attribute | type | role |
+//! |---|---|---|
+//! | `kind` | S | partition key, always [`KIND_USER`] |
+//! | `username_key` | S | sort key: the username's comparison form |
+//! | `username` | S | the username's display form |
+//! | `id` | S | the user's id, which carries the time of creation |
+//! | `request` | B | the [`Fingerprint`] of the request that made it, if it had a key |
+
+use std::{collections::HashMap, fmt};
+
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use sha2::{Digest, Sha256};
+
+use crate::user::{User, UserId, Username};
+
+/// The partition key's attribute.
+pub const KIND: &str = "kind";
+/// The sort key's attribute.
+pub const USERNAME_KEY: &str = "username_key";
+/// The attribute of the display form.
+pub const USERNAME: &str = "username";
+/// The attribute of the user's id.
+pub const ID: &str = "id";
+/// The attribute of the fingerprint.
+pub const REQUEST: &str = "request";
+
+/// The partition key of every user: they are one item collection, sorted by username.
+pub const KIND_USER: &str = "user";
+/// The partition key that the warm-up requests name; no item ever has it.
+pub const KIND_WARM_UP: &str = "warm-up";
+
+/// An item as the SDK reads and writes it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// Tells a retry of one client request from another request for the same username.
+///
+/// It is the SHA-256 of the caller and its Idempotency-Key, so the table holds neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of a caller's Idempotency-Key. A caller that nobody authenticated, as in
+    /// the local run, is `None`.
+    #[must_use]
+    pub fn new(caller: Option<&str>, idempotency_key: &str) -> Self {
+        let mut hash = Sha256::new();
+        // The length keeps (ab, c) and (a, bc) apart, and no caller apart from an empty one.
+        let length = caller.map_or(u64::MAX, |caller| caller.len() as u64);
+        hash.update(length.to_be_bytes());
+        hash.update(caller.unwrap_or_default());
+        hash.update(idempotency_key);
+        Self(hash.finalize().into())
+    }
+}
+
+/// A user as the table holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredUser {
+    /// The user.
+    pub user: User,
+    /// The request that created it, if it named an Idempotency-Key.
+    pub request: Option<Fingerprint>,
+}
+
+/// The primary key of a user's item.
+#[must_use]
+pub fn primary_key(username_key: String) -> Item {
+    HashMap::from([
+        (KIND.to_owned(), AttributeValue::S(KIND_USER.to_owned())),
+        (USERNAME_KEY.to_owned(), AttributeValue::S(username_key)),
+    ])
+}
+
+/// The item that holds a user.
+#[must_use]
+pub fn to_item(stored: &StoredUser) -> Item {
+    let StoredUser { user, request } = stored;
+    let mut item = primary_key(user.username.key().to_owned());
+    let username = user.username.as_str().to_owned();
+    item.insert(USERNAME.to_owned(), AttributeValue::S(username));
+    item.insert(ID.to_owned(), AttributeValue::S(user.id.to_string()));
+    if let Some(Fingerprint(bytes)) = request {
+        let bytes = AttributeValue::B(Blob::new(bytes));
+        item.insert(REQUEST.to_owned(), bytes);
+    }
+    item
+}
+
+/// Reads a user from its item.
+///
+/// # Errors
+/// The attribute that is absent or that this service did not write.
+pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
+    let mut text = |name| match item.remove(name) {
+        Some(AttributeValue::S(text)) => Ok(text),
+        _ => Err(ItemError(name)),
+    };
+    let key = text(USERNAME_KEY)?;
+    let display = text(USERNAME)?;
+    let id = UserId::parse(&text(ID)?).ok_or(ItemError(ID))?;
+    let request = match item.remove(REQUEST) {
+        None => None,
+        Some(AttributeValue::B(blob)) => {
+            let bytes = blob.into_inner().try_into();
+            Some(Fingerprint(bytes.map_err(|_| ItemError(REQUEST))?))
+        }
+        Some(_) => return Err(ItemError(REQUEST)),
+    };
+    let username = Username::from_table(display, key);
+    Ok(StoredUser {
+        user: User { id, username },
+        request,
+    })
+}
+
+/// An item has an attribute that this service did not write. Holds the attribute's name and no
+/// part of its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemError(pub &'static str);
+
+impl fmt::Display for ItemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an item of the table has no valid attribute {}", self.0)
+    }
+}
+
+impl std::error::Error for ItemError {}

@@ -1,0 +1,18 @@
+//! What both functions share: the user, its table item, the table client, the problem documents
+//! and everything that runs once at start-up.
+//!
+//! Dependencies point one way: `user` imports nothing of ours, `item` knows `user`, and `problem`
+//! alone knows the status codes of errors.
+
+pub mod user;
+
+pub mod item;
+pub mod table;
+
+pub mod caller;
+pub mod problem;
+pub mod response;
+
+pub mod config;
+pub mod runtime;
+pub mod telemetry;

@@ -1,0 +1,263 @@
+//! What a caller is told when a request fails: problem documents
+//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The only place that knows the status codes
+//! of errors.
+
+use std::borrow::Cow;
+
+use lambda_http::{
+    Body, Request, RequestExt, Response,
+    http::{
+        HeaderValue, StatusCode,
+        header::{ACCEPT, RETRY_AFTER},
+    },
+};
+use serde::Serialize;
+
+use crate::{
+    response,
+    table::TableError,
+    telemetry::{Metric, Outcome},
+};
+
+/// How long a caller should wait before it repeats a request that met a busy table, in seconds.
+/// DynamoDB refills the throughput of a table every second.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// What `POST /api/users` accepts; sent along with a refusal of anything else, as
+/// [RFC 9110 §15.5.16](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16) suggests.
+const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/*+json");
+
+/// The kinds of problems. Each is one `type` of the documents, with its status and title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemType {
+    /// The body is not a JSON object in UTF-8.
+    InvalidBody,
+    /// The Idempotency-Key is not a short visible string.
+    InvalidIdempotencyKey,
+    /// The query string has an unknown, repeated or wrong parameter.
+    InvalidQuery,
+    /// Somebody has the username.
+    UsernameTaken,
+    /// The body is larger than any user.
+    BodyTooLarge,
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
+    /// The object is not a valid user.
+    InvalidUser,
+    /// The table is too busy or can't be reached; the caller may try again.
+    Unavailable,
+    /// A bug, or a wrong deployment.
+    InternalError,
+}
+
+impl ProblemType {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidBody | Self::InvalidIdempotencyKey | Self::InvalidQuery => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::UsernameTaken => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidUser => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn uri(self) -> &'static str {
+        match self {
+            Self::InvalidBody => "urn:problem-type:users:invalid-body",
+            Self::InvalidIdempotencyKey => "urn:problem-type:users:invalid-idempotency-key",
+            Self::InvalidQuery => "urn:problem-type:users:invalid-query",
+            Self::UsernameTaken => "urn:problem-type:users:username-taken",
+            Self::BodyTooLarge => "urn:problem-type:users:body-too-large",
+            Self::UnsupportedMediaType => "urn:problem-type:users:unsupported-media-type",
+            Self::InvalidUser => "urn:problem-type:users:invalid-user",
+            Self::Unavailable => "urn:problem-type:users:unavailable",
+            Self::InternalError => "urn:problem-type:users:internal-error",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::InvalidBody => "The body is not a user in JSON",
+            Self::InvalidIdempotencyKey => "The Idempotency-Key is malformed",
+            Self::InvalidQuery => "The query is invalid",
+            Self::UsernameTaken => "The username is taken",
+            Self::BodyTooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The media type is not supported",
+            Self::InvalidUser => "The user is invalid",
+            Self::Unavailable => "The service is busy or cannot reach its table",
+            Self::InternalError => "The service failed",
+        }
+    }
+
+    /// The header that belongs to this kind of problem.
+    fn header(self) -> Option<(lambda_http::http::HeaderName, HeaderValue)> {
+        match self {
+            Self::Unavailable => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            Self::UnsupportedMediaType => Some((ACCEPT, ACCEPTED)),
+            Self::InvalidBody
+            | Self::InvalidIdempotencyKey
+            | Self::InvalidQuery
+            | Self::UsernameTaken
+            | Self::BodyTooLarge
+            | Self::InvalidUser
+            | Self::InternalError => None,
+        }
+    }
+}
+
+/// One fault of a request, in the `errors` of its problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The stable code of the reason, for programs.
+    pub code: &'static str,
+    /// The reason as a sentence, for people.
+    pub detail: Cow<'static, str>,
+}
+
+/// Where in a request a fault is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A JSON pointer into the body, as a URI fragment
+    /// ([RFC 6901 §6](https://www.rfc-editor.org/rfc/rfc6901#section-6)).
+    Pointer(&'static str),
+    /// The name of a query parameter, as the caller wrote it.
+    Parameter(String),
+}
+
+/// A failed request: what the caller is told, and what only the operator is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    kind: ProblemType,
+    detail: Cow<'static, str>,
+    errors: Vec<Fault>,
+    outcome: Outcome,
+}
+
+impl Problem {
+    /// A problem with a sentence on what is wrong in this request and what to do about it.
+    #[must_use]
+    pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// The same problem with the faults of the request.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// The same problem, counted in a metric.
+    #[must_use]
+    pub fn counted(mut self, metric: Metric) -> Self {
+        self.outcome.metrics.push(metric);
+        self
+    }
+
+    /// The same problem with its cause, which the log gets and the caller does not.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
+        self.outcome.cause = Some(cause.into());
+        self
+    }
+
+    /// A bug. The caller learns nothing of it but the request's id.
+    #[must_use]
+    pub fn internal_error(cause: impl Into<String>) -> Self {
+        Self::new(
+            ProblemType::InternalError,
+            "Something went wrong on our side. If it lasts, report it with this problem's instance.",
+        )
+        .caused_by(cause)
+    }
+
+    /// The table did not answer in time.
+    #[must_use]
+    pub fn unavailable(cause: impl Into<String>) -> Self {
+        Self::new(
+            ProblemType::Unavailable,
+            "Try again after the time in the Retry-After header. If this was a create, it may have \
+             taken effect: repeat it with the same Idempotency-Key.",
+        )
+        .caused_by(cause)
+    }
+
+    /// The answer to send.
+    ///
+    /// # Panics
+    /// Never: a document of strings can always be written as JSON.
+    #[must_use]
+    pub fn into_response(self, request_id: &str) -> Response<Body> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            #[serde(rename = "type")]
+            uri: &'static str,
+            title: &'static str,
+            status: u16,
+            detail: &'a str,
+            instance: String,
+            #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+            errors: &'a [Fault],
+        }
+
+        let status = self.kind.status();
+        let document = Document {
+            uri: self.kind.uri(),
+            title: self.kind.title(),
+            status: status.as_u16(),
+            detail: &self.detail,
+            instance: format!("urn:request:{request_id}"),
+            errors: &self.errors,
+        };
+        let body = serde_json::to_string(&document).expect("strings can be written as JSON");
+        let mut response = response::json(
+            status,
+            HeaderValue::from_static("no-store"),
+            "application/problem+json",
+            body,
+        );
+        if let Some((name, value)) = self.kind.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response.extensions_mut().insert(self.outcome);
+        response
+    }
+}
+
+impl From<TableError> for Problem {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Throttled { cause, key_range } => {
+                let problem = Self::unavailable(cause).counted(Metric::Throttles);
+                if key_range {
+                    problem.counted(Metric::KeyRangeThrottles)
+                } else {
+                    problem
+                }
+            }
+            TableError::Unavailable { cause } => Self::unavailable(cause),
+            TableError::Unexpected { cause } => Self::internal_error(cause),
+        }
+    }
+}
+
+/// The id that Lambda gave a request, for its problem's `instance` and its log line.
+#[must_use]
+pub fn request_id(request: &Request) -> &str {
+    request
+        .lambda_context_ref()
+        .map_or("unknown", |context| context.request_id.as_str())
+}

@@ -1,0 +1,37 @@
+//! What every answer has in common.
+
+use lambda_http::{
+    Body, Response,
+    http::{
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    },
+};
+
+/// An answer without a body, to which the caller adds what it needs.
+///
+/// It forbids a browser to guess another media type, so that a username can never run as a page.
+#[must_use]
+pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, cache_control);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// An answer with a JSON body of the given media type.
+#[must_use]
+pub fn json(
+    status: StatusCode,
+    cache_control: HeaderValue,
+    media_type: &'static str,
+    body: String,
+) -> Response<Body> {
+    let mut response = empty(status, cache_control);
+    *response.body_mut() = Body::Text(body);
+    let media_type = HeaderValue::from_static(media_type);
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    response
+}

@@ -1,0 +1,105 @@
+//! What both functions' `main` does: start up once, then answer event after event.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures_util::FutureExt;
+use lambda_http::{Body, Request, RequestExt, Response};
+use lambda_runtime::{Context, service_fn};
+
+use crate::{
+    caller::caller,
+    config::ConfigError,
+    problem::Problem,
+    telemetry::{self, Outcome, RequestLine},
+};
+
+/// The time kept back from the event's deadline for sending the answer.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
+
+/// Starts the function, then serves events until Lambda ends the process.
+///
+/// `start` does the expensive work, in Lambda's INIT phase, and gives the handler. A handler never
+/// fails: what goes wrong is an answer too, a panic and a missed deadline included.
+pub async fn run<S, H, F>(route: &'static str, start: S) -> ExitCode
+where
+    S: AsyncFnOnce() -> Result<H, ConfigError>,
+    H: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    telemetry::init();
+    let handler: &'static H = match start().await {
+        Ok(handler) => Box::leak(Box::new(handler)),
+        Err(error) => {
+            telemetry::write_fatal(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let serve = service_fn(move |request| async move {
+        Ok::<_, Infallible>(answer(route, handler, request).await)
+    });
+    match lambda_http::runtime(serve).run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = telemetry::chain(&*error);
+            telemetry::write_fatal(&format!("Lambda's runtime interface is gone: {cause}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Answers one event and writes its line.
+async fn answer<H, F>(route: &'static str, handler: &H, request: Request) -> Response<Body>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    static WARM: AtomicBool = AtomicBool::new(false);
+    let cold_start = !WARM.swap(true, Ordering::Relaxed);
+    let started = Instant::now();
+
+    let context = request.lambda_context_ref().cloned().unwrap_or_default();
+    let caller = caller(&request).map(ToOwned::to_owned);
+
+    let handling = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
+    let result = match time_left(&context) {
+        Some(time) => tokio::time::timeout(time, handling).await,
+        None => Ok(handling.await),
+    };
+    let mut response = match result {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            Problem::internal_error("a panic, logged before").into_response(&context.request_id)
+        }
+        Err(_) => {
+            Problem::unavailable("the event's deadline came").into_response(&context.request_id)
+        }
+    };
+
+    let outcome: Outcome = response.extensions_mut().remove().unwrap_or_default();
+    RequestLine {
+        request_id: &context.request_id,
+        trace_id: context.xray_trace_id.as_deref(),
+        function: &context.env_config.function_name,
+        route,
+        caller: caller.as_deref(),
+        status: response.status().as_u16(),
+        duration: started.elapsed(),
+        cold_start,
+        outcome: &outcome,
+    }
+    .write();
+    response
+}
+
+/// How long the handler may take, by the event's deadline. `None` when the deadline is in the
+/// past: then it is unknown, as under cargo-lambda, which sends one in 1970.
+fn time_left(context: &Context) -> Option<Duration> {
+    let left = context.deadline().duration_since(SystemTime::now()).ok()?;
+    Some(left.saturating_sub(DEADLINE_MARGIN))
+}

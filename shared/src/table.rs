@@ -1,0 +1,281 @@
+//! The table's client: endpoint, trust, timeouts, retries, and what its errors mean.
+
+use std::{env, fmt, fs, time::Duration};
+
+use aws_config::{
+    BehaviorVersion, ConfigLoader, environment::EnvironmentVariableCredentialsProvider,
+};
+use aws_sdk_dynamodb::{
+    Client,
+    config::{StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    types::ThrottlingReason,
+};
+use aws_smithy_http_client::{
+    Builder as HttpClientBuilder,
+    tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use crate::{
+    config::{self, ConfigError},
+    item::ItemError,
+    telemetry::chain,
+};
+
+/// How long one TCP and TLS handshake may take. Within a region it takes milliseconds; at the
+/// smallest memory size, with a fourteenth of a core, some hundred.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long one attempt may take, the handshake included.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long a request may take with all its attempts. The function's own timeout must be longer,
+/// so that the caller gets an answer.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
+/// The first attempt and two retries: what fits into the operation's timeout.
+const MAX_ATTEMPTS: u32 = 3;
+/// The SDK waits a random part of this before the first retry, and of twice as much before the
+/// second.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long the warm-up may hold up start-up. The first request then finds what is ready.
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The certificates that vouch for every public DynamoDB endpoint. Reading the system's some
+/// hundred takes most of the time of building a client.
+const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("../certificates/amazon-trust-services.pem");
+/// A file of certificates to trust instead, in the AWS CLI's and SDKs' own variable.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+/// The region, which Lambda sets itself.
+const REGION: &str = "AWS_REGION";
+
+/// The table and a client for it. Cheap to share, expensive to make: make it once.
+#[derive(Clone, Debug)]
+pub struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    /// The table that the environment names.
+    ///
+    /// # Errors
+    /// A variable is missing or invalid.
+    pub async fn from_env() -> Result<Self, ConfigError> {
+        let name = config::table_name()?;
+        config::required(REGION)?;
+        config::check_endpoint_urls()?;
+        Ok(Self::connect(sdk_config()?, name).await)
+    }
+
+    /// The table of this name, through a client of this configuration.
+    pub async fn connect(sdk_config: ConfigLoader, name: String) -> Self {
+        let client = Client::new(&sdk_config.load().await);
+        Self { client, name }
+    }
+
+    /// The client, for the function's one operation.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The SDK's configuration as both functions use it: everything but the table.
+///
+/// # Errors
+/// `AWS_CA_BUNDLE` names a file without valid certificates.
+pub fn sdk_config() -> Result<ConfigLoader, ConfigError> {
+    let trust = TrustStore::empty().with_pem_certificate(trusted_certificates()?);
+    let tls = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .expect("a context of a trust store alone is always valid");
+    let http_client = HttpClientBuilder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls)
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(MAX_ATTEMPTS)
+        .with_initial_backoff(INITIAL_BACKOFF);
+    Ok(aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client)
+        // Lambda hands the role's credentials over in the environment. The default chain would
+        // look for files and metadata services that are not there.
+        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        // An answer is at most 1 MB; the attempt's timeout bounds a stalled one.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled()))
+}
+
+/// The certificates to trust, in PEM.
+fn trusted_certificates() -> Result<Vec<u8>, ConfigError> {
+    let Some(path) = env::var_os(CA_BUNDLE) else {
+        return Ok(AMAZON_TRUST_SERVICES.to_vec());
+    };
+    let invalid = |problem| ConfigError {
+        variable: CA_BUNDLE,
+        problem,
+    };
+    let pem = fs::read(path)
+        .map_err(|error| invalid(format!("names a file that can't be read: {error}")))?;
+    let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
+    if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
+        return Err(invalid("names a file without PEM certificates".to_owned()));
+    }
+    Ok(pem)
+}
+
+/// Sends a request that does nothing before the first real one needs its connection, and waits
+/// for it at most [`WARM_UP_TIMEOUT`]. A failure is logged and otherwise ignored: the first real
+/// request will meet it, or not.
+pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
+where
+    E: std::error::Error,
+{
+    match tokio::time::timeout(WARM_UP_TIMEOUT, request).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(
+            cause = chain(&error),
+            "the warm-up of the table's client failed"
+        ),
+        Err(_) => tracing::warn!("the warm-up of the table's client took too long"),
+    }
+}
+
+/// Why the table did not do what it was asked, with the whole chain of causes for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableError {
+    /// The table refuses more requests for now.
+    Throttled {
+        /// What happened.
+        cause: String,
+        /// Whether the limit met was that of a key range, not of the table or the account: the
+        /// sign that the one item collection is too hot
+        /// ([key range throttling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/throttling-key-range-limit-exceeded-mitigation.html)).
+        key_range: bool,
+    },
+    /// The table could not be reached in time, or failed on its side. The request may have taken
+    /// effect.
+    Unavailable {
+        /// What happened.
+        cause: String,
+    },
+    /// The request was refused for what it is, or the answer makes no sense: a bug, or a wrong
+    /// deployment.
+    Unexpected {
+        /// What happened.
+        cause: String,
+    },
+}
+
+impl TableError {
+    /// What happened, for the log.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Throttled { cause, .. }
+            | Self::Unavailable { cause }
+            | Self::Unexpected { cause } => cause,
+        }
+    }
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cause())
+    }
+}
+
+impl std::error::Error for TableError {}
+
+impl From<ItemError> for TableError {
+    fn from(error: ItemError) -> Self {
+        Self::Unexpected {
+            cause: error.to_string(),
+        }
+    }
+}
+
+impl<E> From<SdkError<E>> for TableError
+where
+    E: std::error::Error + ProvideErrorMetadata + ThrottlingReasons + 'static,
+{
+    fn from(error: SdkError<E>) -> Self {
+        let cause = chain(&error);
+        match &error {
+            // Nothing that makes sense came back, in all attempts.
+            SdkError::TimeoutError(_)
+            | SdkError::DispatchFailure(_)
+            | SdkError::ResponseError(_) => Self::Unavailable { cause },
+            SdkError::ServiceError(failure) => match failure.err().code() {
+                Some(
+                    "ProvisionedThroughputExceededException"
+                    | "RequestLimitExceeded"
+                    | "ThrottlingException",
+                ) => Self::Throttled {
+                    cause,
+                    key_range: failure.err().key_range_throttled(),
+                },
+                Some("ReplicatedWriteConflictException" | "TransactionConflictException") => {
+                    Self::Unavailable { cause }
+                }
+                // An answer without a code is not DynamoDB's own.
+                None => Self::Unavailable { cause },
+                Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
+                Some(_) => Self::Unexpected { cause },
+            },
+            // Building the request failed, and whatever the SDK may add.
+            _ => Self::Unexpected { cause },
+        }
+    }
+}
+
+/// The reasons that DynamoDB gives for throttling, which every operation's error holds in its own
+/// types.
+pub trait ThrottlingReasons {
+    /// The reasons, if the error is one of throttling.
+    fn throttling_reasons(&self) -> &[ThrottlingReason];
+
+    /// Whether a key range met its limit.
+    fn key_range_throttled(&self) -> bool {
+        let is_key_range = |reason: &ThrottlingReason| {
+            let reason = reason.reason().unwrap_or_default();
+            reason.ends_with("KeyRangeThroughputExceeded")
+        };
+        self.throttling_reasons().iter().any(is_key_range)
+    }
+}
+
+/// Implements [`ThrottlingReasons`] for operation errors, whose throttling variants are alike but
+/// of different types.
+macro_rules! throttling_reasons {
+    ($($error:ty),+) => {$(
+        impl ThrottlingReasons for $error {
+            fn throttling_reasons(&self) -> &[ThrottlingReason] {
+                match self {
+                    Self::ProvisionedThroughputExceededException(error) => error.throttling_reasons(),
+                    Self::RequestLimitExceeded(error) => error.throttling_reasons(),
+                    Self::ThrottlingException(error) => error.throttling_reasons(),
+                    _ => &[],
+                }
+            }
+        }
+    )+};
+}
+
+throttling_reasons!(
+    aws_sdk_dynamodb::operation::put_item::PutItemError,
+    aws_sdk_dynamodb::operation::query::QueryError
+);

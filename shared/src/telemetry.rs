@@ -1,0 +1,252 @@
+//! What the operator sees: one JSON line per request on standard output, which CloudWatch Logs
+//! takes as a log event and, by its `_aws` member, as metrics in the
+//! [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
+//! No agent, no extension, no call to another service.
+//!
+//! No line holds a username, a token, a body or a query string.
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    panic,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// The CloudWatch namespace of the metrics.
+const NAMESPACE: &str = "UsersApi";
+/// The one dimension of the metrics, named as in Lambda's own.
+const DIMENSION: &str = "FunctionName";
+
+/// What is counted, besides the latency of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// A user was created.
+    UsersCreated,
+    /// A create was answered from the item that the same request had made before.
+    CreatesReplayed,
+    /// A username was refused because somebody has it.
+    Conflicts,
+    /// A page was sent, or found unchanged.
+    PagesListed,
+    /// The table throttled a request beyond all retries.
+    Throttles,
+    /// The throttle was that of a key range: the item collection is too hot.
+    KeyRangeThrottles,
+    /// The first request of a sandbox.
+    ColdStarts,
+}
+
+impl Metric {
+    fn name(self) -> &'static str {
+        match self {
+            Self::UsersCreated => "UsersCreated",
+            Self::CreatesReplayed => "CreatesReplayed",
+            Self::Conflicts => "Conflicts",
+            Self::PagesListed => "PagesListed",
+            Self::Throttles => "Throttles",
+            Self::KeyRangeThrottles => "KeyRangeThrottles",
+            Self::ColdStarts => "ColdStarts",
+        }
+    }
+}
+
+/// What a handler tells the log about a request, as an extension of its response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the request counts in.
+    pub metrics: Vec<Metric>,
+    /// Why it failed, with the whole chain of causes.
+    pub cause: Option<String>,
+}
+
+impl Outcome {
+    /// An outcome that counts in one metric.
+    #[must_use]
+    pub fn counted(metric: Metric) -> Self {
+        Self {
+            metrics: vec![metric],
+            cause: None,
+        }
+    }
+}
+
+/// An error with its whole chain of sources, in one line. It takes only what an error displays: the
+/// SDK's `Debug` output may hold parts of items.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        // Some of the SDK's errors display their source themselves.
+        if !chain.ends_with(&text) {
+            chain.push_str(": ");
+            chain.push_str(&text);
+        }
+        source = error.source();
+    }
+    chain
+}
+
+/// The line of one request.
+#[derive(Debug)]
+pub struct RequestLine<'a> {
+    /// Lambda's id of the request.
+    pub request_id: &'a str,
+    /// The X-Ray trace that the request belongs to.
+    pub trace_id: Option<&'a str>,
+    /// The function's name, by which its metrics are told from those of other deployments.
+    pub function: &'a str,
+    /// The method and path that the function serves.
+    pub route: &'static str,
+    /// The caller, by the `sub` of its token.
+    pub caller: Option<&'a str>,
+    /// The status of the answer.
+    pub status: u16,
+    /// The time from the event's arrival in the function to its answer.
+    pub duration: Duration,
+    /// Whether it is the sandbox's first request.
+    pub cold_start: bool,
+    /// What the handler told.
+    pub outcome: &'a Outcome,
+}
+
+impl RequestLine<'_> {
+    /// Writes the line to standard output.
+    pub fn write(&self) {
+        write_line(self);
+    }
+
+    /// The metrics to count, the cold start among them.
+    fn metrics(&self) -> impl Iterator<Item = Metric> {
+        let cold_start = self.cold_start.then_some(Metric::ColdStarts);
+        self.outcome.metrics.iter().copied().chain(cold_start)
+    }
+
+    fn level(&self) -> &'static str {
+        match self.status {
+            500.. if self.status != 503 => "ERROR",
+            503 => "WARN",
+            _ => "INFO",
+        }
+    }
+}
+
+impl Serialize for RequestLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Metadata {
+            timestamp: u64,
+            cloud_watch_metrics: [Directive; 1],
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Directive {
+            namespace: &'static str,
+            dimensions: [[&'static str; 1]; 1],
+            metrics: Vec<Definition>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Definition {
+            name: &'static str,
+            unit: &'static str,
+        }
+
+        let now = SystemTime::now();
+        let millis = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        let duration = self.duration.as_secs_f64() * 1000.0;
+        let latency = Definition {
+            name: "Latency",
+            unit: "Milliseconds",
+        };
+        let counts = self.metrics().map(|metric| Definition {
+            name: metric.name(),
+            unit: "Count",
+        });
+
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("timestamp", &timestamp(now))?;
+        line.serialize_entry("level", self.level())?;
+        line.serialize_entry("message", "request")?;
+        line.serialize_entry("requestId", self.request_id)?;
+        if let Some(trace_id) = self.trace_id {
+            line.serialize_entry("traceId", trace_id)?;
+        }
+        line.serialize_entry("route", self.route)?;
+        if let Some(caller) = self.caller {
+            line.serialize_entry("caller", caller)?;
+        }
+        line.serialize_entry("status", &self.status)?;
+        line.serialize_entry("coldStart", &self.cold_start)?;
+        if let Some(cause) = &self.outcome.cause {
+            line.serialize_entry("cause", cause)?;
+        }
+        line.serialize_entry(DIMENSION, self.function)?;
+        line.serialize_entry("Latency", &duration)?;
+        for metric in self.metrics() {
+            line.serialize_entry(metric.name(), &1)?;
+        }
+        let metadata = Metadata {
+            timestamp: millis,
+            cloud_watch_metrics: [Directive {
+                namespace: NAMESPACE,
+                dimensions: [[DIMENSION]],
+                metrics: std::iter::once(latency).chain(counts).collect(),
+            }],
+        };
+        line.serialize_entry("_aws", &metadata)?;
+        line.end()
+    }
+}
+
+/// A line that belongs to no request.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'static str,
+    message: &'a str,
+}
+
+/// Writes a line about why the function can't start.
+pub fn write_fatal(message: &str) {
+    write_line(&Line {
+        timestamp: timestamp(SystemTime::now()),
+        level: "FATAL",
+        message,
+    });
+}
+
+/// Lets the libraries' own warnings and every panic appear as JSON lines too.
+///
+/// A panic's message may quote the data it failed on, so the line holds a message only when the
+/// code wrote it out, and the place where it happened.
+pub fn init() {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::WARN)
+        .init();
+    panic::set_hook(Box::new(|info| {
+        let message = info.payload().downcast_ref::<&str>().unwrap_or(&"a panic");
+        let place = info.location().map(ToString::to_string);
+        tracing::error!(place, "{message}");
+    }));
+}
+
+fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn write_line(line: &impl Serialize) {
+    let mut bytes = serde_json::to_vec(line).expect("strings and numbers can be written as JSON");
+    bytes.push(b'\n');
+    // One write, so that no other line comes in between. Where standard output is gone there is
+    // nobody left to tell.
+    let _ = io::stdout().lock().write_all(&bytes);
+}

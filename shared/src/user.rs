@@ -1,0 +1,39 @@
+//! The user: the one resource of this service.
+
+pub mod id;
+pub mod username;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+pub use id::UserId;
+pub use username::Username;
+
+/// A user as the API shows it: `{"id", "username", "created_at"}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Identifies the user for ever and carries the time of creation.
+    pub id: UserId,
+    /// The unique name, in the form that its owner chose.
+    pub username: Username,
+}
+
+impl User {
+    /// A new user with a fresh id, created now.
+    #[must_use]
+    pub fn new(username: Username) -> Self {
+        Self {
+            id: UserId::new(),
+            username,
+        }
+    }
+}
+
+impl Serialize for User {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut user = serializer.serialize_struct("User", 3)?;
+        user.serialize_field("id", &self.id)?;
+        user.serialize_field("username", self.username.as_str())?;
+        user.serialize_field("created_at", &self.id.created_at())?;
+        user.end()
+    }
+}

@@ -1,0 +1,100 @@
+//! The user's id.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+/// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
+///
+/// Its first 48 bits are the Unix time in milliseconds at which it was made, so the time of
+/// creation needs no attribute of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserId(Uuid);
+
+impl UserId {
+    /// A fresh id that carries the current time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads an id in the hyphenated form; `None` for anything but a UUID version 7.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok()?;
+        (id.get_version_num() == 7).then_some(Self(id))
+    }
+
+    /// When the user was created, to the millisecond, as an
+    /// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) time in UTC.
+    #[must_use]
+    pub fn created_at(self) -> CreatedAt {
+        let millis = self.0.as_u128() >> 80;
+        let millis = u64::try_from(millis).expect("48 bits fit in 64");
+        CreatedAt(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+    }
+}
+
+impl Default for UserId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl Serialize for UserId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
+/// A time of creation; displays as `2026-03-01T12:00:00.123Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreatedAt(SystemTime);
+
+impl fmt::Display for CreatedAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_millis(self.0).fmt(f)
+    }
+}
+
+impl Serialize for CreatedAt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UserId;
+
+    #[test]
+    fn the_id_carries_its_time_of_creation_in_milliseconds() {
+        // The example value of RFC 9562, appendix A.6: 2022-02-22 19:22:22 UTC.
+        let id = UserId::parse("017F22E2-79B0-7CC3-98C4-DC0C0C07398F").unwrap();
+        assert_eq!(id.created_at().to_string(), "2022-02-22T19:22:22.000Z");
+        assert_eq!(id.to_string(), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
+    }
+
+    #[test]
+    fn only_version_7_is_an_id() {
+        for text in ["", "ada", "919108f7-52d1-4320-9bac-f847db4148a8"] {
+            assert_eq!(UserId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_made_in_one_process_ascend() {
+        let ids: Vec<String> = (0..1000).map(|_| UserId::new().to_string()).collect();
+        assert!(ids.is_sorted());
+    }
+}

@@ -1,0 +1,231 @@
+//! Usernames: which are allowed, and when two of them are the same.
+//!
+//! [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265) gives a username two forms. The display form
+//! (`UsernameCasePreserved`) is what its owner chose, width-mapped and normalised. The key
+//! (`UsernameCaseMapped`) is the display form in lower case; two usernames with one key are the
+//! same username. Nothing outside this module maps, trims or compares a username.
+
+use std::fmt;
+
+use precis_core::{
+    CodepointInfo, Error as PrecisError, UnexpectedError,
+    profile::{PrecisFastInvocation, Rules},
+};
+use precis_profiles::{UsernameCaseMapped, UsernameCasePreserved};
+use unicode_script::Script;
+use unicode_security::mixed_script::AugmentedScriptSet;
+
+/// A unique name, made only by [`Username::parse`] or read back from the table.
+///
+/// `Debug` shows nothing of it: a username is personal data and belongs in no log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Username {
+    display: String,
+    key: String,
+}
+
+impl Username {
+    /// The longest display form, in Unicode scalar values.
+    ///
+    /// 80 leaves room for an e-mail address or a full name, and keeps an item under the 1 KiB that
+    /// one write unit pays for even if every character takes four bytes.
+    pub const MAX_CHARS: usize = 80;
+
+    /// The longest key, in bytes: no lower case letter takes more than four.
+    pub const MAX_KEY_BYTES: usize = Self::MAX_CHARS * 4;
+
+    /// Checks a username and brings it into its two forms. Nothing is cut off or trimmed.
+    ///
+    /// # Errors
+    /// The first rule that the input breaks.
+    pub fn parse(input: &str) -> Result<Self, UsernameError> {
+        if input.is_empty() {
+            return Err(UsernameError::Empty);
+        }
+        let display = <UsernameCasePreserved as PrecisFastInvocation>::enforce(input)?;
+        let length = display.chars().count();
+        if length > Self::MAX_CHARS {
+            return Err(UsernameError::TooLong { length });
+        }
+        if mixes_scripts(&display) {
+            return Err(UsernameError::MixedScripts);
+        }
+        let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(&*display)?;
+        Ok(Self {
+            key: key.into_owned(),
+            display: display.into_owned(),
+        })
+    }
+
+    /// A username as the table holds it. It was parsed before it was written, and parsing a page
+    /// of them again would cost more than the rest of the request.
+    pub(crate) fn from_table(display: String, key: String) -> Self {
+        Self { display, key }
+    }
+
+    /// The display form: what its owner chose, and what others see.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.display
+    }
+
+    /// The comparison form. Usernames are unique by it and sorted by its code points.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Debug for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Username(…)")
+    }
+}
+
+/// The beginning of a username's key, to search by.
+///
+/// It is mapped like a username but not judged like one: half a word may break a rule that the
+/// whole word keeps, and a character that no username may have simply finds nobody.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct UsernamePrefix(String);
+
+impl UsernamePrefix {
+    /// Brings the beginning of a username into the form of the keys.
+    ///
+    /// # Errors
+    /// It has more than [`Username::MAX_CHARS`] characters; the error is their number.
+    pub fn parse(input: &str) -> Result<Self, usize> {
+        let length = input.chars().count();
+        if length > Username::MAX_CHARS {
+            return Err(length);
+        }
+        let profile = UsernameCaseMapped::new();
+        let key = profile
+            .width_mapping_rule(input)
+            .and_then(|key| profile.case_mapping_rule(key))
+            .and_then(|key| profile.normalization_rule(key))
+            .expect("a mapping refuses nothing");
+        Ok(Self(key.into_owned()))
+    }
+
+    /// The mapped prefix; empty when it filters nothing.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UsernamePrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UsernamePrefix(…)")
+    }
+}
+
+/// Why a username is refused. `Display` is a sentence for the person who chose it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsernameError {
+    /// It has no character.
+    Empty,
+    /// Its display form has more than [`Username::MAX_CHARS`] characters.
+    TooLong {
+        /// How many it has.
+        length: usize,
+    },
+    /// It has a character outside the `IdentifierClass` of
+    /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2): a space, a control, a
+    /// symbol, a compatibility character, or one that needs another context.
+    DisallowedCharacter {
+        /// The Unicode code point.
+        code_point: u32,
+    },
+    /// It mixes scripts, as a forged name does.
+    MixedScripts,
+    /// It breaks the Bidi Rule of
+    /// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
+    Bidi,
+}
+
+impl UsernameError {
+    /// The stable code of the reason, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::TooLong { .. } => "too-long",
+            Self::DisallowedCharacter { .. } => "disallowed-character",
+            Self::MixedScripts => "mixed-scripts",
+            Self::Bidi => "bidi",
+        }
+    }
+}
+
+impl fmt::Display for UsernameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(
+                f,
+                "The username is empty; it needs 1 to {} characters.",
+                Username::MAX_CHARS
+            ),
+            Self::TooLong { length } => write!(
+                f,
+                "The username has {length} characters; at most {} are allowed.",
+                Username::MAX_CHARS
+            ),
+            Self::DisallowedCharacter { code_point } => write!(
+                f,
+                "The character U+{code_point:04X} is not allowed here; use letters, digits and \
+                 the visible ASCII characters, without spaces."
+            ),
+            Self::MixedScripts => f.write_str(
+                "The username mixes letters of different scripts; use letters of one script, or \
+                 Latin together with Japanese, Korean or Chinese.",
+            ),
+            Self::Bidi => f.write_str(
+                "The username mixes right-to-left and left-to-right text; let a right-to-left \
+                 name begin with a letter and hold no left-to-right letters.",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for UsernameError {}
+
+impl From<PrecisError> for UsernameError {
+    fn from(error: PrecisError) -> Self {
+        match error {
+            PrecisError::BadCodepoint(CodepointInfo { cp, .. })
+            | PrecisError::Unexpected(
+                UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
+                | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
+            ) => Self::DisallowedCharacter { code_point: cp },
+            // Of the rules that name no character only the Bidi Rule can fail: emptiness is
+            // checked first, and no rule of these profiles maps a character to nothing.
+            PrecisError::Invalid
+            | PrecisError::Unexpected(
+                UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
+            ) => Self::Bidi,
+        }
+    }
+}
+
+/// Whether the text mixes scripts in a way that the Highly Restrictive level of
+/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) refuses:
+/// it is not of one script, nor of Latin with Japanese, Korean or Chinese.
+///
+/// Only the script half of the level is wanted here. Its list of identifier characters would
+/// refuse `@` and the scripts of living minorities.
+fn mixes_scripts(text: &str) -> bool {
+    if text.is_ascii() {
+        return false;
+    }
+    let mut all = AugmentedScriptSet::default();
+    let mut beside_latin = AugmentedScriptSet::default();
+    for set in text.chars().map(AugmentedScriptSet::for_char) {
+        all.intersect_with(set);
+        if !set.base.contains_script(Script::Latin) {
+            beside_latin.intersect_with(set);
+        }
+    }
+    all.is_empty() && !(beside_latin.jpan || beside_latin.kore || beside_latin.hanb)
+}

@@ -1,0 +1,96 @@
+//! Start-up: what the functions need from their environment.
+
+use std::{fs, process::ExitStatus};
+
+use serde_json::Value;
+use tests::{runtime_api::Sandbox, workspace::released};
+
+/// An environment in which both functions start.
+const COMPLETE: [(&str, &str); 5] = [
+    ("TABLE_NAME", "users"),
+    ("LIST_MAX_AGE_SECONDS", "0"),
+    ("AWS_REGION", "eu-central-1"),
+    ("AWS_ACCESS_KEY_ID", "test"),
+    ("AWS_SECRET_ACCESS_KEY", "test"),
+];
+
+#[tokio::test]
+async fn a_missing_variable_ends_the_process_with_one_line_that_names_it() {
+    for (function, variables) in [
+        ("create-user", &["TABLE_NAME", "AWS_REGION"][..]),
+        (
+            "list-users",
+            &["TABLE_NAME", "LIST_MAX_AGE_SECONDS", "AWS_REGION"],
+        ),
+    ] {
+        for missing in variables {
+            let rest = COMPLETE.into_iter().filter(|(name, _)| name != missing);
+            let rest: Vec<(&str, &str)> = rest.collect();
+            let message = format!("{missing} is not set; set it in the function's environment");
+            assert_refused(function, &rest, &message).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let no_certificates = folder.path().join("empty.pem");
+    fs::write(&no_certificates, "no certificates").unwrap();
+    let no_certificates = no_certificates.to_str().unwrap();
+
+    let table_name = "is not a table name: 3 to 255 letters, digits, `_`, `-` or `.`";
+    let seconds = "is not a whole number of seconds from 0 to 86400";
+    let url = "is not an http or https URL";
+    for (function, variable, value, problem) in [
+        ("create-user", "TABLE_NAME", "us", table_name),
+        ("list-users", "TABLE_NAME", "our users", table_name),
+        (
+            "create-user",
+            "TABLE_NAME",
+            "",
+            "is empty; set it in the function's environment",
+        ),
+        ("list-users", "LIST_MAX_AGE_SECONDS", "-1", seconds),
+        ("list-users", "LIST_MAX_AGE_SECONDS", "1.5", seconds),
+        ("list-users", "LIST_MAX_AGE_SECONDS", "1 h", seconds),
+        ("list-users", "LIST_MAX_AGE_SECONDS", "86401", seconds),
+        ("create-user", "AWS_ENDPOINT_URL_DYNAMODB", "localhost", url),
+        (
+            "list-users",
+            "AWS_ENDPOINT_URL_DYNAMODB",
+            "ftp://localhost",
+            url,
+        ),
+        ("list-users", "AWS_ENDPOINT_URL", "http://", url),
+        (
+            "create-user",
+            "AWS_CA_BUNDLE",
+            "/does/not/exist.pem",
+            "names a file that can't be read: No such file or directory (os error 2)",
+        ),
+        (
+            "list-users",
+            "AWS_CA_BUNDLE",
+            no_certificates,
+            "names a file without PEM certificates",
+        ),
+    ] {
+        let mut environment = COMPLETE.to_vec();
+        environment.retain(|(name, _)| *name != variable);
+        environment.push((variable, value));
+        let message = format!("{variable} {problem}");
+        assert_refused(function, &environment, &message).await;
+    }
+}
+
+async fn assert_refused(function: &str, environment: &[(&str, &str)], message: &str) {
+    let sandbox = Sandbox::start(&released(function), environment).await;
+    let (status, output): (ExitStatus, String) = sandbox.ended().await;
+    assert_eq!(status.code(), Some(1), "{message}");
+    assert_eq!(output.lines().count(), 1, "{output}");
+    let line: Value = serde_json::from_str(&output).expect("the line is JSON");
+    assert_eq!(line["message"], message);
+    assert_eq!(line["level"], "FATAL");
+    assert_eq!(line.as_object().unwrap().len(), 3, "{line}");
+}

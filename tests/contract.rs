@@ -1,0 +1,177 @@
+//! The contract, the template, the local router and the code name the same things.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use tests::{
+    contract::{PATH, contract, resolve},
+    workspace::read,
+};
+
+/// The one route of each function, by its method.
+const ROUTES: [(&str, &str); 2] = [("GET", "list-users"), ("POST", "create-user")];
+
+#[test]
+fn the_contract_has_exactly_the_routes() {
+    let paths = contract()["paths"].as_object().expect("paths");
+    assert_eq!(paths.keys().collect::<Vec<_>>(), [PATH]);
+    let methods: BTreeSet<String> = paths[PATH]
+        .as_object()
+        .expect("operations")
+        .keys()
+        .filter(|key| !matches!(key.as_str(), "summary" | "description" | "parameters"))
+        .map(|method| method.to_ascii_uppercase())
+        .collect();
+    assert_eq!(
+        methods,
+        BTreeSet::from(ROUTES.map(|(method, _)| method.to_owned()))
+    );
+}
+
+#[test]
+fn the_template_has_exactly_the_routes() {
+    let routes: BTreeSet<(String, String, String)> = functions()
+        .iter()
+        .flat_map(|function| {
+            let binary = text(&function["Metadata"]["BuildProperties"]["Binary"]);
+            let events = function["Properties"]["Events"]
+                .as_object()
+                .expect("events");
+            events.values().map(move |event| {
+                assert_eq!(event["Type"], "HttpApi");
+                let event = &event["Properties"];
+                (text(&event["Method"]), text(&event["Path"]), binary.clone())
+            })
+        })
+        .collect();
+    assert_eq!(routes, expected_routes());
+}
+
+#[test]
+fn the_local_router_has_exactly_the_routes() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("the manifest is TOML");
+    let router = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
+    let router = router.as_table().expect("a router");
+    let routes: BTreeSet<(String, String, String)> = router
+        .iter()
+        .flat_map(|(path, routes)| {
+            let routes = routes.as_array().expect("routes");
+            routes.iter().map(move |route| {
+                let member = |name: &str| route[name].as_str().expect("a text").to_owned();
+                (member("method"), path.clone(), member("function"))
+            })
+        })
+        .collect();
+    assert_eq!(routes, expected_routes());
+}
+
+#[test]
+fn the_template_sets_exactly_the_variables_that_the_functions_read() {
+    for function in functions() {
+        let binary = text(&function["Metadata"]["BuildProperties"]["Binary"]);
+        let variables = function["Properties"]["Environment"]["Variables"].as_object();
+        let variables: BTreeSet<&str> = variables
+            .expect("variables")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let expected: &[&str] = match binary.as_str() {
+            "create-user" => &["TABLE_NAME"],
+            "list-users" => &["LIST_MAX_AGE_SECONDS", "TABLE_NAME"],
+            other => panic!("{other} is no function"),
+        };
+        assert_eq!(
+            variables.into_iter().collect::<Vec<_>>(),
+            expected,
+            "{binary}"
+        );
+    }
+}
+
+#[test]
+fn each_function_may_do_exactly_one_thing() {
+    for function in functions() {
+        let binary = text(&function["Metadata"]["BuildProperties"]["Binary"]);
+        let expected = match binary.as_str() {
+            "create-user" => "dynamodb:PutItem",
+            "list-users" => "dynamodb:Query",
+            other => panic!("{other} is no function"),
+        };
+        let policies = function["Properties"]["Policies"]
+            .as_array()
+            .expect("policies");
+        assert_eq!(policies.len(), 1, "{binary}");
+        let statements = policies[0]["Statement"].as_array().expect("statements");
+        assert_eq!(statements.len(), 1, "{binary}");
+        assert_eq!(statements[0]["Action"], expected);
+        assert_eq!(statements[0]["Resource"], "UsersTable.Arn");
+    }
+}
+
+#[test]
+fn the_contract_has_the_limits_of_the_code() {
+    let list = &contract()["paths"][PATH]["get"]["parameters"];
+    let parameters = list.as_array().expect("parameters").iter().map(resolve);
+    let schema = |name: &str| {
+        let mut parameters = parameters.clone();
+        let parameter = parameters.find(|parameter| parameter["name"] == name);
+        resolve(&parameter.unwrap_or_else(|| panic!("no parameter {name}"))["schema"])
+    };
+    assert_eq!(schema("limit")["minimum"], 1);
+    assert_eq!(schema("limit")["maximum"], list_users::request::MAX_LIMIT);
+    assert_eq!(
+        schema("limit")["default"],
+        list_users::request::DEFAULT_LIMIT
+    );
+    assert_eq!(
+        schema("prefix")["maxLength"],
+        shared::user::Username::MAX_CHARS
+    );
+    assert_eq!(schema("cursor")["maxLength"], list_users::cursor::MAX_CHARS);
+    let user = &contract()["components"]["schemas"]["User"]["properties"]["username"];
+    assert_eq!(
+        resolve(user)["maxLength"],
+        shared::user::Username::MAX_CHARS
+    );
+}
+
+fn expected_routes() -> BTreeSet<(String, String, String)> {
+    let route = |(method, function): (&str, &str)| {
+        (method.to_owned(), PATH.to_owned(), function.to_owned())
+    };
+    ROUTES.into_iter().map(route).collect()
+}
+
+/// The functions of the template. A tag of CloudFormation is read as what it stands before.
+fn functions() -> Vec<Value> {
+    let template: serde_norway::Value =
+        serde_norway::from_str(&read("template.yaml")).expect("YAML");
+    let template = without_tags(template);
+    let resources = template["Resources"].as_object().expect("resources");
+    let functions = resources
+        .values()
+        .filter(|resource| resource["Type"] == "AWS::Serverless::Function");
+    functions.cloned().collect()
+}
+
+fn without_tags(value: serde_norway::Value) -> Value {
+    use serde_norway::Value as Yaml;
+    match value {
+        Yaml::Tagged(tagged) => without_tags(tagged.value),
+        Yaml::Mapping(mapping) => mapping
+            .into_iter()
+            .map(|(key, value)| {
+                (
+                    key.as_str().expect("a text").to_owned(),
+                    without_tags(value),
+                )
+            })
+            .collect(),
+        Yaml::Sequence(values) => values.into_iter().map(without_tags).collect(),
+        scalar => serde_norway::from_value(scalar).expect("a scalar"),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}

@@ -1,0 +1,242 @@
+//! Faults between the functions and the table.
+
+use std::{iter, net::TcpListener, time::Duration};
+
+use list_users::Lister;
+use serde_json::{Value, json};
+use shared::telemetry::{Metric, Outcome};
+use tests::{
+    Answer, Event, Service,
+    fault::Fault,
+    service::{connect, get, post},
+};
+
+/// How often the SDK sends a request at most.
+const ATTEMPTS: usize = 3;
+
+#[tokio::test]
+async fn a_create_whose_answer_got_lost_is_sent_again_and_answered_201() {
+    let service = Service::start().await;
+    let (proxy, table, _) = service.behind_faults().await;
+    for lost in 1..ATTEMPTS {
+        let username = format!("ada{lost}");
+        let before = proxy.requests().len();
+        proxy.inject(iter::repeat_n(Fault::LoseAnswer, lost));
+        let answer = post(&table, Event::create_user(&username)).await;
+
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(answer.header("idempotent-replayed"), None);
+        assert_eq!(proxy.requests().len() - before, lost + 1);
+        let listed = service.list(&format!("prefix={username}")).await;
+        assert_eq!(listed.json(), json!([answer.json()]));
+    }
+}
+
+#[tokio::test]
+async fn a_create_whose_answers_all_got_lost_is_503_and_its_retry_gets_the_user() {
+    let service = Service::start().await;
+    let (proxy, table, _) = service.behind_faults().await;
+    let request = || Event::create_user("ada").with_header("idempotency-key", "one");
+    proxy.inject(iter::repeat_n(Fault::LoseAnswer, ATTEMPTS));
+    assert_unavailable(&post(&table, request()).await);
+    assert_eq!(proxy.requests().len(), ATTEMPTS);
+
+    let retry = post(&table, request()).await;
+    assert_eq!(retry.status, 201);
+    assert_eq!(retry.header("idempotent-replayed"), Some("true"));
+    assert_eq!(service.list("").await.json(), json!([retry.json()]));
+}
+
+#[tokio::test]
+async fn a_passing_fault_is_retried() {
+    let service = Service::start().await;
+    let (proxy, table, lister) = service.behind_faults().await;
+    for (number, fault) in passing_faults().into_iter().enumerate() {
+        let username = format!("user{number}");
+        let before = proxy.requests().len();
+        proxy.inject([fault.clone(), fault.clone()]);
+        let answer = post(&table, Event::create_user(&username)).await;
+        assert_eq!(answer.status, 201, "{fault:?}: {answer:?}");
+        assert_eq!(proxy.requests().len() - before, 3, "{fault:?}");
+
+        proxy.inject([fault.clone()]);
+        let page = get(&lister, Event::list(&format!("prefix={username}"))).await;
+        assert_eq!(page.json(), json!([answer.json()]), "{fault:?}");
+        assert_eq!(proxy.requests().len() - before, 5, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lasting_fault_is_answered_503_and_the_next_request_works() {
+    let service = Service::start().await;
+    for fault in passing_faults() {
+        let (proxy, table, lister) = service.behind_faults().await;
+        proxy.inject(iter::repeat_n(fault.clone(), ATTEMPTS));
+        assert_unavailable(&post(&table, Event::create_user("ada")).await);
+        assert_eq!(proxy.requests().len(), ATTEMPTS, "{fault:?}");
+
+        proxy.inject(iter::repeat_n(fault.clone(), ATTEMPTS));
+        assert_unavailable(&get(&lister, Event::list("")).await);
+        assert_eq!(proxy.requests().len(), 2 * ATTEMPTS, "{fault:?}");
+
+        assert_eq!(get(&lister, Event::list("")).await.body, "[]", "{fault:?}");
+    }
+    assert_eq!(service.create("ada").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_silent_table_is_answered_503_in_time() {
+    let service = Service::start().await;
+    let (proxy, table, lister) = service.behind_faults().await;
+    proxy.inject(iter::repeat_n(Fault::Stall, 2 * ATTEMPTS));
+    let (created, listed) = tokio::join!(
+        post(&table, Event::create_user("ada")),
+        get(&lister, Event::list("")),
+    );
+    assert_unavailable(&created);
+    assert_unavailable(&listed);
+}
+
+#[tokio::test]
+async fn one_silent_attempt_is_given_up_and_retried() {
+    let service = Service::start().await;
+    let (proxy, table, _) = service.behind_faults().await;
+    proxy.inject([Fault::Stall]);
+    let answer = post(&table, Event::create_user("ada")).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(proxy.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_there_is_answered_503() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let table = connect(&url).await;
+    assert_unavailable(&post(&table, Event::create_user("ada")).await);
+    let lister = Lister::new(table, Duration::ZERO);
+    assert_unavailable(&get(&lister, Event::list("")).await);
+}
+
+#[tokio::test]
+async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
+    let service = Service::start().await;
+    for (status, exception) in [
+        ("400 Bad Request", "AccessDeniedException"),
+        ("400 Bad Request", "ResourceNotFoundException"),
+        ("400 Bad Request", "ValidationException"),
+        ("400 Bad Request", "UnrecognizedClientException"),
+    ] {
+        let (proxy, table, lister) = service.behind_faults().await;
+        proxy.inject(iter::repeat_n(Fault::Answer(status, error(exception)), 2));
+        for answer in [
+            post(&table, Event::create_user("ada")).await,
+            get(&lister, Event::list("")).await,
+        ] {
+            answer.assert_problem(
+                500,
+                "internal-error",
+                "The service failed",
+                "Something went wrong on our side. If it lasts, report it with this problem's \
+                 instance.",
+                &Value::Null,
+            );
+        }
+        assert_eq!(proxy.requests().len(), 2, "{exception} is not retried");
+    }
+}
+
+#[tokio::test]
+async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
+    let throttled = |limit: &str| {
+        json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+            "message": "slow down",
+            "throttlingReasons": [{
+                "reason": limit,
+                "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
+            }],
+        })
+    };
+    let service = Service::start().await;
+    for (limit, metrics) in [
+        (
+            "TableWriteMaxOnDemandThroughputExceeded",
+            vec![Metric::Throttles],
+        ),
+        (
+            "TableWriteKeyRangeThroughputExceeded",
+            vec![Metric::Throttles, Metric::KeyRangeThrottles],
+        ),
+    ] {
+        let (proxy, table, lister) = service.behind_faults().await;
+        let fault = Fault::Answer("400 Bad Request", throttled(limit).to_string());
+        proxy.inject(iter::repeat_n(fault, 2 * ATTEMPTS));
+        let created = create_user::handle(&table, Event::create_user("ada").into_request()).await;
+        let listed = list_users::handle(&lister, Event::list("").into_request()).await;
+        for response in [created, listed] {
+            let outcome: &Outcome = response.extensions().get().expect("an outcome");
+            assert_eq!(outcome.metrics, metrics);
+            let cause = "service error: ThrottlingException: slow down";
+            assert_eq!(outcome.cause.as_deref(), Some(cause));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_attribute() {
+    let service = Service::start().await;
+    let table = service.table();
+    let put = table.client().put_item().table_name(table.name());
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let put = put
+        .item("kind", text("user"))
+        .item("username_key", text("ada"));
+    put.item("username", text("Ada"))
+        .item("id", text("1"))
+        .send()
+        .await
+        .unwrap();
+
+    let lister = Lister::new(table.clone(), Duration::ZERO);
+    let created = create_user::handle(table, Event::create_user("ada").into_request()).await;
+    let listed = list_users::handle(&lister, Event::list("").into_request()).await;
+    for response in [created, listed] {
+        let outcome: &Outcome = response.extensions().get().expect("an outcome");
+        let cause = "an item of the table has no valid attribute id";
+        assert_eq!(outcome.cause.as_deref(), Some(cause));
+        assert_eq!(response.status(), 500);
+    }
+}
+
+/// Faults that are over when the request is sent again.
+fn passing_faults() -> Vec<Fault> {
+    let answer = |status, exception| Fault::Answer(status, error(exception));
+    vec![
+        Fault::LoseRequest,
+        answer("400 Bad Request", "ThrottlingException"),
+        answer("400 Bad Request", "ProvisionedThroughputExceededException"),
+        answer("400 Bad Request", "RequestLimitExceeded"),
+        answer("500 Internal Server Error", "InternalServerError"),
+        Fault::Answer("500 Internal Server Error", String::new()),
+        Fault::Answer("502 Bad Gateway", "<html>".to_owned()),
+        Fault::Answer("503 Service Unavailable", String::new()),
+    ]
+}
+
+fn error(exception: &str) -> String {
+    let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");
+    json!({ "__type": exception, "message": "secret internals" }).to_string()
+}
+
+#[track_caller]
+fn assert_unavailable(answer: &Answer) {
+    answer.assert_problem(
+        503,
+        "unavailable",
+        "The service is busy or cannot reach its table",
+        "Try again after the time in the Retry-After header. If this was a create, it may have \
+         taken effect: repeat it with the same Idempotency-Key.",
+        &Value::Null,
+    );
+}

@@ -1,0 +1,181 @@
+//! The table: what it holds, what it costs, and what is asked of it.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeyType, ScalarAttributeType};
+use serde_json::{Value, json};
+use shared::{
+    item::{self, Fingerprint, Item, StoredUser},
+    user::{User, Username},
+};
+use tests::{
+    Event, Service,
+    service::{TABLE_NAME, get, post},
+};
+
+#[tokio::test]
+async fn the_template_declares_one_item_collection_and_no_index() {
+    let service = Service::start().await;
+    let table = service.table();
+    let description = table
+        .client()
+        .describe_table()
+        .table_name(table.name())
+        .send();
+    let description = description.await.unwrap().table.unwrap();
+
+    let keys: Vec<(&str, &KeyType)> = description
+        .key_schema()
+        .iter()
+        .map(|key| (key.attribute_name(), key.key_type()))
+        .collect();
+    let expected = [
+        (item::KIND, &KeyType::Hash),
+        (item::USERNAME_KEY, &KeyType::Range),
+    ];
+    assert_eq!(keys, expected);
+    for attribute in description.attribute_definitions() {
+        assert_eq!(attribute.attribute_type(), &ScalarAttributeType::S);
+    }
+    assert!(description.global_secondary_indexes().is_empty());
+    assert!(description.local_secondary_indexes().is_empty());
+}
+
+#[tokio::test]
+async fn a_create_is_one_conditional_put_item() {
+    let service = Service::start().await;
+    let (proxy, table, _) = service.behind_faults().await;
+    let event = Event::create_user("Ada").with_header("idempotency-key", "one");
+    let user = post(&table, event).await.json();
+
+    let [request] = &proxy.requests()[..] else {
+        panic!("one request: {:?}", proxy.requests());
+    };
+    assert_eq!(request.operation, "PutItem");
+    let mut parameters = request.parameters.clone();
+    let fingerprint = parameters["Item"]["request"].take();
+    assert_eq!(
+        fingerprint["B"].as_str().map(str::len),
+        Some(44),
+        "32 bytes"
+    );
+    assert_eq!(
+        parameters,
+        json!({
+            "TableName": TABLE_NAME,
+            "Item": {
+                "kind": { "S": "user" },
+                "username_key": { "S": "ada" },
+                "username": { "S": "Ada" },
+                "id": { "S": user["id"] },
+                "request": Value::Null,
+            },
+            "ConditionExpression": "attribute_not_exists(username_key)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_refused_create_is_one_put_item_too() {
+    let service = Service::start().await;
+    service.create("ada").await;
+    let (proxy, table, _) = service.behind_faults().await;
+    assert_eq!(post(&table, Event::create_user("ada")).await.status, 409);
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].operation, "PutItem");
+}
+
+#[tokio::test]
+async fn a_page_is_one_query() {
+    let service = Service::start().await;
+    for username in ["ada", "adam", "bob"] {
+        service.create(username).await;
+    }
+    let (proxy, _, lister) = service.behind_faults().await;
+    let first = get(&lister, Event::list("limit=1")).await;
+    get(&lister, Event::list(&first.next_query().unwrap())).await;
+    get(&lister, Event::list("prefix=ADA")).await;
+
+    let requests = proxy.requests();
+    assert!(requests.iter().all(|request| request.operation == "Query"));
+    let parameters: Vec<Value> = requests.into_iter().map(|it| it.parameters).collect();
+    let page = |limit: u16| {
+        json!({
+            "TableName": TABLE_NAME,
+            "KeyConditionExpression": "kind = :kind",
+            "ExpressionAttributeValues": { ":kind": { "S": "user" } },
+            "ProjectionExpression": "username_key, username, id",
+            "ConsistentRead": true,
+            "Limit": limit,
+        })
+    };
+    let mut second = page(2);
+    second["ExclusiveStartKey"] =
+        json!({ "kind": { "S": "user" }, "username_key": { "S": "ada" } });
+    let mut search = page(101);
+    search["KeyConditionExpression"] = "kind = :kind AND begins_with(username_key, :prefix)".into();
+    search["ExpressionAttributeValues"][":prefix"] = json!({ "S": "ada" });
+    assert_eq!(parameters, [page(2), second, search]);
+}
+
+#[test]
+fn the_largest_item_is_paid_with_one_write_unit() {
+    // The longest key and the longest display form: 80 characters of four bytes, in both cases.
+    let longest = "\u{10400}".repeat(Username::MAX_CHARS);
+    let username = Username::parse(&longest).unwrap();
+    assert_eq!(username.as_str().len(), 4 * Username::MAX_CHARS);
+    assert_eq!(username.key().len(), Username::MAX_KEY_BYTES);
+    let stored = StoredUser {
+        user: User::new(username),
+        request: Some(Fingerprint::new(Some("caller"), "key")),
+    };
+    let size = size_in_bytes(&item::to_item(&stored));
+    assert_eq!(size, 745);
+    assert!(size <= 1024, "one write unit");
+    // A page of the largest items, and one to look ahead, is read by one query.
+    assert!(size * (usize::from(list_users::request::MAX_LIMIT) + 1) < 1024 * 1024);
+}
+
+#[test]
+fn an_item_gives_back_the_user_that_it_was_made_of() {
+    for request in [None, Some(Fingerprint::new(None, "key"))] {
+        let user = User::new(Username::parse("José").unwrap());
+        let stored = StoredUser { user, request };
+        assert_eq!(item::from_item(item::to_item(&stored)), Ok(stored));
+    }
+}
+
+#[test]
+fn a_fingerprint_tells_callers_and_keys_apart() {
+    let pairs = [
+        (Some("a"), "bc"),
+        (Some("ab"), "c"),
+        (Some("abc"), ""),
+        (Some(""), "abc"),
+        (None, "abc"),
+        (None, ""),
+        (Some(""), ""),
+    ];
+    let mut seen: HashMap<String, (Option<&str>, &str)> = HashMap::new();
+    for (caller, key) in pairs {
+        let fingerprint = format!("{:?}", Fingerprint::new(caller, key));
+        assert_eq!(seen.insert(fingerprint, (caller, key)), None);
+    }
+}
+
+/// An item's size by
+/// [DynamoDB's rule](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html):
+/// the bytes of its attributes' names and values.
+fn size_in_bytes(item: &Item) -> usize {
+    let value_size = |value: &AttributeValue| match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::B(blob) => blob.as_ref().len(),
+        other => panic!("no attribute has this type: {other:?}"),
+    };
+    let sizes = item
+        .iter()
+        .map(|(name, value)| name.len() + value_size(value));
+    sizes.sum()
+}

@@ -1,0 +1,96 @@
+//! Real API Gateway events (payload format 2.0, as an HTTP API sends them), changed for a test.
+
+use lambda_http::{Context, Request, RequestExt, request};
+use serde_json::{Value, json};
+
+/// Lambda's id of every request that the tests make themselves.
+pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
+
+/// An event.
+#[derive(Clone, Debug)]
+pub struct Event(Value);
+
+impl Event {
+    /// The event of `POST /api/users` with this body.
+    #[must_use]
+    pub fn create(body: &str) -> Self {
+        let event = include_str!("../events/create_user.json");
+        let mut event = Self::from_json(event);
+        event.0["body"] = body.into();
+        event
+    }
+
+    /// The event of `POST /api/users` that asks for this username.
+    #[must_use]
+    pub fn create_user(username: &str) -> Self {
+        Self::create(&json!({ "username": username }).to_string())
+    }
+
+    /// The event of `GET /api/users` with this query string, without a question mark.
+    #[must_use]
+    pub fn list(query: &str) -> Self {
+        let event = include_str!("../events/list_users.json");
+        let mut event = Self::from_json(event);
+        event.0["rawQueryString"] = query.into();
+        event
+    }
+
+    fn from_json(event: &str) -> Self {
+        Self(serde_json::from_str(event).expect("the event is JSON"))
+    }
+
+    /// The same event with a body of bytes, base64-encoded as the gateway sends what is no text.
+    #[must_use]
+    pub fn with_base64_body(mut self, base64: &str) -> Self {
+        self.0["body"] = base64.into();
+        self.0["isBase64Encoded"] = true.into();
+        self
+    }
+
+    /// The same event with a header; its name is in lower case, as the gateway sends it.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.0["headers"][name] = value.into();
+        self
+    }
+
+    /// The same event without a header.
+    #[must_use]
+    pub fn without_header(mut self, name: &str) -> Self {
+        let headers = self.0["headers"].as_object_mut();
+        headers.expect("an event has headers").remove(name);
+        self
+    }
+
+    /// The same event from another caller.
+    #[must_use]
+    pub fn by(mut self, caller: &str) -> Self {
+        self.0["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = caller.into();
+        self
+    }
+
+    /// The same event without an authorizer, as in the local run.
+    #[must_use]
+    pub fn by_nobody(mut self) -> Self {
+        let context = self.0["requestContext"].as_object_mut();
+        context
+            .expect("an event has a context")
+            .remove("authorizer");
+        self
+    }
+
+    /// The event as the function's runtime hands it to the handler.
+    #[must_use]
+    pub fn into_request(self) -> Request {
+        let request = request::from_str(&self.0.to_string()).expect("the event is a request");
+        let mut context = Context::default();
+        REQUEST_ID.clone_into(&mut context.request_id);
+        request.with_lambda_context(context)
+    }
+
+    /// The event as Lambda sends it.
+    #[must_use]
+    pub fn into_json(self) -> String {
+        self.0.to_string()
+    }
+}

@@ -1,0 +1,14 @@
+//! What the tests share: the service around an engine of its own, real events, and answers that
+//! are checked against the contract.
+
+pub mod answer;
+pub mod contract;
+pub mod event;
+pub mod fault;
+pub mod runtime_api;
+pub mod service;
+pub mod workspace;
+
+pub use answer::Answer;
+pub use event::Event;
+pub use service::Service;

@@ -1,0 +1,122 @@
+//! Both handlers over a table of their own.
+
+use std::time::Duration;
+
+use aws_config::Region;
+use aws_sdk_dynamodb::config::Credentials;
+use list_users::Lister;
+use local::engine::Engine;
+use shared::table::{self, Table};
+
+use crate::{Answer, Event, contract, fault::Proxy, workspace};
+
+/// The name of the table in the tests.
+pub const TABLE_NAME: &str = "users";
+
+/// The service: the embedded engine in memory, its table made from the template, and both
+/// handlers, called as the runtime calls them.
+#[derive(Debug)]
+pub struct Service {
+    engine: Engine,
+    table: Table,
+    lister: Lister,
+}
+
+impl Service {
+    /// Starts a service whose pages are always current.
+    pub async fn start() -> Self {
+        Self::start_with_max_age(Duration::ZERO).await
+    }
+
+    /// Starts a service whose pages may be `max_age` old.
+    pub async fn start_with_max_age(max_age: Duration) -> Self {
+        let engine = engine();
+        let table = connect(&engine.url()).await;
+        let lister = Lister::new(table.clone(), max_age);
+        Self {
+            engine,
+            table,
+            lister,
+        }
+    }
+
+    /// The table, through a client of the functions' configuration.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The same table, behind a proxy that does what it is told to do to its connections.
+    pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
+        let proxy = Proxy::start(&self.engine.url()).await;
+        let table = connect(&proxy.url()).await;
+        let lister = Lister::new(table.clone(), Duration::ZERO);
+        (proxy, table, lister)
+    }
+
+    /// Sends an event to `create-user`.
+    pub async fn post(&self, event: Event) -> Answer {
+        post(&self.table, event).await
+    }
+
+    /// Asks `create-user` for a username.
+    pub async fn create(&self, username: &str) -> Answer {
+        self.post(Event::create_user(username)).await
+    }
+
+    /// Sends an event to `list-users`.
+    pub async fn get(&self, event: Event) -> Answer {
+        get(&self.lister, event).await
+    }
+
+    /// Asks `list-users` for a page by its query string.
+    pub async fn list(&self, query: &str) -> Answer {
+        self.get(Event::list(query)).await
+    }
+}
+
+/// Sends an event to `create-user` over this table.
+pub async fn post(table: &Table, event: Event) -> Answer {
+    let answer = create_user::handle(table, event.into_request())
+        .await
+        .into();
+    contract::check("post", &answer);
+    answer
+}
+
+/// Sends an event to `list-users`.
+pub async fn get(lister: &Lister, event: Event) -> Answer {
+    let answer = list_users::handle(lister, event.into_request())
+        .await
+        .into();
+    contract::check("get", &answer);
+    answer
+}
+
+/// An engine in memory with the template's table.
+///
+/// # Panics
+/// It does not start.
+#[must_use]
+pub fn engine() -> Engine {
+    let engine = Engine::in_memory().expect("the engine starts");
+    let template = workspace::read("template.yaml");
+    engine
+        .create_table_if_missing(&template, TABLE_NAME)
+        .expect("the engine makes the table");
+    engine
+}
+
+/// The table at this URL, through a client of the functions' configuration.
+///
+/// # Panics
+/// The environment of the tests names certificates that do not exist.
+pub async fn connect(url: &str) -> Table {
+    let credentials = Credentials::new("test", "test", None, None, "tests");
+    let sdk_config = table::sdk_config()
+        .expect("the configuration is valid")
+        .endpoint_url(url)
+        .region(Region::from_static("eu-central-1"))
+        .credentials_provider(credentials);
+    Table::connect(sdk_config, TABLE_NAME.to_owned()).await
+}

@@ -1,0 +1,75 @@
+//! Where things are in the workspace.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The top level folder.
+#[must_use]
+pub fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests
+        .parent()
+        .expect("tests is in the workspace")
+        .to_owned()
+}
+
+/// Reads a file of the workspace.
+///
+/// # Panics
+/// The file can't be read.
+#[must_use]
+pub fn read(path: &str) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Where cargo puts the binaries of the profile that the tests were built with.
+///
+/// # Panics
+/// The test executable is not where cargo puts it.
+#[must_use]
+pub fn target_profile() -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let deps = test.parent().expect("the test is in deps");
+    deps.parent().expect("deps is in the profile").to_owned()
+}
+
+/// A binary that the build made before the tests.
+///
+/// # Panics
+/// It was not built: run the tests through `make test`.
+#[must_use]
+pub fn built(path: &Path) -> PathBuf {
+    assert!(
+        path.is_file(),
+        "{} is not built; run `make test`, which builds it first",
+        path.display()
+    );
+    path.to_owned()
+}
+
+/// A function's binary as `cargo lambda build --release` makes it for Lambda.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+pub fn released(function: &str) -> PathBuf {
+    lambda("lambda", function)
+}
+
+/// An example of a function, made in the same way.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+pub fn released_example(example: &str) -> PathBuf {
+    lambda("lambda-examples", example)
+}
+
+fn lambda(folder: &str, name: &str) -> PathBuf {
+    let target = target_profile();
+    let target = target.parent().expect("the profile is in target");
+    built(&target.join(folder).join(name).join("bootstrap"))
+}

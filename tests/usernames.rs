@@ -1,0 +1,265 @@
+//! Usernames: RFC 8265, the length, and the mixing of scripts.
+
+use proptest::prelude::*;
+use shared::user::{
+    Username,
+    username::{UsernameError, UsernamePrefix},
+};
+
+#[track_caller]
+fn check(input: &str, display: &str, key: &str) {
+    let username = Username::parse(input).unwrap_or_else(|error| panic!("{input}: {error}"));
+    assert_eq!((username.as_str(), username.key()), (display, key));
+}
+
+#[track_caller]
+fn refuse(input: &str, error: &UsernameError) {
+    assert_eq!(Username::parse(input).as_ref(), Err(error), "{input}");
+}
+
+const fn disallowed(character: char) -> UsernameError {
+    UsernameError::DisallowedCharacter {
+        code_point: character as u32,
+    }
+}
+
+#[test]
+fn the_legal_usernames_of_rfc_8265_are_accepted() {
+    // Table 2 of RFC 8265: the examples of the UsernameCaseMapped profile.
+    check(
+        "juliet@example.com",
+        "juliet@example.com",
+        "juliet@example.com",
+    );
+    check("fussball", "fussball", "fussball");
+    check("fußball", "fußball", "fußball");
+    check("π", "π", "π");
+    check("Σ", "Σ", "σ");
+    check("σ", "σ", "σ");
+    check("ς", "ς", "ς");
+}
+
+#[test]
+fn the_illegal_usernames_of_rfc_8265_are_refused() {
+    // Table 3 of RFC 8265: a space, nothing at all, Roman numeral four, a black chess king.
+    refuse("foo bar", &disallowed(' '));
+    refuse("", &UsernameError::Empty);
+    refuse("henryⅣ", &disallowed('Ⅳ'));
+    refuse("♚", &disallowed('♚'));
+}
+
+#[test]
+fn case_width_and_normalisation_are_mapped_to_one_key() {
+    check("ADA", "ADA", "ada");
+    check("Ａda", "Ada", "ada");
+    check("jose\u{301}", "jos\u{e9}", "jos\u{e9}");
+    check("JOSE\u{301}", "JOS\u{c9}", "jos\u{e9}");
+    check("ｶﾞ", "ガ", "ガ");
+    check("İstanbul", "İstanbul", "i\u{307}stanbul");
+    // Lower case without regard to the position in the word: a sigma is a sigma.
+    check("ΟΔΟΣ", "ΟΔΟΣ", "οδοσ");
+}
+
+#[test]
+fn characters_outside_of_the_identifier_class_are_refused() {
+    for character in [
+        '\0',
+        '\t',
+        '\n',
+        '\u{7f}',
+        ' ',
+        '\u{a0}',
+        '\u{3000}',
+        '\u{ad}',
+        '\u{200b}',
+        '\u{200e}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{feff}',
+        '\u{fffd}',
+        '\u{e000}',
+        '\u{10ffff}',
+        '☃',
+        '🦀',
+        '½',
+        'ﬁ',
+        '„',
+    ] {
+        // The ideographic space is a wide space, so width mapping makes it a plain one.
+        let named = if character == '\u{3000}' {
+            ' '
+        } else {
+            character
+        };
+        refuse(&format!("ada{character}"), &disallowed(named));
+    }
+}
+
+#[test]
+fn characters_that_need_a_context_are_allowed_only_in_it() {
+    check("l·l", "l·l", "l·l");
+    refuse("a·b", &disallowed('·'));
+    refuse("a\u{200d}b", &disallowed('\u{200d}'));
+    check("क्\u{200d}ष", "क्\u{200d}ष", "क्\u{200d}ष");
+}
+
+#[test]
+fn every_visible_ascii_character_is_allowed() {
+    let visible: String = ('!'..='~').collect();
+    for half in [&visible[..47], &visible[47..]] {
+        check(half, half, &half.to_ascii_lowercase());
+    }
+}
+
+#[test]
+fn the_length_counts_the_characters_of_the_display_form() {
+    for character in ["a", "é", "車", "𐐨"] {
+        let longest = character.repeat(80);
+        check(&longest, &longest, &longest);
+        let error = UsernameError::TooLong { length: 81 };
+        refuse(&character.repeat(81), &error);
+    }
+    // 160 characters that normalise to 80, and a key that is longer than its display form.
+    check(&"e\u{301}".repeat(80), &"é".repeat(80), &"é".repeat(80));
+    check(&"İ".repeat(80), &"İ".repeat(80), &"i\u{307}".repeat(80));
+    refuse(
+        &"e\u{301}".repeat(81),
+        &UsernameError::TooLong { length: 81 },
+    );
+}
+
+#[test]
+fn one_script_is_allowed_whatever_it_is() {
+    for username in [
+        "ada",
+        "josé",
+        "Ольга",
+        "Ελένη",
+        "ᏣᎳᎩ",
+        "たろう",
+        "タロウ",
+        "太郎",
+        "김철수",
+        "محمد",
+        "שלום",
+        "नमस्ते",
+        "สมชาย",
+        "Նարեկ",
+        "ნინო",
+        "tiếng",
+        "1234",
+        "ada_1815",
+        "李雷",
+    ] {
+        Username::parse(username).unwrap_or_else(|error| panic!("{username}: {error}"));
+    }
+}
+
+#[test]
+fn latin_goes_with_japanese_korean_and_chinese() {
+    for username in [
+        "Toyota車",
+        "taroたろう",
+        "LG전자",
+        "abcㄅ中",
+        "たろう太郎タロウ",
+        "한국韓國",
+    ] {
+        Username::parse(username).unwrap_or_else(|error| panic!("{username}: {error}"));
+    }
+}
+
+#[test]
+fn other_mixtures_of_scripts_are_refused() {
+    for username in [
+        "раypal",
+        "Аda",
+        "αdam",
+        "adаm",
+        "Ольга太郎",
+        "たろう김",
+        "김ㄅ",
+        "नमस्तेada",
+        "นada",
+        "ᏣᎳᎩada",
+        "αж",
+    ] {
+        refuse(username, &UsernameError::MixedScripts);
+    }
+}
+
+#[test]
+fn right_to_left_usernames_follow_the_bidi_rule() {
+    for username in ["שלום", "محمد1", "שלום1"] {
+        Username::parse(username).unwrap_or_else(|error| panic!("{username}: {error}"));
+    }
+    for username in ["1שלום", "שלוםa", "aשלום", "שלום-"] {
+        refuse(username, &UsernameError::Bidi);
+    }
+}
+
+#[test]
+fn debug_output_holds_no_username() {
+    let username = Username::parse("ada").unwrap();
+    assert_eq!(format!("{username:?}"), "Username(…)");
+    let prefix = UsernamePrefix::parse("ada").unwrap();
+    assert_eq!(format!("{prefix:?}"), "UsernamePrefix(…)");
+}
+
+#[test]
+fn no_character_takes_more_than_four_bytes_in_lower_case() {
+    // What Username::MAX_KEY_BYTES stands on: the key is the lower case of the display form, which
+    // has at most 80 characters.
+    let longest = ('\0'..=char::MAX).map(|c| c.to_lowercase().map(char::len_utf8).sum::<usize>());
+    assert_eq!(longest.max(), Some(4));
+}
+
+/// Text with a good chance of being a username, and of every mapping to matter.
+fn likely_username() -> impl Strategy<Value = String> {
+    let alphabet = "[a-zA-Z0-9._@ａＡÀ-ÿ\u{301}\u{307}\u{308}İıſßΣσςΑ-ωА-яｶﾞがカ車가-깋ऀ-ॿא-ת]{0,90}";
+    proptest::string::string_regex(alphabet).expect("a valid expression")
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![likely_username(), any::<String>(), "\\PC{1,20}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn parsing_is_idempotent(text in any_text()) {
+        if let Ok(username) = Username::parse(&text) {
+            let again = Username::parse(username.as_str());
+            prop_assert_eq!(again.as_ref(), Ok(&username));
+            let key = Username::parse(username.key());
+            if let Ok(key) = key {
+                prop_assert_eq!(key.as_str(), username.key());
+                prop_assert_eq!(key.key(), username.key());
+            }
+        }
+    }
+
+    #[test]
+    fn a_username_keeps_its_limits(text in any_text()) {
+        if let Ok(username) = Username::parse(&text) {
+            let length = username.as_str().chars().count();
+            prop_assert!((1..=Username::MAX_CHARS).contains(&length));
+            prop_assert!((1..=Username::MAX_KEY_BYTES).contains(&username.key().len()));
+        }
+    }
+
+    #[test]
+    fn a_username_is_found_by_the_prefix_that_it_is(text in any_text()) {
+        if let Ok(username) = Username::parse(&text) {
+            let prefix = UsernamePrefix::parse(username.as_str()).unwrap();
+            prop_assert_eq!(prefix.as_str(), username.key());
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_prefix_or_too_long(text in any_text()) {
+        let length = text.chars().count();
+        prop_assert_eq!(UsernamePrefix::parse(&text).is_ok(), length <= Username::MAX_CHARS);
+    }
+}
