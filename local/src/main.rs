@@ -1,3 +1,147 @@
-//! The local run.
+//! `make run`: the whole service on this machine.
 
-fn main() {}
+use std::{
+    future::pending,
+    io,
+    os::unix::process::parent_id,
+    path::Path,
+    pin::pin,
+    process::{ExitCode, ExitStatus},
+    thread,
+    time::Duration,
+};
+
+use local::{
+    data_folder::DataFolder,
+    engine::Engine,
+    functions::{self, TABLE_NAME},
+    settings,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+/// How often this process looks whether its parent is still there.
+const PARENT_INTERVAL: Duration = Duration::from_millis(500);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("make run: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the service until somebody stops it.
+async fn run() -> Result<(), String> {
+    let mut stop = pin!(stop_requested().map_err(|error| format!("no signals: {error}"))?);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root.parent().expect("local is in the workspace");
+
+    // What can be refused is refused before anything is built.
+    let port = settings::port()?;
+    settings::check_port_is_free(port)?;
+    functions::check_cargo_lambda()?;
+    let folder = settings::data_folder().unwrap_or_else(|| root.join(".data"));
+    let data = DataFolder::open(&folder)?;
+    let engine = start_engine(root, &data)?;
+
+    println!("Building the functions …");
+    let mut building = functions::build(root).map_err(no_shell)?;
+    let built = tokio::select! {
+        () = &mut stop => None,
+        status = building.ended() => Some(status.map_err(no_shell)?),
+    };
+    building.stop().await;
+    match built {
+        None => return Ok(()),
+        Some(status) if status.success() => {}
+        Some(_) => return Err("the functions can't be built; see the lines above".to_owned()),
+    }
+
+    println!("Starting the functions …");
+    let mut watching = functions::watch(root, port, &engine.url()).map_err(no_shell)?;
+    let result = tokio::select! {
+        () = &mut stop => Ok(()),
+        status = watching.ended() => Err(ended(status)),
+        result = announce(port, &folder) => result,
+    };
+    // The functions end before the table that they use.
+    watching.stop().await;
+    drop(engine);
+    result
+}
+
+fn start_engine(root: &Path, data: &DataFolder) -> Result<Engine, String> {
+    let database = data.database();
+    let failed = |error| format!("the database {}: {error}", database.display());
+    let engine = Engine::on_file(&database).map_err(failed)?;
+    let template = root.join("template.yaml");
+    let template = std::fs::read_to_string(&template)
+        .map_err(|error| format!("{}: {error}", template.display()))?;
+    engine
+        .create_table_if_missing(&template, TABLE_NAME)
+        .map_err(failed)?;
+    Ok(engine)
+}
+
+/// Says that the service is ready once it is. Returns only if it does not get ready.
+async fn announce(port: u16, data: &Path) -> Result<(), String> {
+    let url = settings::users_url(port);
+    let (tell, told) = oneshot::channel();
+    // A thread of its own, which nobody waits for when the run is stopped meanwhile.
+    let asked = url.clone();
+    thread::spawn(move || tell.send(functions::wait_until_ready(&asked)));
+    told.await
+        .unwrap_or_else(|_| Err("the first requests failed".to_owned()))?;
+    println!(
+        "
+The users API is ready at {url}
+
+  curl -i {url} -H 'Content-Type: application/json' -d '{{\"username\": \"ada\"}}'
+  curl -i '{url}?limit=10'
+
+The users are kept in {}. Edits are built anew. Ctrl-C stops everything.
+",
+        data.display()
+    );
+    pending().await
+}
+
+/// Waits for Ctrl-C, a request to terminate, the end of the terminal, or the end of the parent: when
+/// `make` is killed, nobody else could stop this process.
+fn stop_requested() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let parent = parent_id();
+    Ok(async move {
+        let orphaned = async {
+            while parent_id() == parent {
+                tokio::time::sleep(PARENT_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            () = orphaned => {}
+        }
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
+fn no_shell(error: io::Error) -> String {
+    format!("the shell `sh` can't be started: {error}")
+}
+
+fn ended(status: io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => format!("cargo-lambda ended ({status}); see the lines above"),
+        Err(error) => no_shell(error),
+    }
+}

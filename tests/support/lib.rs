@@ -5,6 +5,7 @@ pub mod answer;
 pub mod contract;
 pub mod event;
 pub mod fault;
+pub mod local_run;
 pub mod runtime_api;
 pub mod service;
 pub mod workspace;

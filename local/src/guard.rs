@@ -1,0 +1,71 @@
+//! Processes that never outlive this one, however it ends.
+
+use std::{
+    ffi::OsStr,
+    io,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    process::{Child, ChildStdin, Command},
+    time::timeout,
+};
+
+/// The shell script that stands between this process and the guarded one.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guard.sh");
+
+/// How long a guarded process may take to end after it was told to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A process that ends when this value is dropped, or when this process ends in any way.
+#[derive(Debug)]
+pub struct Guarded {
+    shell: Child,
+    /// The script ends its command when this is closed; the operating system closes it at the
+    /// latest.
+    lifeline: Option<ChildStdin>,
+}
+
+impl Guarded {
+    /// A command that [`Self::start`] starts; add arguments and environment as to any other.
+    pub fn command(program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("sh");
+        command.arg(SCRIPT).arg(program);
+        command
+    }
+
+    /// Starts a command made by [`Self::command`].
+    ///
+    /// # Errors
+    /// There is no shell.
+    pub fn start(mut command: Command) -> io::Result<Self> {
+        // A Ctrl-C at the terminal must reach this process alone, which then ends the others in
+        // their order.
+        let mut shell = command.stdin(Stdio::piped()).process_group(0).spawn()?;
+        let lifeline = shell.stdin.take();
+        Ok(Self { shell, lifeline })
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.shell.wait().await
+    }
+
+    /// Ends the process and all that it started, and waits until they are gone. What has not ended
+    /// after a second is killed.
+    pub async fn stop(mut self) {
+        self.lifeline.take();
+        if timeout(STOP_TIMEOUT, self.shell.wait()).await.is_err()
+            && let Some(group) = self.shell.id()
+        {
+            let kill = Command::new("kill")
+                .args(["-KILL", "--", &format!("-{group}")])
+                .status();
+            let _ = kill.await;
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The local run, from outside: both real functions under cargo-lambda, and the embedded DynamoDB
+//! on a file.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::SystemTime,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::{
+    answer::headers,
+    local_run::{LocalRun, free_port, output, program},
+    workspace::root,
+};
+
+/// One test at a time: a change of a source file reaches every running service.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    // Another test's failure is told by that test.
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn temporary_folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn the_service_creates_and_lists_users_over_http() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+
+    let created = run.create("Ольга");
+    assert_eq!(created.status, 201);
+    assert_eq!(
+        created.headers,
+        headers(&[
+            ("cache-control", "no-store"),
+            ("content-type", "application/json"),
+            ("x-content-type-options", "nosniff"),
+        ])
+    );
+    assert_eq!(created.json()["username"], "Ольга");
+    assert_eq!(run.create("ольга").status, 409);
+    assert_eq!(run.create("no spaces").status, 422);
+    assert_eq!(run.create("ada").status, 201);
+
+    let first = run.list("limit=1");
+    assert_eq!(first.usernames(), ["ada"]);
+    assert_eq!(
+        run.list(&first.next_query().unwrap()).usernames(),
+        ["Ольга"]
+    );
+    assert_eq!(
+        run.list("prefix=%D0%9E%D0%9B%D0%AC").json(),
+        Value::from(vec![created.json()])
+    );
+    assert_eq!(run.list("pefix=o").status, 400);
+
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn both_functions_are_ready_before_the_service_says_so() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let ready = run.output();
+    for function in ["list-users", "create-user"] {
+        let line = format!(r#""FunctionName":"{function}""#);
+        assert!(ready.contains(&line), "{function} has answered: {ready}");
+    }
+    run.wait_for_output("\n  curl -i http://127.0.0.1:");
+    run.signal("INT");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn of_many_creates_of_one_username_at_once_exactly_one_succeeds_over_http() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let create = || scope.spawn(|| run.create("ada").status);
+        let creates: Vec<_> = (0..50).map(|_| create()).collect();
+        creates.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1);
+    assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 49);
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn users_survive_a_restart() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let user = run.create("ada").json();
+    run.signal("TERM");
+    assert!(run.ended().success());
+
+    let run = LocalRun::start(data.path());
+    assert_eq!(run.list("").json(), Value::from(vec![user]));
+    assert_eq!(run.create("ADA").status, 409);
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let acknowledged = Mutex::new(BTreeSet::new());
+    thread::scope(|scope| {
+        for client in 0..4 {
+            let (run, acknowledged) = (&run, &acknowledged);
+            scope.spawn(move || {
+                for number in 0.. {
+                    let username = format!("user{client}x{number}");
+                    // The service is killed below, and then no answer comes any more.
+                    let Ok(answer) = run.try_create(&username) else {
+                        return;
+                    };
+                    assert_eq!(answer.status, 201, "{answer:?}");
+                    let mut acknowledged = acknowledged.lock().unwrap();
+                    acknowledged.insert(username);
+                    if acknowledged.len() == 100 {
+                        run.signal("KILL");
+                    }
+                }
+            });
+        }
+    });
+    assert!(!run.ended().success());
+
+    let run = LocalRun::start(data.path());
+    let kept: BTreeSet<String> = run.usernames().into_iter().collect();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert!(acknowledged.len() >= 100);
+    let lost: Vec<&String> = acknowledged.difference(&kept).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn make_run_runs_the_service_and_its_death_ends_everything() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let mut make = Command::new("make");
+    make.arg("run").current_dir(root());
+    // The tests themselves may run under make, which would pass on its own flags.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let run = LocalRun::start_by(make, data.path());
+    assert_eq!(run.create("ada").status, 201);
+    run.signal("KILL");
+    assert!(!run.ended().success());
+}
+
+#[test]
+fn an_edit_builds_the_functions_anew() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    assert_eq!(run.create("ada").status, 201);
+
+    let source = fs::File::options()
+        .append(true)
+        .open(root().join("functions/list-users/src/main.rs"))
+        .unwrap();
+    source.set_modified(SystemTime::now()).unwrap();
+    run.wait_for_output("Compiling list-users");
+    let before = run.output().len();
+    assert_eq!(run.list("").usernames(), ["ada"]);
+    assert!(run.output()[before..].contains(r#""coldStart":true"#));
+
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn a_function_is_invoked_with_a_whole_event_of_the_gateway() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let mut invoke = Command::new("cargo-lambda");
+    invoke
+        .args(["lambda", "invoke", "create-user"])
+        .args(["--data-file", "tests/events/create_user.json"])
+        .args(["--invoke-address", "127.0.0.1"])
+        .args(["--invoke-port", &run.port().to_string()])
+        .current_dir(root());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output(invoke);
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    let response: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!(response["statusCode"], 201, "{response}");
+    assert_eq!(run.list("").usernames(), ["ada"]);
+    // The event has the claims of a token, which the local gateway itself never adds.
+    let caller = r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#;
+    assert!(run.output().contains(caller));
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn seed_creates_as_many_users_as_it_is_told() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    for total in [40, 80] {
+        let mut seed = program("seed");
+        seed.env("N", "40").env("PORT", run.port().to_string());
+        let Output { status, stdout, .. } = output(seed);
+        assert!(status.success());
+        let message = String::from_utf8(stdout).unwrap();
+        assert!(message.starts_with("Created 40 users in "), "{message}");
+        assert_eq!(run.usernames().len(), total);
+    }
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn seed_says_what_is_wrong_in_one_line() {
+    let port = free_port().to_string();
+    let url = format!("http://127.0.0.1:{port}/api/users");
+    for (count, message) in [
+        (
+            "many",
+            "N is not a number of users, as in `make seed N=1000`: many".to_owned(),
+        ),
+        (
+            "",
+            "N is not a number of users, as in `make seed N=1000`: ".to_owned(),
+        ),
+        (
+            "1",
+            format!(
+                "{url} does not answer: io: Connection refused (os error 111); is `make run` running? \
+                 (0 users were created)"
+            ),
+        ),
+    ] {
+        let mut seed = program("seed");
+        seed.env("N", count).env("PORT", &port);
+        assert_refused(&output(seed), &format!("make seed: {message}\n"));
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let file = data.path().join("file");
+    fs::write(&file, "").unwrap();
+    let used = TcpListener::bind("127.0.0.1:0").unwrap();
+    let used = used.local_addr().unwrap().port();
+    let free = free_port().to_string();
+
+    for (port, folder, message) in [
+        (
+            used.to_string(),
+            data.path(),
+            format!(
+                "port {used} can't be used: Address already in use (os error 98); stop what uses \
+                 it, or choose another port, as in `make run PORT={}`",
+                used.checked_add(1).unwrap_or(9000)
+            ),
+        ),
+        (
+            "web".to_owned(),
+            data.path(),
+            "PORT is not a number from 1 to 65535: web".to_owned(),
+        ),
+        (
+            "0".to_owned(),
+            data.path(),
+            "PORT is not a number from 1 to 65535: 0".to_owned(),
+        ),
+        (
+            free.clone(),
+            &file.join("data"),
+            format!(
+                "the data folder {}/data can't be written: Not a directory (os error 20); choose \
+                 another one, as in `make run DATA_DIR=/tmp/users`",
+                file.display()
+            ),
+        ),
+    ] {
+        let refused = start_refused(&port, folder, None);
+        assert_refused(&refused, &format!("make run: {message}\n"));
+    }
+
+    let refused = start_refused(&free, data.path(), Some("/nowhere"));
+    assert_refused(
+        &refused,
+        "make run: cargo-lambda is missing; start the service with `make run`, which installs it\n",
+    );
+
+    let run = LocalRun::start(data.path());
+    let refused = start_refused(&free, data.path(), None);
+    let message = format!(
+        "make run: the data folder {} is in use by another `make run`; stop that one, or choose \
+         another folder, as in `make run DATA_DIR=/tmp/users`\n",
+        data.path().display()
+    );
+    assert_refused(&refused, &message);
+    assert_eq!(run.list("").body, "[]");
+    run.signal("TERM");
+    assert!(run.ended().success());
+}
+
+fn start_refused(port: &str, data: &Path, path: Option<&str>) -> Output {
+    let mut command = program("local");
+    command.env("PORT", port).env("DATA_DIR", data);
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    output(command)
+}
+
+#[track_caller]
+fn assert_refused(refused: &Output, message: &str) {
+    assert_eq!(String::from_utf8_lossy(&refused.stderr), message);
+    assert_eq!(String::from_utf8_lossy(&refused.stdout), "");
+    assert_eq!(refused.status.code(), Some(1));
+}

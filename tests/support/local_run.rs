@@ -1,0 +1,290 @@
+//! The local run as its user has it: the program behind `make run`, with everything it starts.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use ureq::Agent;
+
+use crate::{
+    Answer, contract,
+    workspace::{built, root, target_profile},
+};
+
+/// How long a test waits for anything: generous, as a machine may be busy, but bounded.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A running service.
+#[derive(Debug)]
+pub struct LocalRun {
+    process: Child,
+    users_url: String,
+    port: u16,
+    data: PathBuf,
+    output: Arc<(Mutex<String>, Condvar)>,
+    agent: Agent,
+}
+
+impl LocalRun {
+    /// Starts the service on a free port and waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// It does not get ready.
+    #[must_use]
+    pub fn start(data: &Path) -> Self {
+        Self::start_by(program("local"), data)
+    }
+
+    /// Starts the service by a command that passes its environment on.
+    ///
+    /// # Panics
+    /// It does not get ready.
+    #[must_use]
+    pub fn start_by(mut command: Command, data: &Path) -> Self {
+        let port = free_port();
+        let mut process = command
+            .env("PORT", port.to_string())
+            .env("DATA_DIR", data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = Arc::<(Mutex<String>, Condvar)>::default();
+        let stdout = process.stdout.take().expect("the output is piped");
+        let stderr = process.stderr.take().expect("the output is piped");
+        collect(stdout, &output);
+        collect(stderr, &output);
+        let run = Self {
+            process,
+            users_url: format!("http://127.0.0.1:{port}/api/users"),
+            port,
+            data: data.to_owned(),
+            output,
+            agent: Agent::config_builder()
+                .http_status_as_error(false)
+                .proxy(None)
+                .timeout_global(Some(PATIENCE))
+                .build()
+                .into(),
+        };
+        run.wait_for_output(&format!("The users API is ready at {}\n", run.users_url));
+        run
+    }
+
+    /// The port that the service listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process that was started.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Everything that the service has printed so far.
+    ///
+    /// # Panics
+    /// Another thread panicked while it printed.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.output.0.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until the service has printed a text.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn wait_for_output(&self, text: &str) {
+        let (output, changed) = &*self.output;
+        let output = output.lock().expect("no reader panics");
+        let (output, _) = changed
+            .wait_timeout_while(output, PATIENCE, |output| !output.contains(text))
+            .expect("no reader panics");
+        assert!(output.contains(text), "{text:?} was not printed:\n{output}");
+    }
+
+    /// Asks for a page by its query string.
+    ///
+    /// # Panics
+    /// No answer comes, or one outside of the contract.
+    #[must_use]
+    pub fn list(&self, query: &str) -> Answer {
+        let request = self.agent.get(format!("{}?{query}", self.users_url));
+        let answer = answer(request.call()).expect("an answer");
+        contract::check("get", &answer);
+        answer
+    }
+
+    /// Asks for a username.
+    ///
+    /// # Errors
+    /// No answer comes: the service was killed.
+    ///
+    /// # Panics
+    /// The answer is outside of the contract.
+    pub fn try_create(&self, username: &str) -> Result<Answer, ureq::Error> {
+        let request = self.agent.post(&self.users_url);
+        let request = request.content_type("application/json");
+        let answer = answer(request.send(json!({ "username": username }).to_string()))?;
+        contract::check("post", &answer);
+        Ok(answer)
+    }
+
+    /// Asks for a username.
+    ///
+    /// # Panics
+    /// No answer comes, or one outside of the contract.
+    #[must_use]
+    pub fn create(&self, username: &str) -> Answer {
+        self.try_create(username).expect("an answer")
+    }
+
+    /// All usernames, page by page.
+    #[must_use]
+    pub fn usernames(&self) -> Vec<String> {
+        let mut usernames = Vec::new();
+        let mut next = Some("limit=1000".to_owned());
+        while let Some(query) = next {
+            let page = self.list(&query);
+            usernames.extend(page.usernames());
+            next = page.next_query();
+        }
+        usernames
+    }
+
+    /// Sends a signal such as `TERM` to the process that was started.
+    ///
+    /// # Panics
+    /// There is no such process.
+    pub fn signal(&self, signal: &str) {
+        let kill = Command::new("kill")
+            .args([format!("-{signal}"), self.id().to_string()])
+            .status();
+        assert!(kill.expect("kill runs").success());
+    }
+
+    /// Waits until the service has ended and nothing that it started is left.
+    ///
+    /// # Panics
+    /// Something is left.
+    #[must_use]
+    pub fn ended(mut self) -> ExitStatus {
+        let started = Instant::now();
+        let status = self.process.wait().expect("the process has a status");
+        while let left = processes_with(self.data.as_os_str())
+            && !left.is_empty()
+        {
+            assert!(started.elapsed() < PATIENCE, "left behind: {left:?}");
+            thread::sleep(PAUSE);
+        }
+        status
+    }
+}
+
+impl Drop for LocalRun {
+    fn drop(&mut self) {
+        // When a test fails, nothing may be left either: the program's end ends all the others.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A program of the local run, with nothing of the tests' own settings.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(built(&target_profile().join(name)));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end and gives its output.
+///
+/// # Panics
+/// It can't be started.
+#[must_use]
+pub fn output(mut command: Command) -> Output {
+    command.stdin(Stdio::null());
+    let output = command.output();
+    output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// A port that nobody uses.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener
+        .local_addr()
+        .expect("a listener has an address")
+        .port()
+}
+
+/// Reads a stream to its end.
+fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Condvar)>) {
+    let output = Arc::clone(output);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut text = output.0.lock().expect("no reader panics");
+            text.push_str(&line);
+            text.push('\n');
+            output.1.notify_all();
+        }
+    });
+}
+
+/// What a client sees, but for the headers that every HTTP server adds.
+fn answer(
+    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Answer, ureq::Error> {
+    let mut response = response?;
+    let body = response.body_mut().read_to_string()?;
+    let headers = response.headers().iter();
+    let headers = headers.filter(|(name, _)| !matches!(name.as_str(), "content-length" | "date"));
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), value.to_str().expect("ASCII").to_owned()))
+            .collect(),
+        body,
+    })
+}
+
+/// The processes that inherited this value of `DATA_DIR`, as Linux shows them.
+fn processes_with(data: &OsStr) -> Vec<String> {
+    let variable = [b"DATA_DIR=", data.as_encoded_bytes()].concat();
+    let processes = fs::read_dir("/proc").expect("/proc is there");
+    let mut found = Vec::new();
+    for process in processes.map(|entry| entry.expect("/proc can be read").path()) {
+        // Most entries are no processes, and a process may end meanwhile.
+        let Ok(environment) = fs::read(process.join("environ")) else {
+            continue;
+        };
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|it| it == variable)
+        {
+            let command = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+            found.push(format!("{}: {command}", process.display()));
+        }
+    }
+    found
+}
