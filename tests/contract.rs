@@ -1,10 +1,15 @@
 //! The contract, the template, the local router and the code name the same things.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use serde_json::Value;
+use list_users::{Lister, cursor};
+use local::engine::Engine;
+use serde_json::{Value, json};
+use shared::user::{UserId, username::UsernamePrefix};
 use tests::{
+    Answer, Event, Service,
     contract::{PATH, contract, resolve},
+    service::{connect, get, post},
     workspace::read,
 };
 
@@ -133,6 +138,125 @@ fn the_contract_has_the_limits_of_the_code() {
         resolve(user)["maxLength"],
         shared::user::Username::MAX_CHARS
     );
+}
+
+#[tokio::test]
+async fn the_problems_in_the_contract_are_what_the_service_answers() {
+    let service = Service::start().await;
+    service.create("ada").await;
+    let create = |body: &str| service.post(Event::create(body));
+    // {"username": "ad\xff"}
+    let not_utf_8 = Event::create("").with_base64_body("eyJ1c2VybmFtZSI6ICJhZP8ifQ==");
+    let large = json!({ "username": "ada", "note": "x".repeat(20_480 - 28) }).to_string();
+    let malformed_key = Event::create_user("grace").with_header("idempotency-key", "one two");
+    let form = Event::create("username=grace")
+        .with_header("content-type", "application/x-www-form-urlencoded");
+    let long_prefix = format!("prefix={}&limit=ten", "a".repeat(81));
+    // An engine without the table, and one that has stopped.
+    let empty = Engine::in_memory().unwrap();
+    let without_table = Lister::new(connect(&empty.url()).await, Duration::ZERO);
+    let stopped = Engine::in_memory().unwrap().url();
+    let unreachable = connect(&stopped).await;
+
+    let answers: Vec<(&str, Answer)> = vec![
+        ("BodyEmpty", create("").await),
+        ("BodyNotUtf8", service.post(not_utf_8).await),
+        ("BodyNotJson", create(r#"{"username":}"#).await),
+        ("BodyNotAnObject", create(r#"["grace"]"#).await),
+        (
+            "BodyUsernameTwice",
+            create(r#"{"username":"a","username":"b"}"#).await,
+        ),
+        ("BodyTooLarge", create(&large).await),
+        ("IdempotencyKeyMalformed", service.post(malformed_key).await),
+        ("UnsupportedMediaType", service.post(form).await),
+        ("UsernameMissing", create("{}").await),
+        ("UsernameNotAString", create(r#"{"username":1}"#).await),
+        ("UsernameEmpty", service.create("").await),
+        ("UsernameTooLong", service.create(&"a".repeat(81)).await),
+        (
+            "UsernameDisallowedCharacter",
+            service.create("ada lovelace").await,
+        ),
+        ("UsernameMixedScripts", service.create("аda").await),
+        ("UsernameBidi", service.create("1שלום").await),
+        ("UsernameTaken", service.create("ada").await),
+        ("QueryUnknown", service.list("pefix=ad").await),
+        (
+            "QuerySeveral",
+            service.list("limit=5000&prefix=a&prefix=b").await,
+        ),
+        ("QueryTooLong", service.list(&long_prefix).await),
+        (
+            "QueryCursor",
+            service.list("prefix=b&cursor=AV7ppv9hZGFt").await,
+        ),
+        ("InternalError", get(&without_table, Event::list("")).await),
+        (
+            "Unavailable",
+            post(&unreachable, Event::create_user("ada")).await,
+        ),
+    ];
+
+    let examples = contract()["components"]["examples"]
+        .as_object()
+        .expect("examples");
+    let is_problem = |example: &&Value| example["value"]["type"].is_string();
+    assert_eq!(answers.len(), examples.values().filter(is_problem).count());
+    for (name, answer) in answers {
+        let mut problem = answer.json();
+        let mut example = examples[name]["value"].clone();
+        assert_eq!(answer.status, example["status"], "{name}");
+        // The one member that is the request's own.
+        for document in [&mut problem, &mut example] {
+            let instance = document["instance"].take();
+            assert!(
+                instance
+                    .as_str()
+                    .is_some_and(|it| it.starts_with("urn:request:")),
+                "{name}"
+            );
+        }
+        assert_eq!(problem, example, "{name}");
+    }
+}
+
+#[test]
+fn the_users_and_cursors_in_the_contract_are_real() {
+    let components = &contract()["components"];
+    let page = &components["examples"]["UsersPage"]["value"];
+    let users = page.as_array().expect("a page").iter();
+    let single = ["UserAda", "UserOlga"].map(|name| &components["examples"][name]["value"]);
+    for user in users.chain(single) {
+        let id = UserId::parse(&text(&user["id"])).expect("an id");
+        assert_eq!(id.created_at().to_string(), text(&user["created_at"]));
+    }
+
+    let ad = UsernamePrefix::parse("ad").unwrap();
+    let links = &components["headers"]["Link"]["examples"];
+    let parameter = text(&components["parameters"]["Cursor"]["examples"]["next"]["value"]);
+    for (cursor, prefix, key) in [
+        (parameter, &ad, "adam"),
+        (cursor_of(&links["prefix"]["value"]), &ad, "adam"),
+        (
+            cursor_of(&links["all"]["value"]),
+            &UsernamePrefix::default(),
+            "grace",
+        ),
+    ] {
+        assert_eq!(
+            cursor::decode(&cursor, prefix).as_deref(),
+            Ok(key),
+            "{cursor}"
+        );
+    }
+}
+
+/// The cursor in a link to a next page.
+fn cursor_of(link: &Value) -> String {
+    let link = text(link);
+    let cursor = link.strip_prefix("<?cursor=").expect("a cursor");
+    cursor.split('&').next().expect("a cursor").to_owned()
 }
 
 fn expected_routes() -> BTreeSet<(String, String, String)> {

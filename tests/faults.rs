@@ -148,37 +148,52 @@ async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
 
 #[tokio::test]
 async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
-    let throttled = |limit: &str| {
-        json!({
-            "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+    let of_table = (
+        "TableWriteMaxOnDemandThroughputExceeded",
+        vec![Metric::Throttles],
+    );
+    let of_key_range = (
+        "TableWriteKeyRangeThroughputExceeded",
+        vec![Metric::Throttles, Metric::KeyRangeThrottles],
+    );
+    let service = Service::start().await;
+    for (exception, member, (limit, metrics)) in [
+        ("ThrottlingException", "throttlingReasons", of_table),
+        (
+            "ThrottlingException",
+            "throttlingReasons",
+            of_key_range.clone(),
+        ),
+        (
+            "RequestLimitExceeded",
+            "ThrottlingReasons",
+            of_key_range.clone(),
+        ),
+        (
+            "ProvisionedThroughputExceededException",
+            "ThrottlingReasons",
+            of_key_range,
+        ),
+    ] {
+        let throttled = json!({
+            "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            "throttlingReasons": [{
+            // The spelling depends on the exception.
+            member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
             }],
-        })
-    };
-    let service = Service::start().await;
-    for (limit, metrics) in [
-        (
-            "TableWriteMaxOnDemandThroughputExceeded",
-            vec![Metric::Throttles],
-        ),
-        (
-            "TableWriteKeyRangeThroughputExceeded",
-            vec![Metric::Throttles, Metric::KeyRangeThrottles],
-        ),
-    ] {
+        });
         let (proxy, table, lister) = service.behind_faults().await;
-        let fault = Fault::Answer("400 Bad Request", throttled(limit).to_string());
+        let fault = Fault::Answer("400 Bad Request", throttled.to_string());
         proxy.inject(iter::repeat_n(fault, 2 * ATTEMPTS));
         let created = create_user::handle(&table, Event::create_user("ada").into_request()).await;
         let listed = list_users::handle(&lister, Event::list("").into_request()).await;
         for response in [created, listed] {
             let outcome: &Outcome = response.extensions().get().expect("an outcome");
             assert_eq!(outcome.metrics, metrics);
-            let cause = "service error: ThrottlingException: slow down";
-            assert_eq!(outcome.cause.as_deref(), Some(cause));
+            let cause = format!("service error: {exception}: slow down");
+            assert_eq!(outcome.cause.as_deref(), Some(cause.as_str()));
         }
     }
 }

@@ -138,7 +138,7 @@ fn trusted_certificates() -> Result<Vec<u8>, ConfigError> {
 }
 
 /// Sends a request that does nothing before the first real one needs its connection, and waits
-/// for it at most [`WARM_UP_TIMEOUT`]. A failure is logged and otherwise ignored: the first real
+/// for it at most a second. A failure is logged and otherwise ignored: the first real
 /// request will meet it, or not.
 pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
 where

@@ -4,7 +4,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | the version, [`VERSION`] |
+//! | 1 | the version, now 1 |
 //! | 4 | a CRC-32 over version, prefix and key |
 //! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user of the page before |
 //!

@@ -88,7 +88,7 @@ impl Freshness {
     }
 }
 
-/// The pages that a warm function keeps, at most [`CACHE_BYTES`] of them.
+/// The pages that a warm function keeps, at most 8 MiB of them.
 #[derive(Debug)]
 pub struct PageCache {
     max_age: Duration,

@@ -93,17 +93,22 @@ impl UsernamePrefix {
     /// Brings the beginning of a username into the form of the keys.
     ///
     /// # Errors
-    /// It has more than [`Username::MAX_CHARS`] characters; the error is their number.
+    /// Its display form has more than [`Username::MAX_CHARS`] characters; the error is their
+    /// number.
     pub fn parse(input: &str) -> Result<Self, usize> {
-        let length = input.chars().count();
+        // The mappings of `Username::parse`, so that what it accepts finds itself.
+        let profile = UsernameCaseMapped::new();
+        let display = profile
+            .width_mapping_rule(input)
+            .and_then(|text| profile.normalization_rule(text))
+            .expect("a mapping refuses nothing");
+        let length = display.chars().count();
         if length > Username::MAX_CHARS {
             return Err(length);
         }
-        let profile = UsernameCaseMapped::new();
         let key = profile
-            .width_mapping_rule(input)
-            .and_then(|key| profile.case_mapping_rule(key))
-            .and_then(|key| profile.normalization_rule(key))
+            .case_mapping_rule(display)
+            .and_then(|text| profile.normalization_rule(text))
             .expect("a mapping refuses nothing");
         Ok(Self(key.into_owned()))
     }
