@@ -25,7 +25,7 @@ const fn disallowed(character: char) -> UsernameError {
 
 #[test]
 fn the_legal_usernames_of_rfc_8265_are_accepted() {
-    // Table 2 of RFC 8265: the examples of the UsernameCaseMapped profile.
+    // The legal examples of RFC 8265 §3.5.
     check(
         "juliet@example.com",
         "juliet@example.com",
@@ -41,7 +41,7 @@ fn the_legal_usernames_of_rfc_8265_are_accepted() {
 
 #[test]
 fn the_illegal_usernames_of_rfc_8265_are_refused() {
-    // Table 3 of RFC 8265: a space, nothing at all, Roman numeral four, a black chess king.
+    // The illegal ones: a space, nothing at all, Roman numeral four, a black chess king.
     refuse("foo bar", &disallowed(' '));
     refuse("", &UsernameError::Empty);
     refuse("henryⅣ", &disallowed('Ⅳ'));
