@@ -17,7 +17,15 @@ const COMPLETE: [(&str, &str); 5] = [
 #[tokio::test]
 async fn a_missing_variable_ends_the_process_with_one_line_that_names_it() {
     for (function, variables) in [
-        ("create-user", &["TABLE_NAME", "AWS_REGION"][..]),
+        (
+            "create-user",
+            &[
+                "TABLE_NAME",
+                "AWS_REGION",
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+            ][..],
+        ),
         (
             "list-users",
             &["TABLE_NAME", "LIST_MAX_AGE_SECONDS", "AWS_REGION"],

@@ -5,11 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use list_users::{Lister, cursor};
 use local::engine::Engine;
 use serde_json::{Value, json};
-use shared::user::{UserId, username::UsernamePrefix};
+use shared::{
+    table::OPERATION_TIMEOUT,
+    user::{UserId, Username, username::UsernamePrefix},
+};
 use tests::{
     Answer, Event, Service,
     contract::{PATH, contract, resolve},
-    service::{connect, get, post},
+    service::{connect, get, post, unreachable},
     workspace::read,
 };
 
@@ -128,16 +131,34 @@ fn the_contract_has_the_limits_of_the_code() {
         schema("limit")["default"],
         list_users::request::DEFAULT_LIMIT
     );
-    assert_eq!(
-        schema("prefix")["maxLength"],
-        shared::user::Username::MAX_CHARS
-    );
+    assert_eq!(schema("prefix")["maxLength"], Username::MAX_CHARS);
     assert_eq!(schema("cursor")["maxLength"], list_users::cursor::MAX_CHARS);
-    let user = &contract()["components"]["schemas"]["User"]["properties"]["username"];
-    assert_eq!(
-        resolve(user)["maxLength"],
-        shared::user::Username::MAX_CHARS
-    );
+    for schema in ["NewUser", "User"] {
+        let user = &contract()["components"]["schemas"][schema]["properties"]["username"];
+        assert_eq!(resolve(user)["maxLength"], Username::MAX_CHARS);
+    }
+    let body = &contract()["components"]["requestBodies"]["NewUser"]["description"];
+    assert_eq!(create_user::request::MAX_BODY_BYTES, 16_384);
+    assert!(text(body).contains("(16,384 bytes)"));
+    let key = &contract()["components"]["parameters"]["IdempotencyKey"]["schema"]["pattern"];
+    let longest = format!("{{1,{}}}", create_user::request::MAX_IDEMPOTENCY_KEY_CHARS);
+    assert!(text(key).contains(&longest));
+    let faults = &contract()["components"]["schemas"]["InvalidQueryProblem"]["allOf"][1];
+    let faults = &faults["properties"]["errors"];
+    assert_eq!(faults["maxItems"], list_users::request::MAX_FAULTS);
+}
+
+#[test]
+fn the_template_has_the_limits_of_the_code() {
+    let template = template();
+    let timeout = template["Globals"]["Function"]["Timeout"]
+        .as_u64()
+        .expect("seconds");
+    // With room for a start, whose warm-up may take a second.
+    assert!(Duration::from_secs(timeout) > OPERATION_TIMEOUT + Duration::from_secs(2));
+    let max_age = &template["Parameters"]["ListMaxAgeSeconds"];
+    assert_eq!(max_age["MinValue"], 0);
+    assert_eq!(max_age["MaxValue"], list_users::freshness::MAX_SECONDS);
 }
 
 #[tokio::test]
@@ -152,11 +173,10 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
     let form = Event::create("username=grace")
         .with_header("content-type", "application/x-www-form-urlencoded");
     let long_prefix = format!("prefix={}&limit=ten", "a".repeat(81));
-    // An engine without the table, and one that has stopped.
     let empty = Engine::in_memory().unwrap();
     let without_table = Lister::new(connect(&empty.url()).await, Duration::ZERO);
-    let stopped = Engine::in_memory().unwrap().url();
-    let unreachable = connect(&stopped).await;
+    let (_socket, nowhere) = unreachable();
+    let unreachable = connect(&nowhere).await;
 
     let answers: Vec<(&str, Answer)> = vec![
         ("BodyEmpty", create("").await),
@@ -266,11 +286,14 @@ fn expected_routes() -> BTreeSet<(String, String, String)> {
     ROUTES.into_iter().map(route).collect()
 }
 
-/// The functions of the template. A tag of CloudFormation is read as what it stands before.
+/// The template. A tag of CloudFormation is read as what it stands before.
+fn template() -> Value {
+    without_tags(serde_norway::from_str(&read("template.yaml")).expect("YAML"))
+}
+
+/// The functions of the template.
 fn functions() -> Vec<Value> {
-    let template: serde_norway::Value =
-        serde_norway::from_str(&read("template.yaml")).expect("YAML");
-    let template = without_tags(template);
+    let template = template();
     let resources = template["Resources"].as_object().expect("resources");
     let functions = resources
         .values()

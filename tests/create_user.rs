@@ -244,7 +244,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
         ),
         (
             r#"{"username":"\ud800"}"#,
-            "The body is not JSON: see line 1, column 20.",
+            "The member username is no text: it has an escape of half a character, such as \\ud800.",
         ),
         ("\u{feff}{}", "The body is not JSON: see line 1, column 1."),
         (
@@ -320,6 +320,8 @@ async fn any_kind_of_json_in_utf_8_is_a_user() {
         "Application/JSON",
         "application/json; charset=utf-8",
         "application/json;charset=\"UTF-8\"",
+        "application/json ; charset=utf-8",
+        "application/json;",
         "application/json; profile=\"a;b\"",
         "application/vnd.api+json",
         "application/problem+json; charset=utf-8",
@@ -350,6 +352,9 @@ async fn another_media_type_is_refused() {
         "application/jsonp",
         "application/json; charset=latin1",
         "application/json; charset=utf-16",
+        "application/json; charset=utf-8; charset=latin1",
+        "application/+json",
+        "application/json+xml",
         "application/json, text/plain",
         "application/*",
     ] {
@@ -395,6 +400,16 @@ async fn a_username_that_is_missing_or_no_string_is_refused() {
             "not-a-string",
             "The member username is not a string.",
         ),
+        (
+            r#"{"username": 1e999}"#,
+            "not-a-string",
+            "The member username is not a string.",
+        ),
+        (
+            &format!(r#"{{"username":{}{}}}"#, "[".repeat(5000), "]".repeat(5000)),
+            "not-a-string",
+            "The member username is not a string.",
+        ),
     ] {
         let answer = service.post(Event::create(body)).await;
         assert_invalid_user(&answer, code, detail);
@@ -435,10 +450,10 @@ async fn a_username_that_breaks_the_policy_is_refused_with_the_reason() {
              together with Japanese, Korean or Chinese.",
         ),
         (
-            "אב1a",
+            "1אב",
             "bidi",
-            "The username mixes right-to-left and left-to-right text; let a right-to-left name \
-             begin with a letter and hold no left-to-right letters.",
+            "A username with right-to-left characters must begin with a right-to-left letter, end \
+             with a letter or digit, and hold no left-to-right letters.",
         ),
     ] {
         let answer = service.create(username).await;

@@ -1,14 +1,19 @@
 //! Faults between the functions and the table.
 
-use std::{iter, net::TcpListener, time::Duration};
+use std::{iter, time::Duration};
 
+use aws_config::Region;
+use aws_sdk_dynamodb::{Client, Config, config::Credentials};
 use list_users::Lister;
 use serde_json::{Value, json};
-use shared::telemetry::{Metric, Outcome};
+use shared::{
+    table::{Table, sdk_config},
+    telemetry::{Metric, Outcome},
+};
 use tests::{
     Answer, Event, Service,
     fault::Fault,
-    service::{connect, get, post},
+    service::{connect, get, post, unreachable},
 };
 
 /// How often the SDK sends a request at most.
@@ -89,10 +94,15 @@ async fn a_silent_table_is_answered_503_in_time() {
     let service = Service::start().await;
     let (proxy, table, lister) = service.behind_faults().await;
     proxy.inject(iter::repeat_n(Fault::Stall, 2 * ATTEMPTS));
-    let (created, listed) = tokio::join!(
-        post(&table, Event::create_user("ada")),
-        get(&lister, Event::list("")),
-    );
+    let answers = async {
+        tokio::join!(
+            post(&table, Event::create_user("ada")),
+            get(&lister, Event::list("")),
+        )
+    };
+    // The functions' own timeout in the template.
+    let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
+    let (created, listed) = answers.expect("answers before the function is ended");
     assert_unavailable(&created);
     assert_unavailable(&listed);
 }
@@ -109,9 +119,7 @@ async fn one_silent_attempt_is_given_up_and_retried() {
 
 #[tokio::test]
 async fn a_table_that_is_not_there_is_answered_503() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let (_socket, url) = unreachable();
     let table = connect(&url).await;
     assert_unavailable(&post(&table, Event::create_user("ada")).await);
     let lister = Lister::new(table, Duration::ZERO);
@@ -144,6 +152,25 @@ async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
         }
         assert_eq!(proxy.requests().len(), 2, "{exception} is not retried");
     }
+}
+
+#[tokio::test]
+async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
+    let service = Service::start().await;
+    // An endpoint of one's own cannot be one of the region's FIPS endpoints.
+    let sdk_config = sdk_config().unwrap().use_fips(true).load().await;
+    let config = Config::from(&sdk_config)
+        .to_builder()
+        .endpoint_url("http://127.0.0.1:1")
+        .region(Region::from_static("eu-central-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .build();
+    let table = Table::new(Client::from_conf(config), service.table().name().to_owned());
+    let response = create_user::handle(&table, Event::create_user("ada").into_request()).await;
+    assert_eq!(response.status(), 500);
+    let outcome: &Outcome = response.extensions().get().expect("an outcome");
+    let cause = outcome.cause.as_deref().expect("a cause");
+    assert!(cause.contains("FIPS"), "{cause}");
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ async fn a_function_answers_503_before_its_deadline() {
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = sandbox("create-user", &url).await;
     let event = Event::create_user("ada");
-    let reply = create.invoke(event, Duration::from_secs(1)).await;
+    let reply = create.invoke(event, Duration::from_secs(2)).await;
     let Reply::Response(response) = reply else {
         panic!("no response: {reply:?}");
     };

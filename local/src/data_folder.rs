@@ -52,9 +52,13 @@ impl DataFolder {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    fs::create_dir_all(path)?;
-    // So that git and `cargo lambda watch`, which rebuilds on every change that git would see,
-    // overlook the folder wherever it is.
-    fs::write(path.join(".gitignore"), "*\n")?;
-    File::create(path.join("lock"))
+    if !path.is_dir() {
+        fs::create_dir_all(path)?;
+        // So that git and `cargo lambda watch`, which rebuilds on every change that git would see,
+        // overlook the new folder wherever it is.
+        fs::write(path.join(".gitignore"), "*\n")?;
+    }
+    let mut lock = File::options();
+    lock.write(true).create(true).truncate(false);
+    lock.open(path.join("dynamodb.lock"))
 }

@@ -16,7 +16,7 @@ use crate::table;
 
 /// How long the engine may take to finish the requests that it has begun. After that it ends with
 /// them unanswered; what it had acknowledged is on disk.
-const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine. It stops when it is dropped.
 ///

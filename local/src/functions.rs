@@ -4,9 +4,8 @@
 use std::{env, io, path::Path, process, time::Duration};
 
 use tokio::process::Command;
-use ureq::Agent;
 
-use crate::guard::Guarded;
+use crate::{guard::Guarded, http};
 
 /// The name of the table in the local run.
 pub const TABLE_NAME: &str = "users";
@@ -99,12 +98,7 @@ fn run_in(root: &Path, command: &mut Command) {
 /// # Errors
 /// One of them does not answer within a minute, or wrongly.
 pub fn wait_until_ready(users_url: &str) -> Result<(), String> {
-    let agent: Agent = Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(READY_TIMEOUT))
-        .build()
-        .into();
+    let agent = http::agent(READY_TIMEOUT);
     let get = || agent.get(users_url).query("limit", "1").call();
     expect(get, 200)?;
     // A request that create-user refuses before it asks the table.

@@ -15,8 +15,9 @@ use tokio::{
 /// The shell script that stands between this process and the guarded one.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guard.sh");
 
-/// How long a guarded process may take to end after it was told to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a guarded process is waited for after it was told to end: a little longer than the script
+/// gives it.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A process that ends when this value is dropped, or when this process ends in any way.
 #[derive(Debug)]
@@ -55,17 +56,10 @@ impl Guarded {
         self.shell.wait().await
     }
 
-    /// Ends the process and all that it started, and waits until they are gone. What has not ended
+    /// Ends the process and its process group, and waits until they are gone. What has not ended
     /// after a second is killed.
     pub async fn stop(mut self) {
         self.lifeline.take();
-        if timeout(STOP_TIMEOUT, self.shell.wait()).await.is_err()
-            && let Some(group) = self.shell.id()
-        {
-            let kill = Command::new("kill")
-                .args(["-KILL", "--", &format!("-{group}")])
-                .status();
-            let _ = kill.await;
-        }
+        let _ = timeout(STOP_TIMEOUT, self.shell.wait()).await;
     }
 }

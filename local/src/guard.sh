@@ -1,22 +1,27 @@
 # Runs a command until it ends, or until standard input does: then it ends the command and all that
-# the command started. The process that holds the other end of standard input may end in any way,
-# by SIGKILL too, and leaves nothing behind.
+# is in its process group, and kills what has not ended after a second. The process that holds the
+# other end of standard input may end in any way, by SIGKILL too, and leaves nothing behind.
 #
-# The shell leads a process group of its own; "kill 0" reaches everything in it.
+# The shell leads the group; "kill 0" reaches everything in it, the shell included.
+stopping=
+trap 'stopping=yes' TERM
 exec 3<&0
 "$@" </dev/null 3<&- &
 command=$!
 (
+    trap '' TERM
     read -r _ <&3
     kill -TERM 0
+    sleep 1
+    kill -KILL 0
 ) &
 watcher=$!
-# The shell outlives the signal, to wait for the command.
-trap : TERM
+# A signal ends `wait` early, so it waits again until the command has really ended.
 while :; do
     wait "$command"
     status=$?
     kill -0 "$command" 2>/dev/null || break
 done
-kill -KILL "$watcher" 2>/dev/null
+[ -z "$stopping" ] || kill -KILL 0
+kill -KILL "$watcher"
 exit "$status"

@@ -9,3 +9,4 @@ pub mod table;
 
 pub mod functions;
 pub mod guard;
+pub mod http;

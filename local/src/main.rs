@@ -15,7 +15,7 @@ use local::{
     data_folder::DataFolder,
     engine::Engine,
     functions::{self, TABLE_NAME},
-    settings,
+    http, settings,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -42,7 +42,7 @@ async fn run() -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = root.parent().expect("local is in the workspace");
 
-    // What can be refused is refused before anything is built.
+    // What can be refused is refused before the functions are built.
     let port = settings::port()?;
     settings::check_port_is_free(port)?;
     functions::check_cargo_lambda()?;
@@ -91,7 +91,7 @@ fn start_engine(root: &Path, data: &DataFolder) -> Result<Engine, String> {
 
 /// Says that the service is ready once it is. Returns only if it does not get ready.
 async fn announce(port: u16, data: &Path) -> Result<(), String> {
-    let url = settings::users_url(port);
+    let url = http::users_url(port);
     let (tell, told) = oneshot::channel();
     // A thread of its own, which nobody waits for when the run is stopped meanwhile.
     let asked = url.clone();

@@ -36,12 +36,6 @@ fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// The URL of the users behind this port.
-#[must_use]
-pub fn users_url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}/api/users")
-}
-
 /// Checks that nobody listens on a port, before anything is built that needs it.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::{env, fmt, fs, time::Duration};
 use aws_config::{
     BehaviorVersion, ConfigLoader, environment::EnvironmentVariableCredentialsProvider,
 };
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_dynamodb::{
     Client,
     config::{StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
@@ -23,15 +24,16 @@ use crate::{
     telemetry::chain,
 };
 
-/// How long one TCP and TLS handshake may take. Within a region it takes milliseconds; at the
-/// smallest memory size, with a fourteenth of a core, some hundred.
+/// How long one TCP and TLS handshake may take. It is far more than one takes within a region, since
+/// a function of the smallest memory size has only a fraction of a core for the arithmetic of TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long one attempt may take, the handshake included.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long a request may take with all its attempts. The function's own timeout must be longer,
 /// so that the caller gets an answer.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// The first attempt and two retries: what fits into the operation's timeout.
+/// The first attempt and two retries: with the longest waits between them they take 3.75 s, which
+/// fits into the operation's timeout.
 const MAX_ATTEMPTS: u32 = 3;
 /// The SDK waits a random part of this before the first retry, and of twice as much before the
 /// second.
@@ -40,13 +42,13 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 /// How long the warm-up may hold up start-up. The first request then finds what is ready.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The certificates that vouch for every public DynamoDB endpoint. Reading the system's some
-/// hundred takes most of the time of building a client.
+/// The certificates that vouch for DynamoDB's public endpoints. Reading all that the system trusts
+/// would lengthen every cold start.
 const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("../certificates/amazon-trust-services.pem");
 /// A file of certificates to trust instead, in the AWS CLI's and SDKs' own variable.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// The region, which Lambda sets itself.
-const REGION: &str = "AWS_REGION";
+/// What Lambda sets itself: the region, and the credentials of the function's role.
+const SET_BY_LAMBDA: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// The table and a client for it. Cheap to share, expensive to make: make it once.
 #[derive(Clone, Debug)]
@@ -62,14 +64,17 @@ impl Table {
     /// A variable is missing or invalid.
     pub async fn from_env() -> Result<Self, ConfigError> {
         let name = config::table_name()?;
-        config::required(REGION)?;
+        for variable in SET_BY_LAMBDA {
+            config::required(variable)?;
+        }
         config::check_endpoint_urls()?;
-        Ok(Self::connect(sdk_config()?, name).await)
+        let client = Client::new(&sdk_config()?.load().await);
+        Ok(Self::new(client, name))
     }
 
-    /// The table of this name, through a client of this configuration.
-    pub async fn connect(sdk_config: ConfigLoader, name: String) -> Self {
-        let client = Client::new(&sdk_config.load().await);
+    /// The table of this name, through this client.
+    #[must_use]
+    pub fn new(client: Client, name: String) -> Self {
         Self { client, name }
     }
 
@@ -113,6 +118,12 @@ pub fn sdk_config() -> Result<ConfigLoader, ConfigError> {
         // Lambda hands the role's credentials over in the environment. The default chain would
         // look for files and metadata services that are not there.
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+        // No file of a developer's may reach the functions either, nor cost a cold start a look.
+        .profile_files(
+            EnvConfigFiles::builder()
+                .with_contents(EnvConfigFileKind::Config, "")
+                .build(),
+        )
         .timeout_config(timeouts)
         .retry_config(retries)
         // An answer is at most 1 MB; the attempt's timeout bounds a stalled one.
@@ -180,21 +191,13 @@ pub enum TableError {
     },
 }
 
-impl TableError {
-    /// What happened, for the log.
-    #[must_use]
-    pub fn cause(&self) -> &str {
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Throttled { cause, .. }
             | Self::Unavailable { cause }
-            | Self::Unexpected { cause } => cause,
+            | Self::Unexpected { cause } => f.write_str(cause),
         }
-    }
-}
-
-impl fmt::Display for TableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.cause())
     }
 }
 
@@ -216,9 +219,14 @@ where
         let cause = chain(&error);
         match &error {
             // Nothing that makes sense came back, in all attempts.
-            SdkError::TimeoutError(_)
-            | SdkError::DispatchFailure(_)
-            | SdkError::ResponseError(_) => Self::Unavailable { cause },
+            SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
+            // The SDK gives a fault of the connection a kind, and a failure to resolve the
+            // endpoint, to sign or to trust none: that is a wrong deployment.
+            SdkError::DispatchFailure(failure)
+                if failure.is_io() || failure.is_timeout() || failure.as_other().is_some() =>
+            {
+                Self::Unavailable { cause }
+            }
             SdkError::ServiceError(failure) => match failure.err().code() {
                 Some(
                     "ProvisionedThroughputExceededException"
@@ -228,9 +236,6 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                Some("ReplicatedWriteConflictException" | "TransactionConflictException") => {
-                    Self::Unavailable { cause }
-                }
                 // An answer without a code is not DynamoDB's own.
                 None => Self::Unavailable { cause },
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use local::http;
 use serde_json::json;
 use ureq::Agent;
 
@@ -68,16 +69,11 @@ impl LocalRun {
         collect(stderr, &output);
         let run = Self {
             process,
-            users_url: format!("http://127.0.0.1:{port}/api/users"),
+            users_url: http::users_url(port),
             port,
             data: data.to_owned(),
             output,
-            agent: Agent::config_builder()
-                .http_status_as_error(false)
-                .proxy(None)
-                .timeout_global(Some(PATIENCE))
-                .build()
-                .into(),
+            agent: http::agent(PATIENCE),
         };
         run.wait_for_output(&format!("The users API is ready at {}\n", run.users_url));
         run
@@ -109,11 +105,20 @@ impl LocalRun {
     /// # Panics
     /// It does not.
     pub fn wait_for_output(&self, text: &str) {
+        self.wait_for_output_after(0, text);
+    }
+
+    /// Waits until the service has printed a text after its first so many bytes of output.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn wait_for_output_after(&self, bytes: usize, text: &str) {
         let (output, changed) = &*self.output;
         let output = output.lock().expect("no reader panics");
         let (output, _) = changed
-            .wait_timeout_while(output, PATIENCE, |output| !output.contains(text))
+            .wait_timeout_while(output, PATIENCE, |output| !output[bytes..].contains(text))
             .expect("no reader panics");
+        let output = &output[bytes..];
         assert!(output.contains(text), "{text:?} was not printed:\n{output}");
     }
 

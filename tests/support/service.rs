@@ -1,12 +1,20 @@
 //! Both handlers over a table of their own.
 
-use std::time::Duration;
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use aws_config::Region;
-use aws_sdk_dynamodb::config::Credentials;
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::{Credentials, retry::RetryPartition},
+};
 use list_users::Lister;
 use local::engine::Engine;
 use shared::table::{self, Table};
+use tokio::net::TcpSocket;
 
 use crate::{Answer, Event, contract, fault::Proxy, workspace};
 
@@ -107,16 +115,40 @@ pub fn engine() -> Engine {
     engine
 }
 
+/// A URL at which nobody answers, for as long as the socket is kept: it takes no connections.
+///
+/// # Panics
+/// There is no free port.
+#[must_use]
+pub fn unreachable() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+    socket.bind(any_port).expect("a free port");
+    let address = socket.local_addr().expect("a bound socket has an address");
+    (socket, format!("http://{address}"))
+}
+
 /// The table at this URL, through a client of the functions' configuration.
 ///
 /// # Panics
 /// The environment of the tests names certificates that do not exist.
 pub async fn connect(url: &str) -> Table {
+    // The SDK lets all clients of a process share one budget of retries. A function has one client;
+    // here another test's faults would use up this one's.
+    static CLIENTS: AtomicUsize = AtomicUsize::new(0);
+
     let credentials = Credentials::new("test", "test", None, None, "tests");
     let sdk_config = table::sdk_config()
         .expect("the configuration is valid")
         .endpoint_url(url)
         .region(Region::from_static("eu-central-1"))
-        .credentials_provider(credentials);
-    Table::connect(sdk_config, TABLE_NAME.to_owned()).await
+        .credentials_provider(credentials)
+        .load()
+        .await;
+    let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+    let config = Config::from(&sdk_config)
+        .to_builder()
+        .retry_partition(RetryPartition::new(number.to_string()))
+        .build();
+    Table::new(Client::from_conf(config), TABLE_NAME.to_owned())
 }

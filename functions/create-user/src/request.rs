@@ -1,11 +1,14 @@
 //! From the bytes of a request to a new user.
 
+use std::borrow::Cow;
+
 use lambda_http::{
     Request,
     http::{HeaderMap, header::CONTENT_TYPE},
 };
+use mediatype::{MediaType, ReadParams, names};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
-use serde_json::{Value, error::Category};
+use serde_json::{error::Category, value::RawValue};
 use shared::{
     caller::caller,
     item::Fingerprint,
@@ -53,15 +56,17 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let media_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<mime::Mime>().ok());
-    let is_json = media_type.is_some_and(|media_type| {
-        media_type.type_() == mime::APPLICATION
-            && (media_type.subtype() == mime::JSON || media_type.suffix() == Some(mime::JSON))
+        .and_then(|value| MediaType::parse(value).ok());
+    let is_json = |media_type: MediaType<'_>| {
+        media_type.ty == names::APPLICATION
+            && media_type.suffix.unwrap_or(media_type.subty) == names::JSON
+            // A repeated parameter must not hide behind the first one.
             && media_type
-                .get_param(mime::CHARSET)
-                .is_none_or(|charset| charset == mime::UTF_8)
-    });
-    if is_json {
+                .params()
+                .filter(|(name, _)| *name == names::CHARSET)
+                .all(|(_, charset)| charset.unquoted_str().eq_ignore_ascii_case("utf-8"))
+    };
+    if media_type.is_some_and(is_json) {
         return Ok(());
     }
     Err(Problem::new(
@@ -124,15 +129,18 @@ fn parse_key(value: &str) -> Option<String> {
 }
 
 /// The members of the body that the service knows. Others are ignored.
+///
+/// The username is taken as it stands, so that no other kind of value costs more than reading over
+/// it, however large or deep it is.
 #[derive(Deserialize)]
-struct Members {
-    #[serde(default, deserialize_with = "present")]
-    username: Option<Value>,
+struct Members<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    username: Option<&'a RawValue>,
 }
 
 /// Tells a member that is null from one that is missing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 fn parse_body(body: &[u8]) -> Result<Username, Problem> {
@@ -176,25 +184,33 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
         Category::Data => invalid_body("The member username stands there twice.".to_owned()),
         Category::Syntax | Category::Eof | Category::Io => not_json(&error),
     })?;
-    parse_username(members.username).map_err(|(code, detail)| {
-        let fault = Fault {
-            place: Place::Pointer("#/username"),
-            code,
-            detail: detail.clone().into(),
-        };
-        Problem::new(ProblemType::InvalidUser, detail).with_errors(vec![fault])
-    })
+    let Some(username) = members.username.map(RawValue::get) else {
+        return Err(invalid_username(
+            "missing",
+            "The member username is missing.",
+        ));
+    };
+    if !username.starts_with('"') {
+        return Err(invalid_username(
+            "not-a-string",
+            "The member username is not a string.",
+        ));
+    }
+    let username: String = serde_json::from_str(username).map_err(|_| {
+        invalid_body(
+            "The member username is no text: it has an escape of half a character, such as \\ud800."
+                .to_owned(),
+        )
+    })?;
+    Username::parse(&username).map_err(|error| invalid_username(error.code(), error.to_string()))
 }
 
-fn parse_username(member: Option<Value>) -> Result<Username, (&'static str, String)> {
-    match member {
-        None => Err(("missing", "The member username is missing.".to_owned())),
-        Some(Value::String(text)) => {
-            Username::parse(&text).map_err(|error| (error.code(), error.to_string()))
-        }
-        Some(_) => {
-            let detail = "The member username is not a string.";
-            Err(("not-a-string", detail.to_owned()))
-        }
-    }
+fn invalid_username(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
+    let detail = detail.into();
+    let fault = Fault {
+        place: Place::Pointer("#/username"),
+        code,
+        detail: detail.clone(),
+    };
+    Problem::new(ProblemType::InvalidUser, detail).with_errors(vec![fault])
 }

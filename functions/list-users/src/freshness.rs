@@ -5,7 +5,7 @@
 //! eventually consistent, at half the price, clients may keep a page, and so does the warm
 //! function.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use lambda_http::http::HeaderValue;
 use quick_cache::{Weighter, sync};
@@ -24,8 +24,8 @@ pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// How many pages the cache makes room for at first.
 const EXPECTED_PAGES: usize = 64;
-/// What keeping a page costs besides its body: its key, its headers and the cache's own entry.
-const PAGE_OVERHEAD_BYTES: u64 = 1024;
+/// What keeping a page costs besides its texts: the values that hold them, and the cache's entry.
+const PAGE_OVERHEAD_BYTES: usize = 512;
 
 /// Reads the knob from the environment.
 ///
@@ -101,17 +101,21 @@ impl PageCache {
         Self { max_age, pages }
     }
 
-    /// A page that is young enough, and its age.
+    /// A page that is young enough now, and its age.
     #[must_use]
-    pub fn get(&self, wanted: &PageRequest) -> Option<(Page, Duration)> {
+    pub fn get(&self, wanted: &PageRequest, now: SystemTime) -> Option<(Page, Duration)> {
         let kept = self.pages.get(wanted)?;
-        let age = kept.since.elapsed();
+        // Where the clock was set back the age is unknown, and the page is too old.
+        let age = now.duration_since(kept.since).ok()?;
         (age < self.max_age).then_some((kept.page, age))
     }
 
-    /// Keeps a page that was read just now.
-    pub fn insert(&self, wanted: PageRequest, page: &Page) {
-        let (page, since) = (page.clone(), Instant::now());
+    /// Keeps a page that was asked for at this time.
+    ///
+    /// The time is the wall clock's: the monotonic clock may stand still while Lambda has the
+    /// sandbox frozen, and a page would stay young for ever.
+    pub fn insert(&self, wanted: PageRequest, page: &Page, since: SystemTime) {
+        let page = page.clone();
         self.pages.insert(wanted, Kept { page, since });
     }
 }
@@ -119,14 +123,23 @@ impl PageCache {
 #[derive(Clone, Debug)]
 struct Kept {
     page: Page,
-    since: Instant,
+    since: SystemTime,
 }
 
 #[derive(Clone, Debug)]
 struct Weight;
 
 impl Weighter<PageRequest, Kept> for Weight {
-    fn weight(&self, _: &PageRequest, kept: &Kept) -> u64 {
-        kept.page.body.len() as u64 + PAGE_OVERHEAD_BYTES
+    fn weight(&self, wanted: &PageRequest, kept: &Kept) -> u64 {
+        let texts = [
+            wanted.raw_prefix.as_ref().map_or(0, String::len),
+            wanted.prefix.as_str().len(),
+            wanted.after.as_ref().map_or(0, String::len),
+            kept.page.body.len(),
+            kept.page.etag.len(),
+            kept.page.next.as_ref().map_or(0, HeaderValue::len),
+            PAGE_OVERHEAD_BYTES,
+        ];
+        texts.into_iter().sum::<usize>() as u64
     }
 }

@@ -5,7 +5,7 @@ pub mod freshness;
 pub mod page;
 pub mod request;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lambda_http::{
     Body, Request, Response,
@@ -58,14 +58,15 @@ pub async fn handle(lister: &Lister, request: Request) -> Response<Body> {
 async fn list(lister: &Lister, request: &Request) -> Result<Response<Body>, Problem> {
     let wanted = request::parse(request)?;
     let freshness = &lister.freshness;
-    let cached = freshness.cache().and_then(|cache| cache.get(&wanted));
+    let now = SystemTime::now();
+    let cached = freshness.cache().and_then(|cache| cache.get(&wanted, now));
     let (page, age) = if let Some((page, age)) = cached {
         (page, Some(age))
     } else {
         let consistent = freshness.is_always_current();
         let page = page::query(&lister.table, &wanted, consistent).await?;
         if let Some(cache) = freshness.cache() {
-            cache.insert(wanted, &page);
+            cache.insert(wanted, &page, now);
         }
         (page, None)
     };

@@ -47,7 +47,7 @@ impl fmt::Debug for PageRequest {
 /// Reads the query string of a request.
 ///
 /// # Errors
-/// A problem with all the faults at once. An unknown parameter is one of them: a mistyped `prefix`
+/// A problem with all the faults at once, up to [`MAX_FAULTS`]. An unknown parameter is one of them: a mistyped `prefix`
 /// must not list everybody.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
@@ -75,6 +75,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
         after.as_ref().err(),
     ];
     faults.extend(found.into_iter().flatten().cloned());
+    faults.truncate(MAX_FAULTS);
 
     match (prefix, limit, after) {
         (Ok(prefix), Ok(limit), Ok(after)) if faults.is_empty() => Ok(PageRequest {
@@ -126,6 +127,10 @@ impl Parameters {
 
 /// How much of an unknown parameter's name a problem repeats.
 const MAX_ECHOED_CHARS: usize = 40;
+
+/// How many faults a problem lists at most: a query string can hold thousands, and the answer would
+/// be many times as long as the request.
+pub const MAX_FAULTS: usize = 20;
 
 fn fault(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Fault {
     Fault {

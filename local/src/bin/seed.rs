@@ -16,7 +16,7 @@ use fake::{
     locales::{AR_SA, DE_DE, EN, FR_FR, IT_IT, JA_JP, NL_NL, PT_BR, TR_TR, ZH_CN, ZH_TW},
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use local::settings;
+use local::{http, settings};
 use ureq::Agent;
 
 /// How many users are asked for at once.
@@ -42,17 +42,12 @@ fn seed() -> Result<String, String> {
     let wanted: u64 = wanted
         .parse()
         .map_err(|_| format!("N is not a number of users, as in `make seed N=1000`: {wanted}"))?;
-    let url = settings::users_url(settings::port()?);
-    let agent: Agent = Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(TIMEOUT))
-        .build()
-        .into();
+    let url = http::users_url(settings::port()?);
+    let agent = http::agent(TIMEOUT);
 
     let started = Instant::now();
     let bar = ProgressBar::new(wanted).with_style(
-        ProgressStyle::with_template("{bar:40} {pos}/{len} users, {per_sec:.0}, {eta} left")
+        ProgressStyle::with_template("{bar:40} {pos}/{len} users, {eta} left")
             .expect("the template is valid"),
     );
     let taken = AtomicU64::new(0);

@@ -5,13 +5,14 @@
 //! (`UsernameCaseMapped`) is the display form in lower case; two usernames with one key are the
 //! same username. Nothing outside this module maps, trims or compares a username.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use precis_core::{
-    CodepointInfo, Error as PrecisError, UnexpectedError,
-    profile::{PrecisFastInvocation, Rules},
+    CodepointInfo, DerivedPropertyValue, Error as PrecisError, IdentifierClass, StringClass,
+    UnexpectedError, profile::Rules,
 };
-use precis_profiles::{UsernameCaseMapped, UsernameCasePreserved};
+use precis_profiles::UsernameCaseMapped;
+use unicode_bidi::{BidiClass, bidi_class};
 use unicode_script::Script;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
@@ -42,17 +43,21 @@ impl Username {
         if input.is_empty() {
             return Err(UsernameError::Empty);
         }
-        let display = <UsernameCasePreserved as PrecisFastInvocation>::enforce(input)?;
+        let narrow = map_width(input);
+        let display = compose(Cow::Borrowed(&narrow));
         let length = display.chars().count();
         if length > Self::MAX_CHARS {
             return Err(UsernameError::TooLong { length });
         }
+        check_characters(&narrow)?;
         if mixes_scripts(&display) {
             return Err(UsernameError::MixedScripts);
         }
-        let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(&*display)?;
+        if breaks_bidi_rule(&display) {
+            return Err(UsernameError::Bidi);
+        }
         Ok(Self {
-            key: key.into_owned(),
+            key: to_key(&display),
             display: display.into_owned(),
         })
     }
@@ -96,21 +101,12 @@ impl UsernamePrefix {
     /// Its display form has more than [`Username::MAX_CHARS`] characters; the error is their
     /// number.
     pub fn parse(input: &str) -> Result<Self, usize> {
-        // The mappings of `Username::parse`, so that what it accepts finds itself.
-        let profile = UsernameCaseMapped::new();
-        let display = profile
-            .width_mapping_rule(input)
-            .and_then(|text| profile.normalization_rule(text))
-            .expect("a mapping refuses nothing");
+        let display = compose(map_width(input));
         let length = display.chars().count();
         if length > Username::MAX_CHARS {
             return Err(length);
         }
-        let key = profile
-            .case_mapping_rule(display)
-            .and_then(|text| profile.normalization_rule(text))
-            .expect("a mapping refuses nothing");
-        Ok(Self(key.into_owned()))
+        Ok(Self(to_key(&display)))
     }
 
     /// The mapped prefix; empty when it filters nothing.
@@ -187,8 +183,8 @@ impl fmt::Display for UsernameError {
                  Latin together with Japanese, Korean or Chinese.",
             ),
             Self::Bidi => f.write_str(
-                "The username mixes right-to-left and left-to-right text; let a right-to-left \
-                 name begin with a letter and hold no left-to-right letters.",
+                "A username with right-to-left characters must begin with a right-to-left letter, \
+                 end with a letter or digit, and hold no left-to-right letters.",
             ),
         }
     }
@@ -196,22 +192,84 @@ impl fmt::Display for UsernameError {
 
 impl std::error::Error for UsernameError {}
 
-impl From<PrecisError> for UsernameError {
-    fn from(error: PrecisError) -> Self {
-        match error {
-            PrecisError::BadCodepoint(CodepointInfo { cp, .. })
-            | PrecisError::Unexpected(
-                UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
-                | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
-            ) => Self::DisallowedCharacter { code_point: cp },
-            // Of the rules that name no character only the Bidi Rule can fail: emptiness is
-            // checked first, and no rule of these profiles maps a character to nothing.
-            PrecisError::Invalid
-            | PrecisError::Unexpected(
-                UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
-            ) => Self::Bidi,
+/// Checks that every character is in the `IdentifierClass` and stands where its rule, if it has one,
+/// allows it.
+fn check_characters(text: &str) -> Result<(), UsernameError> {
+    let class = IdentifierClass::default();
+    let Err(error) = class.allows(text) else {
+        return Ok(());
+    };
+    let code_point = match error {
+        PrecisError::BadCodepoint(CodepointInfo { cp, .. })
+        | PrecisError::Unexpected(
+            UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
+            | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
+        ) => cp,
+        // A character needs a neighbour and stands at the beginning or the end. The crate does not
+        // say which character; there is hardly ever more than one with such a rule.
+        PrecisError::Invalid
+        | PrecisError::Unexpected(
+            UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
+        ) => {
+            let needs_context = |c: &char| {
+                let property = class.get_value_from_char(*c);
+                matches!(
+                    property,
+                    DerivedPropertyValue::ContextJ | DerivedPropertyValue::ContextO
+                )
+            };
+            u32::from(text.chars().find(needs_context).unwrap_or_default())
         }
+    };
+    Err(UsernameError::DisallowedCharacter { code_point })
+}
+
+// The mappings of RFC 8265, §3.3.2 and 3.4.2, as the crate has them. Each takes any text.
+
+/// Full-width and half-width characters become ordinary ones.
+fn map_width(text: &str) -> Cow<'_, str> {
+    let mapped = UsernameCaseMapped::new().width_mapping_rule(text);
+    mapped.expect("a mapping refuses nothing")
+}
+
+/// Unicode Normalization Form C.
+fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
+    let mapped = UsernameCaseMapped::new().normalization_rule(text);
+    mapped.expect("a mapping refuses nothing")
+}
+
+/// From the display form to the key.
+fn to_key(display: &str) -> String {
+    let lower = UsernameCaseMapped::new().case_mapping_rule(display);
+    compose(lower.expect("a mapping refuses nothing")).into_owned()
+}
+
+/// Whether the text has right-to-left characters and breaks the Bidi Rule of
+/// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
+///
+/// `precis-profiles` has this rule too, but refuses every nonspacing mark that is not at the end,
+/// and so most vocalised Hebrew and Arabic names and nearly all in Thaana.
+fn breaks_bidi_rule(text: &str) -> bool {
+    use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
+    if text.is_ascii() {
+        return false;
     }
+    let classes = || text.chars().map(bidi_class);
+    let has = |wanted| classes().any(|class| class == wanted);
+    if !(has(R) || has(AL) || has(AN)) {
+        return false;
+    }
+    // Rules 1 to 4. One that begins with a left-to-right letter would have to keep rules 5 and 6,
+    // which allow no right-to-left character.
+    let keeps = classes()
+        .next()
+        .is_some_and(|first| matches!(first, R | AL))
+        && classes().all(|class| matches!(class, R | AL | AN | EN | ES | CS | ET | ON | BN | NSM))
+        && classes()
+            .rfind(|class| *class != NSM)
+            .is_some_and(|last| matches!(last, R | AL | AN | EN))
+        && !(has(EN) && has(AN));
+    !keeps
 }
 
 /// Whether the text mixes scripts in a way that the Highly Restrictive level of
