@@ -1,8 +1,9 @@
 //! The table: what it holds, what it costs, and what is asked of it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeyType, ScalarAttributeType};
+use list_users::Lister;
 use serde_json::{Value, json};
 use shared::{
     item::{self, Fingerprint, Item, StoredUser},
@@ -118,6 +119,18 @@ async fn a_page_is_one_query() {
     search["KeyConditionExpression"] = "kind = :kind AND begins_with(username_key, :prefix)".into();
     search["ExpressionAttributeValues"][":prefix"] = json!({ "S": "ada" });
     assert_eq!(parameters, [page(2), second, search]);
+}
+
+#[tokio::test]
+async fn a_page_that_may_be_old_is_read_at_half_the_price() {
+    let service = Service::start().await;
+    let (proxy, table, _) = service.behind_faults().await;
+    let lister = Lister::new(table, Duration::from_secs(5));
+    get(&lister, Event::list("")).await;
+    let [request] = &proxy.requests()[..] else {
+        panic!("one request: {:?}", proxy.requests());
+    };
+    assert_eq!(request.parameters["ConsistentRead"], false);
 }
 
 #[test]

@@ -59,6 +59,9 @@ fn case_width_and_normalisation_are_mapped_to_one_key() {
     check("JOSE\u{301}", "JOS\u{c9}", "jos\u{e9}");
     check("ｶﾞ", "ガ", "ガ");
     check("İstanbul", "İstanbul", "i\u{307}stanbul");
+    // The capital has no composed form, the small letter has one.
+    check("J\u{30c}ana", "J\u{30c}ana", "ǰana");
+    check("ǰana", "ǰana", "ǰana");
     // Lower case without regard to the position in the word: a sigma is a sigma.
     check("ΟΔΟΣ", "ΟΔΟΣ", "οδοσ");
 }
