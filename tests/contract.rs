@@ -38,21 +38,64 @@ fn the_contract_has_exactly_the_routes() {
 
 #[test]
 fn the_template_has_exactly_the_routes() {
-    let routes: BTreeSet<(String, String, String)> = functions()
+    let routes: BTreeSet<(String, String, String)> = resources("AWS::ApiGatewayV2::Route")
         .iter()
-        .flat_map(|function| {
-            let binary = text(&function["Metadata"]["BuildProperties"]["Binary"]);
-            let events = function["Properties"]["Events"]
-                .as_object()
-                .expect("events");
-            events.values().map(move |event| {
-                assert_eq!(event["Type"], "HttpApi");
-                let event = &event["Properties"];
-                (text(&event["Method"]), text(&event["Path"]), binary.clone())
-            })
+        .map(|(_, route)| {
+            let key = text(&route["RouteKey"]);
+            let (method, path) = key.split_once(' ').expect("a method and a path");
+            let target = text(&route["Target"]);
+            let integration = target.trim_start_matches("integrations/${");
+            let integration = resource(integration.trim_end_matches('}'));
+            let function = text(&integration["Properties"]["IntegrationUri"]);
+            // The alias, which deployments move.
+            let function = function.strip_suffix(".Alias").expect("an alias");
+            let binary = text(&resource(function)["Metadata"]["BuildProperties"]["Binary"]);
+            (method.to_owned(), path.to_owned(), binary)
         })
         .collect();
     assert_eq!(routes, expected_routes());
+}
+
+#[test]
+fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
+    let stages = resources("AWS::ApiGatewayV2::Stage");
+    let [(_, stage)] = &stages[..] else {
+        panic!("one stage: {stages:?}");
+    };
+    let limits = stage["RouteSettings"].as_object().expect("settings");
+    let routes = resources("AWS::ApiGatewayV2::Route");
+    assert_eq!(limits.len(), routes.len());
+    for (_, route) in routes {
+        let key = text(&route["RouteKey"]);
+        assert_eq!(route["AuthorizationType"], "JWT", "{key}");
+        assert_eq!(route["AuthorizerId"], "Authorizer", "{key}");
+        let (method, path) = key.split_once(' ').expect("a method and a path");
+        let operation = &contract()["paths"][path][method.to_ascii_lowercase()];
+        let scopes = &operation["security"][0]["oauth2"];
+        assert_eq!(&route["AuthorizationScopes"], scopes, "{key}");
+        for limit in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
+            assert!(limits[&key][limit].is_string(), "{key} has {limit}");
+        }
+    }
+}
+
+#[test]
+fn only_its_own_route_may_invoke_a_function() {
+    let permissions: BTreeSet<(String, String)> = resources("AWS::Lambda::Permission")
+        .iter()
+        .map(|(_, permission)| {
+            assert_eq!(permission["Principal"], "apigateway.amazonaws.com");
+            let arn = text(&permission["SourceArn"]);
+            let (_, route) = arn.split_once("${Api}/$default/").expect("an API");
+            (text(&permission["FunctionName"]), route.to_owned())
+        })
+        .collect();
+    let of = |function: &str, route: &str| (function.to_owned(), route.to_owned());
+    let expected = [
+        of("CreateUserFunction.Alias", "POST/api/users"),
+        of("ListUsersFunction.Alias", "GET/api/users"),
+    ];
+    assert_eq!(permissions, BTreeSet::from(expected));
 }
 
 #[test]
@@ -100,19 +143,59 @@ fn the_template_sets_exactly_the_variables_that_the_functions_read() {
 fn each_function_may_do_exactly_one_thing() {
     for function in functions() {
         let binary = text(&function["Metadata"]["BuildProperties"]["Binary"]);
-        let expected = match binary.as_str() {
-            "create-user" => "dynamodb:PutItem",
-            "list-users" => "dynamodb:Query",
+        let (expected, log_group) = match binary.as_str() {
+            "create-user" => ("dynamodb:PutItem", "CreateUserLogGroup"),
+            "list-users" => ("dynamodb:Query", "ListUsersLogGroup"),
             other => panic!("{other} is no function"),
         };
-        let policies = function["Properties"]["Policies"]
-            .as_array()
-            .expect("policies");
+        // A role of its own, and nothing that SAM would add to it.
+        assert_eq!(function["Properties"]["Policies"], Value::Null);
+        let role = text(&function["Properties"]["Role"]);
+        let role = resource(role.strip_suffix(".Arn").expect("a role"));
+        assert_eq!(role["Properties"]["ManagedPolicyArns"], Value::Null);
+        let policies = role["Properties"]["Policies"].as_array().expect("policies");
         assert_eq!(policies.len(), 1, "{binary}");
-        let statements = policies[0]["Statement"].as_array().expect("statements");
-        assert_eq!(statements.len(), 1, "{binary}");
-        assert_eq!(statements[0]["Action"], expected);
-        assert_eq!(statements[0]["Resource"], "UsersTable.Arn");
+        let statements = &policies[0]["PolicyDocument"]["Statement"];
+        assert_eq!(
+            statements,
+            &json!([
+                {
+                    "Effect": "Allow",
+                    "Action": expected,
+                    "Resource": [
+                        "HasRestoredTable",
+                        "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/\
+                         ${RestoredTableName}",
+                        "UsersTable.Arn",
+                    ],
+                },
+                {
+                    "Effect": "Allow",
+                    "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+                    "Resource": format!("{log_group}.Arn"),
+                },
+                {
+                    "Effect": "Allow",
+                    "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
+                    "Resource": "*",
+                },
+                [
+                    "HasTableKey",
+                    {
+                        "Effect": "Allow",
+                        "Action": "kms:Decrypt",
+                        "Resource": "TableKeyArn",
+                        "Condition": {
+                            "StringEquals": {
+                                "kms:ViaService": "dynamodb.${AWS::Region}.amazonaws.com",
+                            },
+                        },
+                    },
+                    "AWS::NoValue",
+                ],
+            ]),
+            "{binary}"
+        );
     }
 }
 
@@ -291,14 +374,29 @@ fn template() -> Value {
     without_tags(serde_norway::from_str(&read("template.yaml")).expect("YAML"))
 }
 
-/// The functions of the template.
-fn functions() -> Vec<Value> {
+/// The properties of the template's resources of one type, by their names.
+fn resources(kind: &str) -> Vec<(String, Value)> {
     let template = template();
     let resources = template["Resources"].as_object().expect("resources");
-    let functions = resources
-        .values()
-        .filter(|resource| resource["Type"] == "AWS::Serverless::Function");
-    functions.cloned().collect()
+    let of_kind = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == kind);
+    of_kind
+        .map(|(name, resource)| (name.clone(), resource["Properties"].clone()))
+        .collect()
+}
+
+/// A resource of the template.
+fn resource(name: &str) -> Value {
+    let resource = template()["Resources"][name].take();
+    assert!(resource.is_object(), "{name} is a resource");
+    resource
+}
+
+/// The functions of the template.
+fn functions() -> Vec<Value> {
+    let functions = resources("AWS::Serverless::Function");
+    functions.iter().map(|(name, _)| resource(name)).collect()
 }
 
 fn without_tags(value: serde_norway::Value) -> Value {

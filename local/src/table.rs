@@ -12,10 +12,14 @@ const TABLE: &str = "AWS::DynamoDB::Table";
 const PASSED_ON: [&str; 3] = ["AttributeDefinitions", "KeySchema", "BillingMode"];
 
 /// The properties that only matter in an account, which the engine would refuse or ignore.
-const LEFT_OUT: [&str; 3] = [
+const LEFT_OUT: [&str; 7] = [
+    "ContributorInsightsSpecification",
     "DeletionProtectionEnabled",
+    "OnDemandThroughput",
     "PointInTimeRecoverySpecification",
     "SSESpecification",
+    "StreamSpecification",
+    "Tags",
 ];
 
 /// Makes the request that creates the template's one table, under this name.

@@ -181,6 +181,7 @@ impl Problem {
             ProblemType::InternalError,
             "Something went wrong on our side. If it lasts, report it with this problem's instance.",
         )
+        .counted(Metric::InternalErrors)
         .caused_by(cause)
     }
 

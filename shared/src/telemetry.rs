@@ -34,6 +34,8 @@ pub enum Metric {
     Throttles,
     /// The throttle was that of a key range: the item collection is too hot.
     KeyRangeThrottles,
+    /// A request was answered with 500: a bug, or a wrong deployment.
+    InternalErrors,
     /// The first request of a sandbox.
     ColdStarts,
 }
@@ -47,6 +49,7 @@ impl Metric {
             Self::PagesListed => "PagesListed",
             Self::Throttles => "Throttles",
             Self::KeyRangeThrottles => "KeyRangeThrottles",
+            Self::InternalErrors => "InternalErrors",
             Self::ColdStarts => "ColdStarts",
         }
     }
