@@ -3,27 +3,31 @@
 # What the project installs itself, in an ignored folder.
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help run seed test check
+.PHONY: help run seed deploy-local test check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
 	@echo 'make seed N=1000   fills the running service with users: PORT=9000'
+	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
 	@echo 'make test          proves everything'
 
-run: check .tools/run
+run: check .tools/run.installed
 	@cargo run --locked --package local
 
 seed: check
 	@cargo run --locked --package local --bin seed
 
-test: check .tools/run .tools/test
+deploy-local: check .tools/run.installed .tools/build.installed .tools/emulator.installed
+	@cargo lambda build --locked --release
+	@.tools/emulator/bin/python deploy/local.py
+
+test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt))
 	@tools/test
 
 check:
 	@tools/check
 
-.tools/run: tools/run.txt tools/install | check
-	@tools/install run
+.tools/%.installed: tools/requirements/%.txt tools/install | check
+	@tools/install $*
 
-.tools/test: tools/test.txt tools/openapi/package-lock.json tools/install | check
-	@tools/install test
+.tools/node.installed: tools/openapi/package-lock.json

@@ -1,0 +1,312 @@
+"""The template on an emulator of AWS (ministack): started, deployed to, called, and stopped.
+
+Everything listens on loopback, keeps its state in a temporary folder, and ends with this process.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).resolve().parent.parent
+REGION = "eu-central-1"
+STACK = "users"
+BUCKET = "artifacts"
+
+# How long the emulator may take to start, and a stack to be deployed, in seconds.
+START_TIMEOUT = 30
+DEPLOY_TIMEOUT = 120
+PAUSE = 0.05
+
+
+# The translator warns that it lacks a list of features which only AWS has.
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
+
+
+class DeployError(Exception):
+    """The emulator did not start, or the stack was not deployed. The text is for people."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client sees of an answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def request(
+    method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> Answer:
+    """Sends a request and gives the answer, whatever its status."""
+    wanted = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
+    # No proxy is on the way to this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        response = opener.open(wanted, timeout=30)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, names, response.read().decode())
+
+
+def expand(parameters: dict[str, str]) -> dict[str, Any]:
+    """The template as SAM hands it to CloudFormation."""
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    # Where `sam package` would have put the code.
+    template["Globals"]["Function"].pop("CodeUri")
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            binary = resource["Metadata"]["BuildProperties"]["Binary"]
+            resource["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{binary}.zip"}
+    os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
+
+    class NoManagedPolicies:
+        """The template names no policy of AWS's."""
+
+        def load(self) -> dict[str, str]:
+            return {}
+
+    return transform(template, dict(parameters), NoManagedPolicies())
+
+
+def adapt(template: dict[str, Any]) -> list[str]:
+    """Drops from an expanded template what the emulator cannot take, and says what it dropped.
+
+    This is all in which the deployed stack differs from the one in an account.
+    """
+    dropped = []
+    for name, resource in list(template["Resources"].items()):
+        kind = resource["Type"]
+        # Gradual deployments: aliases move at once.
+        if kind.startswith("AWS::CodeDeploy::") or name == "CodeDeployServiceRole":
+            reason = "no CodeDeploy"
+        # Alarms on expressions. Those on a plain metric stay, but get no data.
+        elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
+            reason = "no alarms on expressions"
+        elif resource.pop("UpdatePolicy", None) is not None:
+            dropped.append(f"{name}.UpdatePolicy (no CodeDeploy)")
+            continue
+        else:
+            continue
+        del template["Resources"][name]
+        dropped.append(f"{name} ({reason})")
+    return dropped
+
+
+def zipped(binary: str) -> bytes:
+    """A function's released binary as Lambda takes it."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    path = target / "lambda" / binary / "bootstrap"
+    if not path.is_file():
+        raise DeployError(f"{path} is not built; run `cargo lambda build --release` first")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        entry.external_attr = 0o755 << 16
+        file.writestr(entry, path.read_bytes())
+    return archive.getvalue()
+
+
+class Emulator:
+    """A running emulator."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.folder = Path(tempfile.mkdtemp(prefix="users-api-"))
+        self.log = (self.folder / "emulator.log").open("w")
+        # The functions inherit the environment, so it holds only what the emulator needs.
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder),
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "AWS_ENDPOINT_URL": self.url,
+            "MINISTACK_REGION": REGION,
+            "LAMBDA_EXECUTOR": "local",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            # Policies are enforced.
+            "AUTH": "true",
+        }
+        # The guard ends the emulator when this process ends, in whatever way.
+        guard = ROOT / "local" / "src" / "guard.sh"
+        self.process = subprocess.Popen(
+            ["sh", guard, Path(sys.executable).parent / "ministack"],
+            env=environment,
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+        )
+        self.session = boto3.Session(
+            aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION
+        )
+
+    def __enter__(self) -> Emulator:
+        try:
+            self._wait_until_healthy()
+            location = {"LocationConstraint": REGION}
+            self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
+            return self
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                if request("GET", f"{self.url}/_ministack/health").status == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(PAUSE)
+        log = (self.folder / "emulator.log").read_text()
+        raise DeployError(f"the emulator did not start:\n{log}")
+
+    def stop(self) -> None:
+        """Ends the emulator with everything it started, and removes its state."""
+        self.process.stdin.close()
+        # The guard gives the emulator a second, and kills what is left.
+        self.process.wait(timeout=5)
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def client(self, service: str, **credentials: str) -> Any:
+        """A client of a service, with the credentials of the account or with others."""
+        return self.session.client(service, endpoint_url=self.url, **credentials)
+
+    def deploy(self, **parameters: str) -> Stack:
+        """Deploys the template with these parameters, as a new stack or as an update.
+
+        Raises DeployError when CloudFormation rolls back.
+        """
+        machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+        parameters = {"Architecture": machine, **parameters}
+        for binary in ("create-user", "list-users"):
+            archive = zipped(binary)
+            self.client("s3").put_object(Bucket=BUCKET, Key=f"{binary}.zip", Body=archive)
+        template = expand(parameters)
+        dropped = adapt(template)
+        formation = self.client("cloudformation")
+        wanted = {
+            "StackName": STACK,
+            "TemplateBody": json.dumps(template),
+            "Parameters": [
+                {"ParameterKey": name, "ParameterValue": value}
+                for name, value in parameters.items()
+            ],
+            "Capabilities": ["CAPABILITY_IAM"],
+        }
+        try:
+            formation.describe_stacks(StackName=STACK)
+        except formation.exceptions.ClientError:
+            formation.create_stack(**wanted)
+        else:
+            formation.update_stack(**wanted)
+        stack = self._wait_for_stack(formation)
+        outputs = {it["OutputKey"]: it["OutputValue"] for it in stack["Outputs"]}
+        return Stack(self, outputs, dropped)
+
+    def _wait_for_stack(self, formation: Any) -> dict[str, Any]:
+        deadline = time.monotonic() + DEPLOY_TIMEOUT
+        while time.monotonic() < deadline:
+            stack = formation.describe_stacks(StackName=STACK)["Stacks"][0]
+            status = stack["StackStatus"]
+            if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+                return stack
+            if not status.endswith("_IN_PROGRESS"):
+                events = formation.describe_stack_events(StackName=STACK)["StackEvents"]
+                reasons = [
+                    f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}"
+                    for event in events
+                    if event["ResourceStatus"].endswith("_FAILED")
+                ]
+                raise DeployError("\n".join([f"the stack is {status}", *reasons]))
+            time.sleep(PAUSE)
+        raise DeployError(f"the stack was not deployed in {DEPLOY_TIMEOUT} s")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The deployed template."""
+
+    emulator: Emulator
+    outputs: dict[str, str]
+    # What the emulator could not take.
+    dropped: list[str]
+
+    @property
+    def users_url(self) -> str:
+        """The URL of the users on the emulator, which has no name for each API."""
+        api = self.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
+        return f"{self.emulator.url}/_aws/execute-api/{api}/$default/api/users"
+
+    @property
+    def token_url(self) -> str:
+        """The token endpoint on the emulator, which has one for all domains."""
+        return f"{self.emulator.url}/oauth2/token"
+
+    @property
+    def user_pool(self) -> str:
+        return self.outputs["Issuer"].rsplit("/", 1)[1]
+
+    def client_secret(self) -> str:
+        cognito = self.emulator.client("cognito-idp")
+        client = cognito.describe_user_pool_client(
+            UserPoolId=self.user_pool, ClientId=self.outputs["ClientId"]
+        )
+        return client["UserPoolClient"]["ClientSecret"]
+
+    def token(self, *scopes: str) -> str:
+        """An access token of the machine client with these scopes."""
+        client = f"{self.outputs['ClientId']}:{self.client_secret()}"
+        form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
+        answer = request(
+            "POST",
+            self.token_url,
+            urllib.parse.urlencode(form).encode(),
+            {
+                "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
+                "content-type": "application/x-www-form-urlencoded",
+            },
+        )
+        return answer.json()["access_token"]

@@ -1,0 +1,337 @@
+"""The deployed template, called as a client calls it, on an emulator of AWS.
+
+Run by `make test`; alone, after `make deploy-local` has built and installed what it needs:
+
+    .tools/emulator/bin/python -m unittest discover -s deploy -p test_deployed.py
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import unittest
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+from emulator import STACK, Answer, Emulator, Stack, request
+
+JSON = {"content-type": "application/json"}
+
+
+class DeployedTest(unittest.TestCase):
+    """A test of a stack of its own."""
+
+    parameters: ClassVar[dict[str, str]] = {}
+    emulator: Emulator
+    stack: Stack
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.emulator = cls.enterClassContext(Emulator())
+        cls.stack = cls.emulator.deploy(**cls.parameters)
+        if "ClientId" in cls.stack.outputs:
+            cls.token = cls.stack.token("users/read", "users/write")
+
+    def call(
+        self,
+        method: str,
+        token: str | None,
+        query: str = "",
+        body: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        headers = dict(headers or {})
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
+        data = None if body is None else body.encode()
+        return request(method, self.stack.users_url + query, data, headers)
+
+    def create(self, username: str, **headers: str) -> Answer:
+        body = json.dumps({"username": username})
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.call("POST", self.token, body=body, headers=JSON | named)
+
+    def resource(self, logical_id: str) -> str:
+        formation = self.emulator.client("cloudformation")
+        detail = formation.describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
+        return detail["StackResourceDetail"]["PhysicalResourceId"]
+
+
+class Login(DeployedTest):
+    def assert_refused(self, answer: Answer, status: int, message: str) -> None:
+        self.assertEqual((answer.status, answer.json()), (status, {"message": message}))
+
+    def assert_unauthorized(self, token: str | None) -> None:
+        for method in ("GET", "POST"):
+            answer = self.call(method, token, body="{}" if method == "POST" else None, headers=JSON)
+            self.assert_refused(answer, 401, "Unauthorized")
+
+    def test_without_a_token_nobody_gets_in(self) -> None:
+        self.assert_unauthorized(None)
+
+    def test_garbage_is_no_token(self) -> None:
+        self.assert_unauthorized("garbage")
+        self.assert_unauthorized("a.b.c")
+
+    def test_a_tampered_token_is_refused(self) -> None:
+        header, claims, signature = self.token.split(".")
+        # Another claim under the old signature, and the old claims under another one.
+        other = "A" if signature[10] != "A" else "B"
+        self.assert_unauthorized(f"{header}.{claims[:-4]}AAAA.{signature}")
+        self.assert_unauthorized(f"{header}.{claims}.{signature[:10]}{other}{signature[11:]}")
+
+    def test_an_expired_token_is_refused(self) -> None:
+        cognito = self.emulator.client("cognito-idp")
+        client = {"UserPoolId": self.stack.user_pool, "ClientId": self.stack.outputs["ClientId"]}
+        before = cognito.describe_user_pool_client(**client)["UserPoolClient"]
+        kept = {
+            name: before[name]
+            for name in (
+                "AllowedOAuthFlows",
+                "AllowedOAuthScopes",
+                "AllowedOAuthFlowsUserPoolClient",
+            )
+        }
+        # The emulator lets a token be shorter-lived than Cognito does.
+        cognito.update_user_pool_client(
+            **client, **kept, AccessTokenValidity=1, TokenValidityUnits={"AccessToken": "seconds"}
+        )
+        token = self.stack.token("users/read")
+        self.assertEqual(self.call("GET", token).status, 200)
+        time.sleep(2)
+        self.assert_unauthorized(token)
+
+    def test_a_token_without_the_scope_of_the_route_is_refused(self) -> None:
+        read, write = self.stack.token("users/read"), self.stack.token("users/write")
+        self.assertEqual(self.call("GET", read).status, 200)
+        self.assert_refused(self.call("GET", write), 403, "Forbidden")
+        created = self.call("POST", write, body='{"username": "ada"}', headers=JSON)
+        self.assertEqual(created.status, 201)
+        refused = self.call("POST", read, body='{"username": "bea"}', headers=JSON)
+        self.assert_refused(refused, 403, "Forbidden")
+
+    def test_there_are_no_other_routes(self) -> None:
+        for method in ("PUT", "DELETE", "PATCH"):
+            self.assertEqual(self.call(method, self.token).status, 404, method)
+        other = request("GET", self.stack.users_url + "/1", None, {"authorization": self.token})
+        self.assertEqual(other.status, 404)
+
+
+class Api(DeployedTest):
+    def test_users_are_created_and_listed(self) -> None:
+        created = self.create("Ольга")
+        self.assertEqual(created.status, 201)
+        self.assertEqual(created.headers["cache-control"], "no-store")
+        taken = self.create("ольга")
+        self.assertEqual(taken.status, 409)
+        self.assertEqual(taken.headers["content-type"], "application/problem+json")
+        self.assertEqual(taken.json()["type"], "urn:problem-type:users:username-taken")
+
+        page = self.call("GET", self.token, "?prefix=%D0%BE")
+        self.assertEqual((page.status, page.json()), (200, [created.json()]))
+        again = self.call(
+            "GET", self.token, "?prefix=%D0%BE", headers={"if-none-match": page.headers["etag"]}
+        )
+        self.assertEqual((again.status, again.body), (304, ""))
+
+    def test_a_refusal_is_a_problem_with_the_id_of_the_request(self) -> None:
+        problem = self.create("no spaces")
+        self.assertEqual(problem.status, 422)
+        self.assertEqual(problem.json()["errors"][0]["code"], "disallowed-character")
+        lines = self.log_lines("create-user")
+        request_id = problem.json()["instance"].removeprefix("urn:request:")
+        self.assertIn(request_id, [line["requestId"] for line in lines])
+
+    def test_the_log_has_the_caller_and_no_username(self) -> None:
+        self.create("grace-hopper")
+        self.call("GET", self.token, "?prefix=grace")
+        # The sub of a machine client's token is the client's id.
+        caller = self.stack.outputs["ClientId"]
+        for function in ("create-user", "list-users"):
+            lines = self.log_lines(function)
+            self.assertTrue(lines)
+            for line in lines:
+                self.assertEqual(line["caller"], caller)
+            log = json.dumps(lines).lower()
+            for personal in ("grace", "hopper", "bearer", self.token.lower()):
+                self.assertNotIn(personal, log)
+
+    def log_lines(self, function: str) -> list[dict[str, Any]]:
+        """The lines that a function itself has written."""
+        logs = self.emulator.client("logs")
+        group = f"/aws/lambda/{STACK}-{function}"
+        lines = []
+        for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
+            events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])
+            messages = [event["message"] for event in events["events"]]
+            lines += [json.loads(message) for message in messages if message.startswith("{")]
+        return lines
+
+
+class Idempotency(DeployedTest):
+    def test_a_request_is_replayed_to_its_own_caller_only(self) -> None:
+        first = self.create("linus", idempotency_key="one")
+        retry = self.create("linus", idempotency_key="one")
+        self.assertEqual((first.status, retry.status), (201, 201))
+        self.assertEqual(retry.headers["idempotent-replayed"], "true")
+        self.assertEqual(retry.body, first.body)
+
+        token = self.another_callers_token()
+        body = '{"username": "linus"}'
+        other = self.call("POST", token, body=body, headers=JSON | {"idempotency-key": "one"})
+        self.assertEqual(other.status, 409)
+
+    def another_callers_token(self) -> str:
+        """A token of a second machine, whose client the authorizer takes too."""
+        cognito = self.emulator.client("cognito-idp")
+        pool = self.stack.user_pool
+        client = cognito.create_user_pool_client(
+            UserPoolId=pool,
+            ClientName="another",
+            GenerateSecret=True,
+            AllowedOAuthFlowsUserPoolClient=True,
+            AllowedOAuthFlows=["client_credentials"],
+            AllowedOAuthScopes=["users/write"],
+        )["UserPoolClient"]
+        gateway = self.emulator.client("apigatewayv2")
+        gateway.update_authorizer(
+            ApiId=self.resource("Api"),
+            AuthorizerId=self.resource("Authorizer"),
+            JwtConfiguration={
+                "Issuer": self.stack.outputs["Issuer"],
+                "Audience": [self.stack.outputs["ClientId"], client["ClientId"]],
+            },
+        )
+        other = Stack(self.emulator, self.stack.outputs | {"ClientId": client["ClientId"]}, [])
+        return other.token("users/write")
+
+
+class Roles(DeployedTest):
+    def table_as(self, role: str) -> Any:
+        """A client of the table with the credentials of a function's role."""
+        iam = self.emulator.client("iam")
+        arn = iam.get_role(RoleName=self.resource(role))["Role"]["Arn"]
+        sts = self.emulator.client("sts")
+        credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        return self.emulator.client(
+            "dynamodb",
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+        )
+
+    def assert_allows_only(self, role: str, allowed: str) -> None:
+        table = self.table_as(role)
+        name = self.stack.outputs["TableName"]
+        key = {"kind": {"S": "user"}, "username_key": {"S": role}}
+        calls = {
+            "PutItem": lambda: table.put_item(TableName=name, Item=key),
+            "Query": lambda: table.query(
+                TableName=name,
+                KeyConditionExpression="kind = :kind",
+                ExpressionAttributeValues={":kind": {"S": "user"}},
+            ),
+            "GetItem": lambda: table.get_item(TableName=name, Key=key),
+            "DeleteItem": lambda: table.delete_item(TableName=name, Key=key),
+            "Scan": lambda: table.scan(TableName=name),
+            "DeleteTable": lambda: table.delete_table(TableName=name),
+        }
+        for operation, call in calls.items():
+            with self.subTest(operation=operation):
+                if operation == allowed:
+                    call()
+                    continue
+                with self.assertRaises(ClientError) as denied:
+                    call()
+                self.assertEqual(
+                    denied.exception.response["Error"]["Code"], "AccessDeniedException"
+                )
+
+    def test_create_user_may_put_and_nothing_else(self) -> None:
+        self.assert_allows_only("CreateUserRole", "PutItem")
+
+    def test_list_users_may_query_and_nothing_else(self) -> None:
+        self.assert_allows_only("ListUsersRole", "Query")
+
+
+class AnotherIssuer(DeployedTest):
+    parameters: ClassVar = {"JwtIssuer": "https://issuer.example", "JwtAudience": "one,two"}
+
+    def test_the_api_trusts_the_issuer_of_the_parameters_and_has_no_user_pool(self) -> None:
+        gateway = self.emulator.client("apigatewayv2")
+        authorizer = gateway.get_authorizer(
+            ApiId=self.resource("Api"), AuthorizerId=self.resource("Authorizer")
+        )
+        self.assertEqual(
+            authorizer["JwtConfiguration"],
+            {"Issuer": "https://issuer.example", "Audience": ["one", "two"]},
+        )
+        cognito = self.emulator.client("cognito-idp")
+        self.assertEqual(cognito.list_user_pools(MaxResults=10)["UserPools"], [])
+        self.assertEqual(set(self.stack.outputs), {"ApiUrl", "Issuer", "TableName", "DashboardUrl"})
+        self.assertEqual(self.call("GET", None).status, 401)
+
+
+class Events(DeployedTest):
+    parameters: ClassVar = {"PublishUserCreated": "true"}
+
+    def test_a_pipe_leads_from_the_table_to_the_bus(self) -> None:
+        pipes = self.emulator.client("pipes")
+        [pipe] = pipes.list_pipes()["Pipes"]
+        pipe = pipes.describe_pipe(Name=pipe["Name"])
+        self.assertEqual(pipe["CurrentState"], "RUNNING")
+        self.assertIn(f"table/{self.stack.outputs['TableName']}/stream/", pipe["Source"])
+        self.assertTrue(pipe["Target"].endswith(":event-bus/default"))
+        self.assertEqual(self.create("ada").status, 201)
+
+
+class Lifecycle(DeployedTest):
+    def live_version(self) -> str:
+        functions = self.emulator.client("lambda")
+        name = self.resource("ListUsersFunction")
+        return functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
+
+    def copy_of_the_table(self, name: str) -> str:
+        """An empty table like the stack's own, as a restore makes it."""
+        table = self.emulator.client("dynamodb")
+        own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
+        table.create_table(
+            TableName=name,
+            KeySchema=own["KeySchema"],
+            AttributeDefinitions=own["AttributeDefinitions"],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        return name
+
+    def test_the_users_outlive_an_update_a_restored_table_and_the_stack(self) -> None:
+        user = self.create("ada").json()
+        before = self.live_version()
+        self.assertEqual(self.call("GET", self.token).headers["cache-control"], "private, no-cache")
+
+        updated = self.emulator.deploy(ListMaxAgeSeconds="5")
+        self.assertEqual(updated.outputs, self.stack.outputs)
+        self.assertGreater(int(self.live_version()), int(before))
+        page = self.call("GET", self.token)
+        self.assertEqual(page.json(), [user])
+        self.assertEqual(page.headers["cache-control"], "private, max-age=5")
+
+        table = self.emulator.client("dynamodb")
+        restored = self.copy_of_the_table("users-restored")
+        self.emulator.deploy(RestoredTableName=restored)
+        self.assertEqual(self.call("GET", self.token).json(), [])
+        self.assertEqual(self.create("ada").status, 201)
+        self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
+
+        formation = self.emulator.client("cloudformation")
+        formation.delete_stack(StackName=STACK)
+        formation.get_waiter("stack_delete_complete").wait(
+            StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+        name = self.stack.outputs["TableName"]
+        self.assertTrue(table.describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"])
+        items = table.scan(TableName=name)["Items"]
+        self.assertEqual([item["id"]["S"] for item in items], [user["id"]])
+
+
+if __name__ == "__main__":
+    unittest.main()
