@@ -76,6 +76,17 @@ def request(
         return Answer(response.status, names, response.read().decode())
 
 
+def request_token(url: str, client: str, *scopes: str) -> str:
+    """An access token with these scopes for a client, which is an id, a colon and a secret."""
+    form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
+    headers = {
+        "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    answer = request("POST", url, urllib.parse.urlencode(form).encode(), headers)
+    return answer.json()["access_token"]
+
+
 def expand(parameters: dict[str, str]) -> dict[str, Any]:
     """The template as SAM hands it to CloudFormation."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
@@ -299,14 +310,4 @@ class Stack:
     def token(self, *scopes: str) -> str:
         """An access token of the machine client with these scopes."""
         client = f"{self.outputs['ClientId']}:{self.client_secret()}"
-        form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
-        answer = request(
-            "POST",
-            self.token_url,
-            urllib.parse.urlencode(form).encode(),
-            {
-                "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
-                "content-type": "application/x-www-form-urlencoded",
-            },
-        )
-        return answer.json()["access_token"]
+        return request_token(self.token_url, client, *scopes)

@@ -8,12 +8,19 @@ Run by `make test`; alone, after `make deploy-local` has built and installed wha
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 import unittest
+from pathlib import Path
 from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
-from emulator import STACK, Answer, Emulator, Stack, request
+from emulator import ROOT, STACK, Answer, Emulator, Stack, request, request_token
 
 JSON = {"content-type": "application/json"}
 
@@ -283,6 +290,59 @@ class Events(DeployedTest):
         self.assertIn(f"table/{self.stack.outputs['TableName']}/stream/", pipe["Source"])
         self.assertTrue(pipe["Target"].endswith(":event-bus/default"))
         self.assertEqual(self.create("ada").status, 201)
+
+
+class Command(unittest.TestCase):
+    """`make deploy-local`, once the functions are built."""
+
+    def test_the_printed_lines_work_and_the_end_of_the_command_removes_everything(self) -> None:
+        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(ending.name), tempfile.TemporaryDirectory() as folder:
+                self.run_and_end(ending, folder)
+
+    def run_and_end(self, ending: signal.Signals, folder: str) -> None:
+        with subprocess.Popen(
+            [sys.executable, ROOT / "deploy" / "local.py"],
+            # What the command starts keeps its state there, and so can be told from others.
+            env=os.environ | {"TMPDIR": folder},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as command:
+            try:
+                text = ""
+                while "Ctrl-C removes everything." not in text:
+                    line = command.stdout.readline()
+                    self.assertTrue(line, text)
+                    text += line
+                users_url = re.search(r"deployed at (\S+)", text)[1]
+                self.assertIn(f"\n  curl -i '{users_url}' -H", text)
+                token_url, client = re.search(r"curl -s (\S+) -u '(\S+)'", text).groups()
+                token = request_token(token_url, client, "users/read")
+                page = request("GET", users_url, None, {"authorization": f"Bearer {token}"})
+                self.assertEqual((page.status, page.body), (200, "[]"))
+            finally:
+                command.send_signal(ending)
+        self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
+        if ending != signal.SIGKILL:
+            self.assertEqual(list(Path(folder).iterdir()), [])
+        deadline = time.monotonic() + 30
+        while left := processes_with(folder):
+            self.assertLess(time.monotonic(), deadline, left)
+            time.sleep(0.05)
+
+
+def processes_with(folder: str) -> list[str]:
+    """The processes whose environment names a folder, as Linux shows them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            # It ended meanwhile.
+            continue
+    return found
 
 
 class Lifecycle(DeployedTest):
