@@ -46,6 +46,10 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
     let no_certificates = folder.path().join("empty.pem");
     fs::write(&no_certificates, "no certificates").unwrap();
     let no_certificates = no_certificates.to_str().unwrap();
+    let no_certificate = folder.path().join("garbage.pem");
+    let garbage = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
+    fs::write(&no_certificate, garbage).unwrap();
+    let no_certificate = no_certificate.to_str().unwrap();
 
     let table_name = "is not a table name: 3 to 255 letters, digits, `_`, `-` or `.`";
     let seconds = "is not a whole number of seconds from 0 to 86400";
@@ -78,10 +82,22 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
             "names a file that can't be read: No such file or directory (os error 2)",
         ),
         (
+            "create-user",
+            "AWS_CA_BUNDLE",
+            no_certificate,
+            "names a file that is not all valid PEM certificates",
+        ),
+        (
+            "create-user",
+            "AWS_REGION",
+            "eu central",
+            "is not the name of a region, such as eu-central-1",
+        ),
+        (
             "list-users",
             "AWS_CA_BUNDLE",
             no_certificates,
-            "names a file without PEM certificates",
+            "names a file that is not all valid PEM certificates",
         ),
     ] {
         let mut environment = COMPLETE.to_vec();

@@ -453,7 +453,8 @@ async fn a_username_that_breaks_the_policy_is_refused_with_the_reason() {
             "1אב",
             "bidi",
             "A username with right-to-left characters must begin with a right-to-left letter, end \
-             with a letter or digit, and hold no left-to-right letters.",
+             with a letter or digit, hold no left-to-right letters, and not mix the digits 0 to 9 \
+             with Arabic-Indic ones.",
         ),
     ] {
         let answer = service.create(username).await;

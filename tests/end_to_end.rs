@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tests::{
     answer::headers,
     local_run::{LocalRun, free_port, output, program},
+    service::unreachable,
     workspace::root,
 };
 
@@ -170,6 +171,29 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
 }
 
 #[test]
+fn a_data_folder_of_its_own_is_overlooked_by_git() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    run.signal("TERM");
+    assert!(run.ended().success());
+    let ignored = fs::read_to_string(data.path().join(".gitignore")).unwrap();
+    assert_eq!(ignored, "*\n");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_said_in_one_line() {
+    let data = temporary_folder();
+    fs::write(data.path().join("dynamodb.sqlite"), "x".repeat(10_000)).unwrap();
+    let refused = start_refused(&free_port().to_string(), data.path(), None);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.starts_with("make run: "), "{message}");
+    assert!(message.contains("dynamodb.sqlite is no database of this service, or is damaged"));
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+#[test]
 fn a_data_folder_keeps_the_files_that_are_in_it() {
     let _alone = alone();
     let data = temporary_folder();
@@ -291,8 +315,9 @@ fn seed_creates_as_many_users_as_it_is_told() {
 
 #[test]
 fn seed_says_what_is_wrong_in_one_line() {
-    let port = free_port().to_string();
-    let url = format!("http://127.0.0.1:{port}/api/users");
+    let (_socket, url) = unreachable();
+    let port = url.rsplit(':').next().unwrap().to_owned();
+    let url = format!("{url}/api/users");
     for (count, message) in [
         (
             "many",

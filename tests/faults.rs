@@ -127,6 +127,31 @@ async fn a_table_that_is_not_there_is_answered_503() {
 }
 
 #[tokio::test]
+async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
+    let service = Service::start().await;
+    for username in ["ada", "bea", "cleo"] {
+        service.create(username).await;
+    }
+    let item = |name: &str| {
+        let id = "01a20f20-8028-76b1-aae4-c77b21b19de7";
+        json!({ "username_key": { "S": name }, "username": { "S": name }, "id": { "S": id } })
+    };
+    let key = json!({ "kind": { "S": "user" }, "username_key": { "S": "bea" } });
+    for (items, listed) in [
+        (vec![item("ada"), item("bea")], &["ada", "bea"][..]),
+        (vec![], &[]),
+    ] {
+        let (proxy, _, lister) = service.behind_faults().await;
+        let answer = json!({ "Items": items, "LastEvaluatedKey": key }).to_string();
+        proxy.inject([Fault::Answer("200 OK", answer)]);
+        let first = get(&lister, Event::list("")).await;
+        assert_eq!(first.usernames(), listed);
+        let next = first.next_query().expect("a next page");
+        assert_eq!(get(&lister, Event::list(&next)).await.usernames(), ["cleo"]);
+    }
+}
+
+#[tokio::test]
 async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
     let service = Service::start().await;
     for (status, exception) in [

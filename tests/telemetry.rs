@@ -1,6 +1,9 @@
 //! What the operator sees of the real binaries, as they are built for Lambda, in a sandbox.
 
-use std::time::Duration;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tests::{
@@ -134,7 +137,10 @@ async fn a_function_answers_503_before_its_deadline() {
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = sandbox("create-user", &url).await;
     let event = Event::create_user("ada");
-    let reply = create.invoke(event, Duration::from_secs(2)).await;
+    let deadline = Duration::from_secs(2);
+    let started = Instant::now();
+    let reply = create.invoke(event, deadline).await;
+    assert!(started.elapsed() < deadline, "too late for Lambda");
     let Reply::Response(response) = reply else {
         panic!("no response: {reply:?}");
     };
@@ -175,7 +181,34 @@ async fn a_failed_warm_up_is_logged_and_the_function_starts_all_the_same() {
     }
 }
 
+#[tokio::test]
+async fn a_developers_files_do_not_reach_a_function() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join(".aws");
+    fs::create_dir(&folder).unwrap();
+    // Either line would keep the function from its table.
+    let config = "[default]\nignore_configured_endpoint_urls = true\nuse_fips_endpoint = true\n";
+    fs::write(folder.join("config"), config).unwrap();
+
+    let engine = engine();
+    let mut environment = environment("create-user", &engine.url());
+    let home = home.path().to_str().unwrap().to_owned();
+    environment.push(("HOME", home));
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (*k, &**v)).collect();
+    let mut create = Sandbox::start(&released("create-user"), &environment).await;
+    let reply = create.invoke(Event::create_user("ada"), TIMEOUT).await;
+    assert_eq!(status(&reply), 201);
+    assert_eq!(create.stop().await.len(), 1, "the warm-up has not failed");
+}
+
 async fn sandbox(function: &str, table_url: &str) -> Sandbox {
+    let environment = environment(function, table_url);
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (*k, &**v)).collect();
+    Sandbox::start(&released(function), &environment).await
+}
+
+/// What a function's environment needs.
+fn environment(function: &str, table_url: &str) -> Vec<(&'static str, String)> {
     let environment = [
         ("TABLE_NAME", TABLE_NAME),
         ("LIST_MAX_AGE_SECONDS", "0"),
@@ -186,8 +219,10 @@ async fn sandbox(function: &str, table_url: &str) -> Sandbox {
     ];
     let environment = environment.into_iter();
     let is_read = |name: &str| function == "list-users" || name != "LIST_MAX_AGE_SECONDS";
-    let environment: Vec<_> = environment.filter(|(name, _)| is_read(name)).collect();
-    Sandbox::start(&released(function), &environment).await
+    environment
+        .filter(|(name, _)| is_read(name))
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect()
 }
 
 fn status(reply: &Reply) -> u64 {

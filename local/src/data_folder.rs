@@ -1,6 +1,7 @@
 //! The folder that keeps the local run's data.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -52,10 +53,15 @@ impl DataFolder {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    if !path.is_dir() {
-        fs::create_dir_all(path)?;
-        // So that git and `cargo lambda watch`, which rebuilds on every change that git would see,
-        // overlook the new folder wherever it is.
+    fs::create_dir_all(path)?;
+    // A folder that is ours alone tells git to overlook it, wherever it is, and so also `cargo lambda
+    // watch`, which rebuilds on every change that git would see.
+    let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
+    let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
+        let name = name?;
+        Ok::<_, io::Error>(ours && name.as_encoded_bytes().starts_with(b"dynamodb."))
+    })?;
+    if is_ours {
         fs::write(path.join(".gitignore"), "*\n")?;
     }
     let mut lock = File::options();

@@ -1,6 +1,6 @@
 # Runs a command until it ends, or until standard input does: then it ends the command and all that
-# is in its process group, and kills what has not ended after a second. The process that holds the
-# other end of standard input may end in any way, by SIGKILL too, and leaves nothing behind.
+# is in its process group, and kills what has not ended after a second. So the process that holds the
+# other end of standard input may end in any way, by SIGKILL too, and the command ends with it.
 #
 # The shell leads the group; "kill 0" reaches everything in it, the shell included.
 stopping=
@@ -18,7 +18,7 @@ command=$!
 watcher=$!
 # A signal ends `wait` early, so it waits again until the command has really ended.
 while :; do
-    wait "$command"
+    wait "$command" 2>/dev/null
     status=$?
     kill -0 "$command" 2>/dev/null || break
 done

@@ -78,7 +78,13 @@ async fn run() -> Result<(), String> {
 
 fn start_engine(root: &Path, data: &DataFolder) -> Result<Engine, String> {
     let database = data.database();
-    let failed = |error| format!("the database {}: {error}", database.display());
+    let failed = |error| {
+        let database = database.display();
+        format!(
+            "{database} is no database of this service, or is damaged: {error}; choose another \
+             folder, as in `make run DATA_DIR=/tmp/users`"
+        )
+    };
     let engine = Engine::on_file(&database).map_err(failed)?;
     let template = root.join("template.yaml");
     let template = std::fs::read_to_string(&template)

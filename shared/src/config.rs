@@ -7,6 +7,9 @@ use lambda_http::http::Uri;
 /// The variable that names the table.
 pub const TABLE_NAME: &str = "TABLE_NAME";
 
+/// The SDK's own variable for the region.
+const REGION: &str = "AWS_REGION";
+
 /// The SDK's own variables for another endpoint than the region's
 /// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
@@ -60,6 +63,22 @@ pub fn table_name() -> Result<String, ConfigError> {
     Err(ConfigError {
         variable: TABLE_NAME,
         problem: "is not a table name: 3 to 255 letters, digits, `_`, `-` or `.`".to_owned(),
+    })
+}
+
+/// Checks the region, which Lambda sets itself and the SDK makes a host name of.
+///
+/// # Errors
+/// It is not set, or can't be a part of a host name: 1 to 63 letters, digits or `-`.
+pub fn check_region() -> Result<(), ConfigError> {
+    let region = required(REGION)?;
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if region.len() <= 63 && region.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    Err(ConfigError {
+        variable: REGION,
+        problem: "is not the name of a region, such as eu-central-1".to_owned(),
     })
 }
 

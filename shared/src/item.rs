@@ -73,6 +73,17 @@ pub fn primary_key(username_key: String) -> Item {
     ])
 }
 
+/// The comparison form of a username in a primary key or an item.
+///
+/// # Errors
+/// There is none.
+pub fn sort_key(mut item: Item) -> Result<String, ItemError> {
+    match item.remove(USERNAME_KEY) {
+        Some(AttributeValue::S(key)) => Ok(key),
+        _ => Err(ItemError(USERNAME_KEY)),
+    }
+}
+
 /// The item that holds a user.
 #[must_use]
 pub fn to_item(stored: &StoredUser) -> Item {

@@ -17,6 +17,7 @@ use aws_smithy_http_client::{
     tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use webpki::anchor_from_trusted_cert;
 
 use crate::{
     config::{self, ConfigError},
@@ -47,8 +48,8 @@ const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("../certificates/amazon-trust-services.pem");
 /// A file of certificates to trust instead, in the AWS CLI's and SDKs' own variable.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// What Lambda sets itself: the region, and the credentials of the function's role.
-const SET_BY_LAMBDA: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+/// The credentials of the function's role, which Lambda sets itself.
+const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// The table and a client for it. Cheap to share, expensive to make: make it once.
 #[derive(Clone, Debug)]
@@ -64,7 +65,8 @@ impl Table {
     /// A variable is missing or invalid.
     pub async fn from_env() -> Result<Self, ConfigError> {
         let name = config::table_name()?;
-        for variable in SET_BY_LAMBDA {
+        config::check_region()?;
+        for variable in CREDENTIALS {
             config::required(variable)?;
         }
         config::check_endpoint_urls()?;
@@ -141,9 +143,15 @@ fn trusted_certificates() -> Result<Vec<u8>, ConfigError> {
     };
     let pem = fs::read(path)
         .map_err(|error| invalid(format!("names a file that can't be read: {error}")))?;
+    // The client would panic at a certificate that it cannot use.
+    let is_sound = |certificate: Result<CertificateDer<'_>, _>| {
+        certificate.is_ok_and(|certificate| anchor_from_trusted_cert(&certificate).is_ok())
+    };
     let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
-    if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
-        return Err(invalid("names a file without PEM certificates".to_owned()));
+    if certificates.peek().is_none() || !certificates.all(is_sound) {
+        return Err(invalid(
+            "names a file that is not all valid PEM certificates".to_owned(),
+        ));
     }
     Ok(pem)
 }

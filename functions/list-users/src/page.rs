@@ -53,16 +53,20 @@ pub async fn query(
     }
     let answer = query.send().await?;
 
-    let more = answer.last_evaluated_key.is_some();
     let items = answer.items.unwrap_or_default();
-    let more = more || items.len() > limit;
+    let is_full = items.len() > limit;
     let users: Vec<User> = items
         .into_iter()
         .take(limit)
         .map(|item| Ok(item::from_item(item)?.user))
         .collect::<Result<_, TableError>>()?;
-    let last = users.last().filter(|_| more);
-    let next = last.map(|user| link(wanted, user.username.key()));
+    let next = if is_full {
+        users.last().map(|user| link(wanted, user.username.key()))
+    } else {
+        // The table may stop early, at 1 MB or at its own discretion, and says where.
+        let stopped = answer.last_evaluated_key.map(item::sort_key).transpose()?;
+        stopped.map(|key| link(wanted, &key))
+    };
     let body = serde_json::to_string(&users).expect("strings can be written as JSON");
     Ok(Page {
         etag: etag(&body, next.as_ref()),

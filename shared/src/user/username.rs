@@ -49,7 +49,10 @@ impl Username {
         if length > Self::MAX_CHARS {
             return Err(UsernameError::TooLong { length });
         }
+        // Both: RFC 8264 asks before the text is composed, when what could compose away is still
+        // there, and composing can make a character that is not allowed (`=` and U+0338 make `≠`).
         check_characters(&narrow)?;
+        check_characters(&display)?;
         if mixes_scripts(&display) {
             return Err(UsernameError::MixedScripts);
         }
@@ -184,7 +187,8 @@ impl fmt::Display for UsernameError {
             ),
             Self::Bidi => f.write_str(
                 "A username with right-to-left characters must begin with a right-to-left letter, \
-                 end with a letter or digit, and hold no left-to-right letters.",
+                 end with a letter or digit, hold no left-to-right letters, and not mix the digits \
+                 0 to 9 with Arabic-Indic ones.",
             ),
         }
     }
@@ -205,8 +209,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => cp,
-        // A character needs a neighbour and stands at the beginning or the end. The crate does not
-        // say which character; there is hardly ever more than one with such a rule.
+        // A character needs a neighbour on a side where the text ends, and the crate does not say
+        // which character: it is the first one, or else the last of those with such a rule.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -218,7 +222,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
                     DerivedPropertyValue::ContextJ | DerivedPropertyValue::ContextO
                 )
             };
-            u32::from(text.chars().find(needs_context).unwrap_or_default())
+            let first = text.chars().next().filter(needs_context);
+            let culprit = first.or_else(|| text.chars().rfind(needs_context));
+            u32::from(culprit.unwrap_or_default())
         }
     };
     Err(UsernameError::DisallowedCharacter { code_point })
