@@ -3,6 +3,9 @@
 # What the project installs itself, in an ignored folder.
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
+# Some groups of tools share a folder.
+.NOTPARALLEL:
+
 .PHONY: help run seed deploy-local test check
 
 help:

@@ -133,7 +133,7 @@ def adapt(template: dict[str, Any]) -> list[str]:
 
 def zipped(binary: str) -> bytes:
     """A function's released binary as Lambda takes it."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     path = target / "lambda" / binary / "bootstrap"
     if not path.is_file():
         raise DeployError(f"{path} is not built; run `cargo lambda build --release` first")

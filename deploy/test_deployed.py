@@ -7,6 +7,7 @@ Run by `make test`; alone, after `make deploy-local` has built and installed wha
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -34,7 +35,8 @@ class DeployedTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.emulator = cls.enterClassContext(Emulator())
+        cls.emulator = Emulator().__enter__()
+        cls.addClassCleanup(cls.emulator.stop)
         cls.stack = cls.emulator.deploy(**cls.parameters)
         if "ClientId" in cls.stack.outputs:
             cls.token = cls.stack.token("users/read", "users/write")
@@ -63,6 +65,19 @@ class DeployedTest(unittest.TestCase):
         detail = formation.describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
+    def table_as(self, role: str) -> Any:
+        """A client of the table with the credentials of a function's role."""
+        iam = self.emulator.client("iam")
+        arn = iam.get_role(RoleName=self.resource(role))["Role"]["Arn"]
+        sts = self.emulator.client("sts")
+        credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        return self.emulator.client(
+            "dynamodb",
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+        )
+
 
 class Login(DeployedTest):
     def assert_refused(self, answer: Answer, status: int, message: str) -> None:
@@ -84,7 +99,10 @@ class Login(DeployedTest):
         header, claims, signature = self.token.split(".")
         # Another claim under the old signature, and the old claims under another one.
         other = "A" if signature[10] != "A" else "B"
-        self.assert_unauthorized(f"{header}.{claims[:-4]}AAAA.{signature}")
+        padded = claims + "=" * (-len(claims) % 4)
+        changed = json.loads(base64.urlsafe_b64decode(padded)) | {"sub": "somebody-else"}
+        changed = base64.urlsafe_b64encode(json.dumps(changed).encode()).decode().rstrip("=")
+        self.assert_unauthorized(f"{header}.{changed}.{signature}")
         self.assert_unauthorized(f"{header}.{claims}.{signature[:10]}{other}{signature[11:]}")
 
     def test_an_expired_token_is_refused(self) -> None:
@@ -101,11 +119,14 @@ class Login(DeployedTest):
         }
         # The emulator lets a token be shorter-lived than Cognito does.
         cognito.update_user_pool_client(
-            **client, **kept, AccessTokenValidity=1, TokenValidityUnits={"AccessToken": "seconds"}
+            **client, **kept, AccessTokenValidity=5, TokenValidityUnits={"AccessToken": "seconds"}
         )
         token = self.stack.token("users/read")
         self.assertEqual(self.call("GET", token).status, 200)
-        time.sleep(2)
+        deadline = time.monotonic() + 30
+        while self.call("GET", token).status == 200:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.2)
         self.assert_unauthorized(token)
 
     def test_a_token_without_the_scope_of_the_route_is_refused(self) -> None:
@@ -164,14 +185,15 @@ class Api(DeployedTest):
                 self.assertNotIn(personal, log)
 
     def log_lines(self, function: str) -> list[dict[str, Any]]:
-        """The lines that a function itself has written."""
+        """The lines of a function's requests."""
         logs = self.emulator.client("logs")
         group = f"/aws/lambda/{STACK}-{function}"
         lines = []
         for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
             events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])
             messages = [event["message"] for event in events["events"]]
-            lines += [json.loads(message) for message in messages if message.startswith("{")]
+            parsed = [json.loads(message) for message in messages if message.startswith("{")]
+            lines += [line for line in parsed if line["message"] == "request"]
         return lines
 
 
@@ -214,19 +236,6 @@ class Idempotency(DeployedTest):
 
 
 class Roles(DeployedTest):
-    def table_as(self, role: str) -> Any:
-        """A client of the table with the credentials of a function's role."""
-        iam = self.emulator.client("iam")
-        arn = iam.get_role(RoleName=self.resource(role))["Role"]["Arn"]
-        sts = self.emulator.client("sts")
-        credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-        return self.emulator.client(
-            "dynamodb",
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-        )
-
     def assert_allows_only(self, role: str, allowed: str) -> None:
         table = self.table_as(role)
         name = self.stack.outputs["TableName"]
@@ -371,6 +380,11 @@ class Lifecycle(DeployedTest):
         updated = self.emulator.deploy(ListMaxAgeSeconds="5")
         self.assertEqual(updated.outputs, self.stack.outputs)
         self.assertGreater(int(self.live_version()), int(before))
+        # The version before is still there, to be rolled back to.
+        functions = self.emulator.client("lambda")
+        name = self.resource("ListUsersFunction")
+        versions = functions.list_versions_by_function(FunctionName=name)["Versions"]
+        self.assertIn(before, [version["Version"] for version in versions])
         page = self.call("GET", self.token)
         self.assertEqual(page.json(), [user])
         self.assertEqual(page.headers["cache-control"], "private, max-age=5")
@@ -381,6 +395,11 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
+        # A version that still serves while the new one takes over has its table.
+        key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
+        own = self.stack.outputs["TableName"]
+        self.table_as("CreateUserRole").put_item(TableName=own, Item=key)
+        table.delete_item(TableName=own, Key=key)
 
         formation = self.emulator.client("cloudformation")
         formation.delete_stack(StackName=STACK)

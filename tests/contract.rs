@@ -163,10 +163,13 @@ fn each_function_may_do_exactly_one_thing() {
                     "Effect": "Allow",
                     "Action": expected,
                     "Resource": [
-                        "HasRestoredTable",
-                        "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/\
-                         ${RestoredTableName}",
                         "UsersTable.Arn",
+                        [
+                            "HasRestoredTable",
+                            "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:\
+                             table/${RestoredTableName}",
+                            "AWS::NoValue",
+                        ],
                     ],
                 },
                 {
