@@ -65,8 +65,7 @@ fn the_service_creates_and_lists_users_over_http() {
     );
     assert_eq!(run.list("pefix=o").status, 400);
 
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 #[test]
@@ -96,8 +95,7 @@ fn of_many_creates_of_one_username_at_once_exactly_one_succeeds_over_http() {
     });
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1);
     assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 49);
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 #[test]
@@ -106,14 +104,12 @@ fn users_survive_a_restart() {
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
     let user = run.create("ada").json();
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 
     let run = LocalRun::start(data.path());
     assert_eq!(run.list("").json(), Value::from(vec![user]));
     assert_eq!(run.create("ADA").status, 409);
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 #[test]
@@ -150,8 +146,7 @@ fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
     assert!(acknowledged.len() >= 100);
     let lost: Vec<&String> = acknowledged.difference(&kept).collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 #[test]
@@ -175,8 +170,7 @@ fn a_data_folder_of_its_own_is_overlooked_by_git() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
     let ignored = fs::read_to_string(data.path().join(".gitignore")).unwrap();
     assert_eq!(ignored, "*\n");
 }
@@ -202,8 +196,7 @@ fn a_data_folder_keeps_the_files_that_are_in_it() {
         fs::write(file, "mine").unwrap();
     }
     let run = LocalRun::start(data.path());
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
     for file in &files {
         assert_eq!(
             fs::read_to_string(file).unwrap(),
@@ -263,8 +256,7 @@ fn an_edit_builds_the_functions_anew() {
     assert_eq!(run.list("").usernames(), ["ada"]);
     run.wait_for_output_after(before, r#""coldStart":true"#);
 
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 #[test]
@@ -291,8 +283,7 @@ fn a_function_is_invoked_with_a_whole_event_of_the_gateway() {
     // The event has the claims of a token, which the local gateway itself never adds.
     let caller = r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#;
     run.wait_for_output(caller);
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 #[test]
@@ -309,8 +300,7 @@ fn seed_creates_as_many_users_as_it_is_told() {
         assert!(message.starts_with("Created 40 users in "), "{message}");
         assert_eq!(run.usernames().len(), total);
     }
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 #[test]
@@ -400,8 +390,7 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     );
     assert_refused(&refused, &message);
     assert_eq!(run.list("").body, "[]");
-    run.signal("TERM");
-    assert!(run.ended().success());
+    run.stop();
 }
 
 fn start_refused(port: &str, data: &Path, path: Option<&str>) -> Output {

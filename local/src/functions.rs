@@ -58,11 +58,7 @@ pub fn watch(root: &Path, port: u16, engine_url: &str) -> io::Result<Guarded> {
         .args(["--invoke-port", &port.to_string()]);
     run_in(root, &mut command);
     // Whatever account the developer works with, the functions must not see it.
-    for (variable, _) in env::vars_os() {
-        if variable.as_encoded_bytes().starts_with(b"AWS_") {
-            command.env_remove(variable);
-        }
-    }
+    forget(&mut command, &["AWS_"]);
     command
         .env("TABLE_NAME", TABLE_NAME)
         .env("LIST_MAX_AGE_SECONDS", "0")
@@ -82,12 +78,15 @@ pub fn watch(root: &Path, port: u16, engine_url: &str) -> io::Result<Guarded> {
 /// crates' builds depend.
 fn run_in(root: &Path, command: &mut Command) {
     command.current_dir(root);
+    forget(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
+}
+
+/// Keeps the variables whose names begin so from a command.
+fn forget(command: &mut Command, prefixes: &[&str]) {
     for (variable, _) in env::vars_os() {
         let name = variable.as_encoded_bytes();
-        if [&b"CARGO_PKG_"[..], b"CARGO_MANIFEST_", b"CARGO_BIN_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-        {
+        let has = |prefix: &&str| name.starts_with(prefix.as_bytes());
+        if prefixes.iter().any(has) {
             command.env_remove(variable);
         }
     }

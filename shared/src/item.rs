@@ -78,10 +78,7 @@ pub fn primary_key(username_key: String) -> Item {
 /// # Errors
 /// There is none.
 pub fn sort_key(mut item: Item) -> Result<String, ItemError> {
-    match item.remove(USERNAME_KEY) {
-        Some(AttributeValue::S(key)) => Ok(key),
-        _ => Err(ItemError(USERNAME_KEY)),
-    }
+    take_text(&mut item, USERNAME_KEY)
 }
 
 /// The item that holds a user.
@@ -104,13 +101,9 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// # Errors
 /// The attribute that is absent or that this service did not write.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
-    let mut text = |name| match item.remove(name) {
-        Some(AttributeValue::S(text)) => Ok(text),
-        _ => Err(ItemError(name)),
-    };
-    let key = text(USERNAME_KEY)?;
-    let display = text(USERNAME)?;
-    let id = UserId::parse(&text(ID)?).ok_or(ItemError(ID))?;
+    let key = take_text(&mut item, USERNAME_KEY)?;
+    let display = take_text(&mut item, USERNAME)?;
+    let id = UserId::parse(&take_text(&mut item, ID)?).ok_or(ItemError(ID))?;
     let request = match item.remove(REQUEST) {
         None => None,
         Some(AttributeValue::B(blob)) => {
@@ -124,6 +117,13 @@ pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
         user: User { id, username },
         request,
     })
+}
+
+fn take_text(item: &mut Item, name: &'static str) -> Result<String, ItemError> {
+    match item.remove(name) {
+        Some(AttributeValue::S(text)) => Ok(text),
+        _ => Err(ItemError(name)),
+    }
 }
 
 /// An item has an attribute that this service did not write. Holds the attribute's name and no

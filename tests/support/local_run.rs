@@ -180,6 +180,15 @@ impl LocalRun {
         assert!(kill.expect("kill runs").success());
     }
 
+    /// Ends the service with a request to terminate, and sees that it ends well and leaves nothing.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn stop(self) {
+        self.signal("TERM");
+        assert!(self.ended().success());
+    }
+
     /// Waits until the service has ended and nothing that it started is left.
     ///
     /// # Panics

@@ -52,7 +52,9 @@ impl Username {
         // Both: RFC 8264 asks before the text is composed, when what could compose away is still
         // there, and composing can make a character that is not allowed (`=` and U+0338 make `≠`).
         check_characters(&narrow)?;
-        check_characters(&display)?;
+        if display != narrow {
+            check_characters(&display)?;
+        }
         if mixes_scripts(&display) {
             return Err(UsernameError::MixedScripts);
         }
