@@ -87,15 +87,27 @@ def request_token(url: str, client: str, *scopes: str) -> str:
     return answer.json()["access_token"]
 
 
+def source() -> dict[str, Any]:
+    """The template as it is written."""
+    return yaml_parse((ROOT / "template.yaml").read_text())
+
+
+def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The functions of a template as it is written, by the names of their binaries."""
+    return {
+        resource["Metadata"]["BuildProperties"]["Binary"]: resource
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
 def expand(parameters: dict[str, str]) -> dict[str, Any]:
     """The template as SAM hands it to CloudFormation."""
-    template = yaml_parse((ROOT / "template.yaml").read_text())
+    template = source()
     # Where `sam package` would have put the code.
     template["Globals"]["Function"].pop("CodeUri")
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            binary = resource["Metadata"]["BuildProperties"]["Binary"]
-            resource["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{binary}.zip"}
+    for binary, function in functions(template).items():
+        function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{binary}.zip"}
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
@@ -190,7 +202,10 @@ class Emulator:
         try:
             self._wait_until_healthy()
             location = {"LocationConstraint": REGION}
-            self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
+            storage = self.client("s3")
+            storage.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
+            for binary in functions(source()):
+                storage.put_object(Bucket=BUCKET, Key=f"{binary}.zip", Body=zipped(binary))
             return self
         except BaseException:
             self.stop()
@@ -232,9 +247,6 @@ class Emulator:
         """
         machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
         parameters = {"Architecture": machine, **parameters}
-        for binary in ("create-user", "list-users"):
-            archive = zipped(binary)
-            self.client("s3").put_object(Bucket=BUCKET, Key=f"{binary}.zip", Body=archive)
         template = expand(parameters)
         dropped = adapt(template)
         formation = self.client("cloudformation")

@@ -40,7 +40,9 @@ Ctrl-C removes everything.
 """,
                 flush=True,
             )
-            signal.pause()
+            emulator.process.wait()
+            print("make deploy-local: the emulator has ended by itself", file=sys.stderr)
+            return 1
     except KeyboardInterrupt:
         return 0
     except DeployError as error:

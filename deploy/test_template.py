@@ -8,6 +8,7 @@ Run by `make test`; alone, when its tools are installed:
 from __future__ import annotations
 
 import json
+import re
 import unittest
 from typing import Any
 
@@ -34,8 +35,19 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# The template's rules do not let this one go together with events.
+# These do not go together with others of them.
+COMBINATIONS["no concurrency"] = {"ReservedConcurrency": "0"}
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored"}
+
+
+# What the template's rules refuse, and by which of them.
+REFUSED: dict[str, dict[str, str]] = {
+    "JwtIssuer needs JwtAudience too.": {"JwtIssuer": "https://issuer.example"},
+    "The pipe of UserCreated reads the stack's own table, not a restored one.": {
+        "RestoredTableName": "users-restored",
+        "PublishUserCreated": "true",
+    },
+}
 
 
 def evaluate(value: Any, template: dict[str, Any]) -> Any:
@@ -54,7 +66,22 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
     arguments = [evaluate(it, template) for it in argument]
     if function == "Fn::Equals":
         return str(arguments[0]) == str(arguments[1])
-    return {"Fn::Not": not arguments[0], "Fn::Or": any(arguments)}[function]
+    return {
+        "Fn::And": all(arguments),
+        "Fn::Not": not arguments[0],
+        "Fn::Or": any(arguments),
+    }[function]
+
+
+def refusals(template: dict[str, Any]) -> list[str]:
+    """Which of the template's rules do not let the defaults of the parameters pass."""
+    return [
+        assertion["AssertDescription"]
+        for rule in template["Rules"].values()
+        if evaluate(rule["RuleCondition"], template)
+        for assertion in rule["Assertions"]
+        if not evaluate(assertion["Assert"], template)
+    ]
 
 
 class Template(unittest.TestCase):
@@ -83,6 +110,13 @@ class Template(unittest.TestCase):
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001", "W3011"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
+
+    def test_the_rules_refuse_what_does_not_go_together_and_nothing_else(self) -> None:
+        for reason, parameters in REFUSED.items():
+            self.assertEqual(refusals(self.expanded(parameters)), [reason])
+        for name, parameters in COMBINATIONS.items():
+            with self.subTest(name):
+                self.assertEqual(refusals(self.expanded(parameters)), [])
 
     def test_the_combinations_make_each_condition_true_and_false(self) -> None:
         seen: dict[str, set[bool]] = {}
@@ -135,25 +169,76 @@ class Template(unittest.TestCase):
             for name, resource in expand({})["Resources"].items()
             if resource["Type"] == "AWS::CloudWatch::Alarm"
         }
+        of_each_function = {
+            "ConcurrencyAlarm",
+            "ErrorsAlarm",
+            "InternalErrorsAlarm",
+            "ThrottlesAlarm",
+            "VersionErrorsAlarm",
+        }
         self.assertEqual(
             set(alarms),
             {
                 "ApiLatencyAlarm",
                 "ApiServerErrorsAlarm",
                 "ConcurrencyAlarm",
-                "CreateUserErrorsAlarm",
-                "CreateUserThrottlesAlarm",
-                "ListUsersErrorsAlarm",
-                "ListUsersThrottlesAlarm",
-                "TableSystemErrorsAlarm",
-                "TableThrottlesAlarm",
+                "TableReadSystemErrorsAlarm",
+                "TableReadThrottlesAlarm",
+                "TableWriteSystemErrorsAlarm",
+                "TableWriteThrottlesAlarm",
                 "UserCreatedDeadLettersAlarm",
+                "UserCreatedPipeAlarm",
+            }
+            | {
+                function + alarm
+                for function in ("CreateUser", "ListUsers")
+                for alarm in of_each_function
             },
         )
         for properties in alarms.values():
             self.assertEqual(properties["AlarmActions"], [{"Ref": "AlarmTopic"}])
             self.assertEqual(properties["OKActions"], [{"Ref": "AlarmTopic"}])
             self.assertEqual(properties["TreatMissingData"], "notBreaching")
+
+    def test_both_functions_have_the_same_alarms(self) -> None:
+        resources = json.dumps(expand({})["Resources"])
+        names = {"CreateUser": "ListUsers", "create-user": "list-users"}
+        # SAM ends the name of a version with a hash of the function.
+        create = re.sub(r"FunctionVersion[0-9a-f]{10}", "FunctionVersion", resources)
+        alarms = {
+            name: resource
+            for name, resource in json.loads(create).items()
+            if resource["Type"] == "AWS::CloudWatch::Alarm"
+        }
+        twins = [name for name in alarms if name.startswith("CreateUser")]
+        self.assertEqual(len(twins), 5)
+        for name in twins:
+            text = json.dumps(alarms[name])
+            for of_one, of_other in names.items():
+                text = text.replace(of_one, of_other)
+            self.assertEqual(json.loads(text), alarms[name.replace("CreateUser", "ListUsers")])
+
+    def test_a_deployment_is_rolled_back_by_failures_of_its_own_version_alone(self) -> None:
+        resources = expand({})["Resources"]
+        for function in ("CreateUser", "ListUsers"):
+            group = resources[f"{function}FunctionDeploymentGroup"]["Properties"]
+            alarms = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
+            self.assertEqual(
+                alarms, [f"{function}VersionErrorsAlarm", f"{function}InternalErrorsAlarm"]
+            )
+            [version] = [
+                name
+                for name, resource in resources.items()
+                if resource["Type"] == "AWS::Lambda::Version" and name.startswith(function)
+            ]
+            alias = resources[f"{function}FunctionAliaslive"]["Properties"]
+            self.assertEqual(alias["FunctionVersion"], {"Fn::GetAtt": [version, "Version"]})
+            for alarm in alarms:
+                properties = resources[alarm]["Properties"]
+                self.assertIn(f"${{{version}.Version}}", properties["AlarmName"]["Fn::Sub"])
+                self.assertEqual(
+                    properties["Dimensions"][-1]["Value"], {"Fn::GetAtt": [version, "Version"]}
+                )
 
     def test_the_dashboard_is_json(self) -> None:
         body = expand({})["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"][0]

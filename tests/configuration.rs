@@ -1,9 +1,16 @@
 //! Start-up: what the functions need from their environment.
 
-use std::{fs, process::ExitStatus};
+use std::{fs, path::Path, process::ExitStatus, time::Duration};
 
 use serde_json::Value;
-use tests::{runtime_api::Sandbox, workspace::released};
+use tests::{
+    Event,
+    runtime_api::{Reply, Sandbox},
+    service::unreachable,
+    workspace::released,
+};
+
+use crate::contract;
 
 /// An environment in which both functions start.
 const COMPLETE: [(&str, &str); 5] = [
@@ -14,28 +21,49 @@ const COMPLETE: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "test"),
 ];
 
+/// What Lambda sets itself, of these.
+const LAMBDAS_OWN: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 #[tokio::test]
-async fn a_missing_variable_ends_the_process_with_one_line_that_names_it() {
-    for (function, variables) in [
-        (
-            "create-user",
-            &[
-                "TABLE_NAME",
-                "AWS_REGION",
-                "AWS_ACCESS_KEY_ID",
-                "AWS_SECRET_ACCESS_KEY",
-            ][..],
-        ),
-        (
-            "list-users",
-            &["TABLE_NAME", "LIST_MAX_AGE_SECONDS", "AWS_REGION"],
-        ),
-    ] {
-        for missing in variables {
-            let rest = COMPLETE.into_iter().filter(|(name, _)| name != missing);
+async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
+    for function in contract::functions() {
+        let binary = &function["Metadata"]["BuildProperties"]["Binary"];
+        let binary = released(binary.as_str().expect("a name"));
+        let variables = function["Properties"]["Environment"]["Variables"].as_object();
+        let variables = variables.expect("variables");
+        let is_set = |name: &str| LAMBDAS_OWN.contains(&name) || variables.contains_key(name);
+        let environment: Vec<_> = COMPLETE
+            .into_iter()
+            .filter(|(name, _)| is_set(name))
+            .collect();
+
+        // They are enough; the table's address only keeps the test on this machine.
+        let (_socket, nowhere) = unreachable();
+        let mut complete = environment.clone();
+        complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));
+        let mut sandbox = Sandbox::start(&binary, &complete).await;
+        let event = Event::list("no=parameter");
+        let reply = sandbox.invoke(event, Duration::from_secs(10)).await;
+        assert!(matches!(reply, Reply::Response(_)), "{reply:?}");
+        sandbox.stop().await;
+        // None is too much.
+        for variable in variables.keys() {
+            let rest = environment.iter().filter(|(name, _)| name != variable);
+            let rest: Vec<_> = rest.copied().collect();
+            let message = format!("{variable} is not set; set it in the function's environment");
+            assert_refused(&binary, &rest, &message).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_variable_of_lambdas_own_ends_the_process_with_one_line_that_names_it() {
+    for function in ["create-user", "list-users"] {
+        for missing in LAMBDAS_OWN {
+            let rest = COMPLETE.into_iter().filter(|(name, _)| *name != missing);
             let rest: Vec<(&str, &str)> = rest.collect();
             let message = format!("{missing} is not set; set it in the function's environment");
-            assert_refused(function, &rest, &message).await;
+            assert_refused(&released(function), &rest, &message).await;
         }
     }
 }
@@ -104,12 +132,12 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
         environment.retain(|(name, _)| *name != variable);
         environment.push((variable, value));
         let message = format!("{variable} {problem}");
-        assert_refused(function, &environment, &message).await;
+        assert_refused(&released(function), &environment, &message).await;
     }
 }
 
-async fn assert_refused(function: &str, environment: &[(&str, &str)], message: &str) {
-    let sandbox = Sandbox::start(&released(function), environment).await;
+async fn assert_refused(binary: &Path, environment: &[(&str, &str)], message: &str) {
+    let sandbox = Sandbox::start(binary, environment).await;
     let (status, output): (ExitStatus, String) = sandbox.ended().await;
     assert_eq!(status.code(), Some(1), "{message}");
     assert_eq!(output.lines().count(), 1, "{output}");

@@ -123,6 +123,17 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], "a panic, logged before");
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
+        // By the version too, whose deployment it rolls back.
+        assert_eq!(request["InternalErrors"], 1);
+        assert_eq!(request["FunctionVersion"], "1");
+        assert_eq!(
+            request["_aws"]["CloudWatchMetrics"][1],
+            json!({
+                "Namespace": "UsersApi",
+                "Dimensions": [["FunctionName", "FunctionVersion"]],
+                "Metrics": [{ "Name": "InternalErrors", "Unit": "Count" }],
+            })
+        );
     }
     assert!(!format!("{lines:?}").contains("ada"));
 }
@@ -238,6 +249,7 @@ fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -
         "status": status,
         "coldStart": cold,
         "FunctionName": "function-under-test",
+        "FunctionVersion": "1",
     });
     let mut definitions = vec![json!({ "Name": "Latency", "Unit": "Milliseconds" })];
     for metric in metrics {

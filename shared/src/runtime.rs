@@ -86,6 +86,7 @@ where
         request_id: &context.request_id,
         trace_id: context.xray_trace_id.as_deref(),
         function: &context.env_config.function_name,
+        version: &context.env_config.version,
         route,
         caller: caller.as_deref(),
         status: response.status().as_u16(),

@@ -16,8 +16,11 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "UsersApi";
-/// The one dimension of the metrics, named as in Lambda's own.
-const DIMENSION: &str = "FunctionName";
+/// The dimension of the metrics, named as in Lambda's own.
+const FUNCTION: &str = "FunctionName";
+/// A further dimension, for what rolls a deployment back: a version is told from the one before.
+/// Nothing else has it, since each value of it is one more metric to pay for.
+const VERSION: &str = "FunctionVersion";
 
 /// What is counted, besides the latency of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub struct RequestLine<'a> {
     pub trace_id: Option<&'a str>,
     /// The function's name, by which its metrics are told from those of other deployments.
     pub function: &'a str,
+    /// The function's version.
+    pub version: &'a str,
     /// The method and path that the function serves.
     pub route: &'static str,
     /// The caller, by the `sub` of its token.
@@ -143,13 +148,13 @@ impl Serialize for RequestLine<'_> {
         #[serde(rename_all = "PascalCase")]
         struct Metadata {
             timestamp: u64,
-            cloud_watch_metrics: [Directive; 1],
+            cloud_watch_metrics: Vec<Directive>,
         }
         #[derive(Serialize)]
         #[serde(rename_all = "PascalCase")]
         struct Directive {
             namespace: &'static str,
-            dimensions: [[&'static str; 1]; 1],
+            dimensions: &'static [&'static [&'static str]],
             metrics: Vec<Definition>,
         }
         #[derive(Serialize)]
@@ -172,6 +177,24 @@ impl Serialize for RequestLine<'_> {
             name: metric.name(),
             unit: "Count",
         });
+        let mut directives = vec![Directive {
+            namespace: NAMESPACE,
+            dimensions: &[&[FUNCTION]],
+            metrics: std::iter::once(latency).chain(counts).collect(),
+        }];
+        if self
+            .metrics()
+            .any(|metric| metric == Metric::InternalErrors)
+        {
+            directives.push(Directive {
+                namespace: NAMESPACE,
+                dimensions: &[&[FUNCTION, VERSION]],
+                metrics: vec![Definition {
+                    name: Metric::InternalErrors.name(),
+                    unit: "Count",
+                }],
+            });
+        }
 
         let mut line = serializer.serialize_map(None)?;
         line.serialize_entry("timestamp", &timestamp(now))?;
@@ -190,18 +213,15 @@ impl Serialize for RequestLine<'_> {
         if let Some(cause) = &self.outcome.cause {
             line.serialize_entry("cause", cause)?;
         }
-        line.serialize_entry(DIMENSION, self.function)?;
+        line.serialize_entry(FUNCTION, self.function)?;
+        line.serialize_entry(VERSION, self.version)?;
         line.serialize_entry("Latency", &duration)?;
         for metric in self.metrics() {
             line.serialize_entry(metric.name(), &1)?;
         }
         let metadata = Metadata {
             timestamp: millis,
-            cloud_watch_metrics: [Directive {
-                namespace: NAMESPACE,
-                dimensions: [[DIMENSION]],
-                metrics: std::iter::once(latency).chain(counts).collect(),
-            }],
+            cloud_watch_metrics: directives,
         };
         line.serialize_entry("_aws", &metadata)?;
         line.end()
