@@ -1,8 +1,8 @@
 //! What the functions are built of: every crate costs start-up time and bytes.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs};
 
-use tests::workspace::{released, root};
+use tests::workspace::{crates_of, released};
 
 const FUNCTIONS: [&str; 2] = ["create-user", "list-users"];
 
@@ -81,29 +81,4 @@ fn a_bare_cargo_lambda_build_yields_exactly_the_two_functions() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(built, BTreeSet::from(FUNCTIONS.map(ToOwned::to_owned)));
-}
-
-/// The crates that a function is built of, as `name version` lines.
-fn crates_of(function: &str) -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--locked",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-            "--package",
-            function,
-        ])
-        .current_dir(root())
-        .output()
-        .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let tree = String::from_utf8(output.stdout).expect("crate names are UTF-8");
-    tree.lines().map(ToOwned::to_owned).collect()
 }

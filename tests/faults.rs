@@ -2,8 +2,10 @@
 
 use std::{iter, time::Duration};
 
-use aws_config::Region;
-use aws_sdk_dynamodb::{Client, Config, config::Credentials};
+use aws_sdk_dynamodb::{
+    Client,
+    config::{Credentials, Region},
+};
 use list_users::Lister;
 use serde_json::{Value, json};
 use shared::{
@@ -87,6 +89,16 @@ async fn a_lasting_fault_is_answered_503_and_the_next_request_works() {
         assert_eq!(get(&lister, Event::list("")).await.body, "[]", "{fault:?}");
     }
     assert_eq!(service.create("ada").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_write_that_another_region_does_at_once_is_answered_503() {
+    let service = Service::start().await;
+    let (proxy, table, _) = service.behind_faults().await;
+    let conflict = error("ReplicatedWriteConflictException");
+    let conflict = Fault::Answer("400 Bad Request", conflict);
+    proxy.inject(iter::repeat_n(conflict, ATTEMPTS));
+    assert_unavailable(&post(&table, Event::create_user("ada")).await);
 }
 
 #[tokio::test]
@@ -183,9 +195,9 @@ async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
 async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
     let service = Service::start().await;
     // An endpoint of one's own cannot be one of the region's FIPS endpoints.
-    let sdk_config = sdk_config().unwrap().use_fips(true).load().await;
-    let config = Config::from(&sdk_config)
-        .to_builder()
+    let config = sdk_config()
+        .unwrap()
+        .use_fips(true)
         .endpoint_url("http://127.0.0.1:1")
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "tests"))

@@ -1,12 +1,28 @@
 //! The table: what it holds, what it costs, and what is asked of it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeyType, ScalarAttributeType};
+use aws_sdk_dynamodb::{
+    Client,
+    config::{
+        ConfigBag, Intercept, RuntimeComponents,
+        interceptors::{
+            AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+        },
+    },
+    error::BoxError,
+    operation::{put_item::PutItemOutput, query::QueryOutput},
+    types::{AttributeValue, KeyType, ScalarAttributeType},
+};
 use list_users::Lister;
 use serde_json::{Value, json};
 use shared::{
     item::{self, Fingerprint, Item, StoredUser},
+    table::Table,
     user::{User, Username},
 };
 use tests::{
@@ -191,4 +207,81 @@ fn size_in_bytes(item: &Item) -> usize {
         .iter()
         .map(|(name, value)| name.len() + value_size(value));
     sizes.sum()
+}
+
+#[tokio::test]
+async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
+    let service = Service::start().await;
+    let meter = Meter::default();
+    let config = service.table().client().config().to_builder();
+    let client = Client::from_conf(config.interceptor(meter.clone()).build());
+    let table = Table::new(client, TABLE_NAME.to_owned());
+
+    // The longest username is under the kilobyte that a write unit is good for.
+    let longest = "𐐀".repeat(80);
+    for username in ["ada", "grace", &longest] {
+        let event = Event::create_user(username).with_header("idempotency-key", "key");
+        assert_eq!(post(&table, event).await.status, 201, "{username}");
+    }
+    assert_eq!(meter.units(), [1.0, 1.0, 1.0]);
+    for number in 0..30 {
+        let event = Event::create_user(&format!("user-{number:02}"));
+        assert_eq!(post(&table, event).await.status, 201);
+    }
+    assert_eq!(meter.units(), [1.0; 30]);
+    let lister = Lister::new(table.clone(), Duration::ZERO);
+    assert_eq!(get(&lister, Event::list("limit=30")).await.status, 200);
+    assert_eq!(meter.units(), [1.0]);
+    let lister = Lister::new(table, Duration::from_secs(1));
+    assert_eq!(get(&lister, Event::list("limit=30")).await.status, 200);
+    assert_eq!(meter.units(), [0.5]);
+}
+
+/// Asks the engine what each request consumes, and keeps the answers.
+#[derive(Clone, Debug, Default)]
+struct Meter(Arc<Mutex<Vec<f64>>>);
+
+impl Meter {
+    /// The units that were consumed since the last call, by request.
+    fn units(&self) -> Vec<f64> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl Intercept for Meter {
+    fn name(&self) -> &'static str {
+        "Meter"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        let body = request.body().bytes().expect("a body in memory");
+        let mut parameters: Value = serde_json::from_slice(body)?;
+        parameters["ReturnConsumedCapacity"] = "TOTAL".into();
+        let body = parameters.to_string();
+        let length = body.len().to_string();
+        request.headers_mut().insert("content-length", length);
+        *request.body_mut() = body.into();
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let output = context.output_or_error().expect("the engine answers");
+        let put = output.downcast_ref().map(PutItemOutput::consumed_capacity);
+        let query = || output.downcast_ref().map(QueryOutput::consumed_capacity);
+        let consumed = put.or_else(query).flatten().expect("the engine tells");
+        let units = consumed.capacity_units().expect("a total");
+        self.0.lock().unwrap().push(units);
+        Ok(())
+    }
 }

@@ -77,6 +77,13 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
+    /// The database itself, for what is too much for requests, such as filling it with a million
+    /// items.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Makes the template's table unless there is one of this name, and tells whether it made it.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ pub const TABLE_NAME: &str = "TABLE_NAME";
 /// The SDK's own variable for the region.
 const REGION: &str = "AWS_REGION";
 
-/// The SDK's own variables for another endpoint than the region's
+/// The SDK's own variables for another endpoint than the region's, the first one first
 /// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 
@@ -66,15 +66,15 @@ pub fn table_name() -> Result<String, ConfigError> {
     })
 }
 
-/// Checks the region, which Lambda sets itself and the SDK makes a host name of.
+/// Reads the region, which Lambda sets itself and the SDK makes a host name of.
 ///
 /// # Errors
 /// It is not set, or can't be a part of a host name: 1 to 63 letters, digits or `-`.
-pub fn check_region() -> Result<(), ConfigError> {
+pub fn region() -> Result<String, ConfigError> {
     let region = required(REGION)?;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if region.len() <= 63 && region.bytes().all(is_allowed) {
-        return Ok(());
+        return Ok(region);
     }
     Err(ConfigError {
         variable: REGION,
@@ -82,24 +82,25 @@ pub fn check_region() -> Result<(), ConfigError> {
     })
 }
 
-/// Checks the SDK's endpoint variables, which the SDK itself would only find fault with at each
-/// request.
+/// Reads where the table is, if not at the region's own endpoint.
 ///
 /// # Errors
-/// One of them is set to something that is not an http or https URL.
-pub fn check_endpoint_urls() -> Result<(), ConfigError> {
+/// One of the variables is set to something that is not an http or https URL.
+pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {
             continue;
         };
-        let url = url.to_str().and_then(|url| Uri::from_str(url).ok());
-        let scheme = url.as_ref().and_then(Uri::scheme_str);
+        let url = url.into_string().unwrap_or_default();
+        let scheme = Uri::from_str(&url).ok();
+        let scheme = scheme.as_ref().and_then(Uri::scheme_str);
         if !matches!(scheme, Some("http" | "https")) {
             return Err(ConfigError {
                 variable,
                 problem: "is not an http or https URL".to_owned(),
             });
         }
+        return Ok(Some(url));
     }
-    Ok(())
+    Ok(None)
 }

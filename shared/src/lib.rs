@@ -10,6 +10,7 @@ pub mod item;
 pub mod table;
 
 pub mod caller;
+pub mod event;
 pub mod problem;
 pub mod response;
 

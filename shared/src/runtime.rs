@@ -9,12 +9,16 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use lambda_http::{Body, Request, RequestExt, Response};
-use lambda_runtime::{Context, service_fn};
+use lambda_http::{
+    Body, Request, Response,
+    aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
+};
+use lambda_runtime::{Context, LambdaEvent, service_fn};
 
 use crate::{
     caller::caller,
     config::ConfigError,
+    event,
     problem::Problem,
     telemetry::{self, Outcome, RequestLine},
 };
@@ -40,10 +44,11 @@ where
             return ExitCode::FAILURE;
         }
     };
-    let serve = service_fn(move |request| async move {
-        Ok::<_, Infallible>(answer(route, handler, request).await)
-    });
-    match lambda_http::runtime(serve).run().await {
+    let serve =
+        service_fn(
+            move |event| async move { Ok::<_, Infallible>(answer(route, handler, event).await) },
+        );
+    match lambda_runtime::run(serve).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let cause = telemetry::chain(&*error);
@@ -54,7 +59,11 @@ where
 }
 
 /// Answers one event and writes its line.
-async fn answer<H, F>(route: &'static str, handler: &H, request: Request) -> Response<Body>
+async fn answer<H, F>(
+    route: &'static str,
+    handler: &H,
+    event: LambdaEvent<ApiGatewayV2httpRequest>,
+) -> ApiGatewayV2httpResponse
 where
     H: Fn(Request) -> F,
     F: Future<Output = Response<Body>>,
@@ -63,7 +72,8 @@ where
     let cold_start = !WARM.swap(true, Ordering::Relaxed);
     let started = Instant::now();
 
-    let context = request.lambda_context_ref().cloned().unwrap_or_default();
+    let LambdaEvent { payload, context } = event;
+    let request = event::into_request(payload, context.clone());
     let caller = caller(&request).map(ToOwned::to_owned);
 
     let handling = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
@@ -95,7 +105,7 @@ where
         outcome: &outcome,
     }
     .write();
-    response
+    event::from_response(response)
 }
 
 /// How long the handler may take, by the event's deadline. `None` when the deadline is in the

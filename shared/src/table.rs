@@ -3,12 +3,14 @@
 use std::{env, fmt, fs, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, ConfigLoader, environment::EnvironmentVariableCredentialsProvider,
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
 };
-use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_dynamodb::{
     Client,
-    config::{StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{
+        Builder as ConfigBuilder, SharedCredentialsProvider, StalledStreamProtectionConfig,
+        retry::RetryConfig, timeout::TimeoutConfig,
+    },
     error::{ProvideErrorMetadata, SdkError},
     types::ThrottlingReason,
 };
@@ -63,15 +65,21 @@ impl Table {
     ///
     /// # Errors
     /// A variable is missing or invalid.
-    pub async fn from_env() -> Result<Self, ConfigError> {
+    pub fn from_env() -> Result<Self, ConfigError> {
         let name = config::table_name()?;
-        config::check_region()?;
+        let region = Region::new(config::region()?);
         for variable in CREDENTIALS {
             config::required(variable)?;
         }
-        config::check_endpoint_urls()?;
-        let client = Client::new(&sdk_config()?.load().await);
-        Ok(Self::new(client, name))
+        let endpoint_url = config::endpoint_url()?;
+        // Lambda hands the role's credentials over in the environment.
+        let credentials =
+            SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
+        let mut config = sdk_config()?
+            .region(region)
+            .credentials_provider(credentials);
+        config.set_endpoint_url(endpoint_url);
+        Ok(Self::new(Client::from_conf(config.build()), name))
     }
 
     /// The table of this name, through this client.
@@ -93,11 +101,16 @@ impl Table {
     }
 }
 
-/// The SDK's configuration as both functions use it: everything but the table.
+/// The client's configuration as both functions use it: everything but where the table is and with
+/// which credentials it is asked.
+///
+/// It is made in full here rather than loaded: `aws_config::load_defaults` would look for a
+/// developer's files and for services that are not there, and brings all the code that could, which
+/// is a fifth of the binary.
 ///
 /// # Errors
 /// `AWS_CA_BUNDLE` names a file without valid certificates.
-pub fn sdk_config() -> Result<ConfigLoader, ConfigError> {
+pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
     let trust = TrustStore::empty().with_pem_certificate(trusted_certificates()?);
     let tls = TlsContext::builder()
         .with_trust_store(trust)
@@ -115,21 +128,15 @@ pub fn sdk_config() -> Result<ConfigLoader, ConfigError> {
     let retries = RetryConfig::standard()
         .with_max_attempts(MAX_ATTEMPTS)
         .with_initial_backoff(INITIAL_BACKOFF);
-    Ok(aws_config::defaults(BehaviorVersion::v2026_01_12())
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(http_client)
-        // Lambda hands the role's credentials over in the environment. The default chain would
-        // look for files and metadata services that are not there.
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        // No file of a developer's may reach the functions either, nor cost a cold start a look.
-        .profile_files(
-            EnvConfigFiles::builder()
-                .with_contents(EnvConfigFileKind::Config, "")
-                .build(),
-        )
         .timeout_config(timeouts)
         .retry_config(retries)
         // An answer is at most 1 MB; the attempt's timeout bounds a stalled one.
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled()))
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Ok(ConfigBuilder::from(&config))
 }
 
 /// The certificates to trust, in PEM.
@@ -244,8 +251,9 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // An answer without a code is not DynamoDB's own.
-                None => Self::Unavailable { cause },
+                // An answer without a code is not DynamoDB's own. The other comes from a table that is
+                // strongly consistent over several regions, two of which write the item at once.
+                None | Some("ReplicatedWriteConflictException") => Self::Unavailable { cause },
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },

@@ -1,7 +1,8 @@
 //! Real API Gateway events (payload format 2.0, as an HTTP API sends them), changed for a test.
 
-use lambda_http::{Context, Request, RequestExt, request};
+use lambda_http::{Context, Request};
 use serde_json::{Value, json};
+use shared::event::into_request;
 
 /// Lambda's id of every request that the tests make themselves.
 pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -82,10 +83,10 @@ impl Event {
     /// The event as the function's runtime hands it to the handler.
     #[must_use]
     pub fn into_request(self) -> Request {
-        let request = request::from_str(&self.0.to_string()).expect("the event is a request");
+        let event = serde_json::from_value(self.0).expect("the event is one of an HTTP API");
         let mut context = Context::default();
         REQUEST_ID.clone_into(&mut context.request_id);
-        request.with_lambda_context(context)
+        into_request(event, context)
     }
 
     /// The event as Lambda sends it.

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex as StdMutex},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{
@@ -44,18 +44,42 @@ pub enum Reply {
 /// A function's process.
 #[derive(Debug)]
 pub struct Sandbox {
-    events: mpsc::Sender<(String, Duration, String)>,
-    replies: mpsc::Receiver<(String, bool, Reply)>,
+    events: mpsc::Sender<Invocation>,
+    replies: mpsc::Receiver<Received>,
+    polls: mpsc::UnboundedReceiver<Instant>,
     process: Child,
+    started: Instant,
     output: JoinHandle<String>,
     server: JoinHandle<()>,
     invocations: usize,
 }
 
-type Events = Arc<Mutex<mpsc::Receiver<(String, Duration, String)>>>;
-/// An event's id, whether the function was done with it before its deadline, and what it did.
-type Replies = mpsc::Sender<(String, bool, Reply)>;
-type Deadline = Arc<StdMutex<Option<SystemTime>>>;
+/// An event on its way to the function.
+#[derive(Debug)]
+struct Invocation {
+    id: String,
+    timeout: Duration,
+    event: String,
+}
+
+/// What came back for an event.
+#[derive(Debug)]
+struct Received {
+    id: String,
+    reply: Reply,
+    /// From the event's leaving to the reply's arrival.
+    took: Duration,
+    in_time: bool,
+}
+
+/// What the Runtime API's handlers share.
+struct Api {
+    events: Mutex<mpsc::Receiver<Invocation>>,
+    replies: mpsc::Sender<Received>,
+    polls: mpsc::UnboundedSender<Instant>,
+    /// When the event left that the function is at, and when Lambda would end the function.
+    current: StdMutex<Option<(Instant, Duration)>>,
+}
 
 impl Sandbox {
     /// Starts a function with nothing but this environment and what Lambda sets.
@@ -63,8 +87,17 @@ impl Sandbox {
     /// # Panics
     /// The process can't be started.
     pub async fn start(binary: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_command(Command::new(binary), environment).await
+    }
+
+    /// Starts a function by a command, in the same way.
+    ///
+    /// # Panics
+    /// The process can't be started.
+    pub async fn start_command(mut command: Command, environment: &[(&str, &str)]) -> Self {
         let (events, next) = mpsc::channel(1);
         let (reply, replies) = mpsc::channel(1);
+        let (poll, polls) = mpsc::unbounded_channel();
         let api = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next_event))
             .route(
@@ -72,7 +105,12 @@ impl Sandbox {
                 post(response),
             )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-            .with_state((Arc::new(Mutex::new(next)), reply, Deadline::default()));
+            .with_state(Arc::new(Api {
+                events: Mutex::new(next),
+                replies: reply,
+                polls: poll,
+                current: StdMutex::default(),
+            }));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let server = tokio::spawn(async move {
@@ -80,18 +118,28 @@ impl Sandbox {
                 .await
                 .expect("the Runtime API serves");
         });
-        let mut process = Command::new(binary)
+        command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", "function-under-test")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env(
+                "AWS_LAMBDA_LOG_GROUP_NAME",
+                "/aws/lambda/function-under-test",
+            )
+            .env(
+                "AWS_LAMBDA_LOG_STREAM_NAME",
+                "2026/03/01/[1]0123456789abcdef",
+            )
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        let started = Instant::now();
+        let mut process = command
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut stdout = process.stdout.take().expect("the output is piped");
         let output = tokio::spawn(async move {
             let mut text = String::new();
@@ -104,11 +152,33 @@ impl Sandbox {
         Self {
             events,
             replies,
+            polls,
             process,
+            started,
             output,
             server,
             invocations: 0,
         }
+    }
+
+    /// The id of the process.
+    ///
+    /// # Panics
+    /// It has ended.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id().expect("the process runs")
+    }
+
+    /// Waits until the function asks for its next event, and gives the time since its start. Each
+    /// asking is told once.
+    ///
+    /// # Panics
+    /// It does not ask.
+    pub async fn polled(&mut self) -> Duration {
+        let poll = tokio::time::timeout(PATIENCE, self.polls.recv()).await;
+        let poll = poll.expect("the function polls").expect("a poll");
+        poll.duration_since(self.started)
     }
 
     /// Has the function handle an event within this time.
@@ -117,15 +187,27 @@ impl Sandbox {
     /// No reply comes, or one to another event, or it comes when Lambda would have ended the
     /// function.
     pub async fn invoke(&mut self, event: Event, timeout: Duration) -> Reply {
+        self.invoke_timed(event.into_json(), timeout).await.0
+    }
+
+    /// Has the function handle an event within this time, and tells how long it took.
+    ///
+    /// # Panics
+    /// As [`Sandbox::invoke`].
+    pub async fn invoke_timed(&mut self, event: String, timeout: Duration) -> (Reply, Duration) {
         self.invocations += 1;
         let id = format!("request-{}", self.invocations);
-        let sent = self.events.send((id.clone(), timeout, event.into_json()));
+        let sent = self.events.send(Invocation {
+            id: id.clone(),
+            timeout,
+            event,
+        });
         sent.await.expect("the Runtime API is there");
-        let reply = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
-        let (replied, in_time, reply) = reply.expect("the function replies").expect("a reply");
-        assert_eq!(replied, id);
-        assert!(in_time, "too late: {reply:?}");
-        reply
+        let received = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
+        let received = received.expect("the function replies").expect("a reply");
+        assert_eq!(received.id, id);
+        assert!(received.in_time, "too late: {:?}", received.reply);
+        (received.reply, received.took)
     }
 
     /// Waits for the process to end by itself, and gives its status and its output.
@@ -145,7 +227,17 @@ impl Sandbox {
     ///
     /// # Panics
     /// The process ended before, or a line is no JSON.
-    pub async fn stop(mut self) -> Vec<Value> {
+    pub async fn stop(self) -> Vec<Value> {
+        let output = self.stop_with_output().await;
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        output.lines().map(line).collect()
+    }
+
+    /// Ends the process, and gives what it wrote.
+    ///
+    /// # Panics
+    /// The process ended before.
+    pub async fn stop_with_output(mut self) -> String {
         assert_eq!(
             self.process.try_wait().expect("the process has a state"),
             None
@@ -155,25 +247,25 @@ impl Sandbox {
             .await
             .expect("the process can be killed");
         self.server.abort();
-        let output = self.output.await.expect("the output was read");
-        let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
-        output.lines().map(line).collect()
+        self.output.await.expect("the output was read")
     }
 }
 
-async fn next_event(State((events, _, current)): State<(Events, Replies, Deadline)>) -> Response {
-    let Some((id, timeout, event)) = events.lock().await.recv().await else {
+async fn next_event(State(api): State<Arc<Api>>) -> Response {
+    // Nobody may be there to hear it: then the test is over.
+    let _ = api.polls.send(Instant::now());
+    let Some(invocation) = api.events.lock().await.recv().await else {
         // The test is over, and so is the function.
         return std::future::pending().await;
     };
-    let deadline = SystemTime::now() + timeout;
-    *current.lock().expect("no holder panics") = Some(deadline);
+    let deadline = SystemTime::now() + invocation.timeout;
     let deadline = deadline
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("after 1970");
     let arn = "arn:aws:lambda:eu-central-1:123456789012:function:function-under-test";
     let headers = [
-        ("lambda-runtime-aws-request-id", id),
+        ("content-type", "application/json".to_owned()),
+        ("lambda-runtime-aws-request-id", invocation.id),
         (
             "lambda-runtime-deadline-ms",
             deadline.as_millis().to_string(),
@@ -181,32 +273,40 @@ async fn next_event(State((events, _, current)): State<(Events, Replies, Deadlin
         ("lambda-runtime-invoked-function-arn", arn.to_owned()),
         ("lambda-runtime-trace-id", TRACE_ID.to_owned()),
     ];
-    (headers.map(|(name, value)| (name, value)), event).into_response()
+    let response = (headers.map(|(name, value)| (name, value)), invocation.event).into_response();
+    *api.current.lock().expect("no holder panics") = Some((Instant::now(), invocation.timeout));
+    response
 }
 
 async fn response(
     UrlPath(id): UrlPath<String>,
-    State((_, replies, deadline)): State<(Events, Replies, Deadline)>,
+    State(api): State<Arc<Api>>,
     body: String,
 ) -> StatusCode {
-    let response = serde_json::from_str(&body).expect("a response is JSON");
-    let reply = Reply::Response(response);
-    let _ = replies.send((id, is_in_time(&deadline), reply)).await;
-    StatusCode::ACCEPTED
+    api.receive(id, &body, Reply::Response).await
 }
 
 async fn error(
     UrlPath(id): UrlPath<String>,
-    State((_, replies, deadline)): State<(Events, Replies, Deadline)>,
+    State(api): State<Arc<Api>>,
     body: String,
 ) -> StatusCode {
-    let error = serde_json::from_str(&body).expect("an error is JSON");
-    let reply = Reply::Error(error);
-    let _ = replies.send((id, is_in_time(&deadline), reply)).await;
-    StatusCode::ACCEPTED
+    api.receive(id, &body, Reply::Error).await
 }
 
-fn is_in_time(deadline: &Deadline) -> bool {
-    let deadline = *deadline.lock().expect("no holder panics");
-    deadline.is_some_and(|deadline| SystemTime::now() < deadline)
+impl Api {
+    async fn receive(&self, id: String, body: &str, kind: fn(Value) -> Reply) -> StatusCode {
+        let arrived = Instant::now();
+        let current = *self.current.lock().expect("no holder panics");
+        let (left, timeout) = current.expect("an event came before its reply");
+        let took = arrived.duration_since(left);
+        let received = Received {
+            id,
+            reply: kind(serde_json::from_str(body).expect("a reply is JSON")),
+            took,
+            in_time: took < timeout,
+        };
+        let _ = self.replies.send(received).await;
+        StatusCode::ACCEPTED
+    }
 }

@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use aws_config::Region;
 use aws_sdk_dynamodb::{
-    Client, Config,
-    config::{Credentials, retry::RetryPartition},
+    Client,
+    config::{Credentials, Region, retry::RetryPartition},
 };
 use list_users::Lister;
 use local::engine::Engine;
@@ -138,16 +137,12 @@ pub async fn connect(url: &str) -> Table {
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
     let credentials = Credentials::new("test", "test", None, None, "tests");
-    let sdk_config = table::sdk_config()
+    let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+    let config = table::sdk_config()
         .expect("the configuration is valid")
         .endpoint_url(url)
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(credentials)
-        .load()
-        .await;
-    let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
-    let config = Config::from(&sdk_config)
-        .to_builder()
         .retry_partition(RetryPartition::new(number.to_string()))
         .build();
     Table::new(Client::from_conf(config), TABLE_NAME.to_owned())

@@ -1,8 +1,10 @@
 //! Where things are in the workspace.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// The top level folder.
@@ -72,4 +74,35 @@ fn lambda(folder: &str, name: &str) -> PathBuf {
     let target = target_profile();
     let target = target.parent().expect("the profile is in target");
     built(&target.join(folder).join(name).join("bootstrap"))
+}
+
+/// The crates that a function is built of, as `name version` lines.
+///
+/// # Panics
+/// Cargo can't tell.
+#[must_use]
+pub fn crates_of(function: &str) -> BTreeSet<String> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "tree",
+            "--locked",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--package",
+            function,
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let tree = String::from_utf8(output.stdout).expect("crate names are UTF-8");
+    // A mark of cargo's for what stood before.
+    let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
+    tree.lines().map(name).collect()
 }

@@ -8,7 +8,7 @@ use shared::{runtime, table::Table};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     runtime::run("POST /api/users", async || {
-        let table: &Table = Box::leak(Box::new(Table::from_env().await?));
+        let table: &Table = Box::leak(Box::new(Table::from_env()?));
         insert::warm_up(table).await;
         Ok(|request| handle(table, request))
     })

@@ -1,0 +1,14 @@
+//! `POST /api/users`, naively.
+
+use std::convert::Infallible;
+
+use lambda_http::{Error, run, service_fn};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let table = naive::connect().await?;
+    run(service_fn(async |request| {
+        Ok::<_, Infallible>(create_user::handle(&table, request).await)
+    }))
+    .await
+}

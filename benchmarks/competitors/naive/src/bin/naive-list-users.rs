@@ -1,0 +1,15 @@
+//! `GET /api/users`, naively.
+
+use std::{convert::Infallible, time::Duration};
+
+use lambda_http::{Error, run, service_fn};
+use list_users::{Lister, handle};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let lister = Lister::new(naive::connect().await?, Duration::ZERO);
+    run(service_fn(async |request| {
+        Ok::<_, Infallible>(handle(&lister, request).await)
+    }))
+    .await
+}

@@ -1,0 +1,18 @@
+//! What both naive functions do at their start.
+
+use std::env;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::Client;
+use lambda_http::{Error, tracing};
+use shared::table::Table;
+
+/// The table that `TABLE_NAME` names, through a client as the SDK's guide makes one.
+///
+/// # Errors
+/// `TABLE_NAME` is not set.
+pub async fn connect() -> Result<Table, Error> {
+    tracing::init_default_subscriber();
+    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    Ok(Table::new(Client::new(&config), env::var("TABLE_NAME")?))
+}

@@ -1,0 +1,139 @@
+/**
+ * Usernames by RFC 8265.
+ *
+ * No maintained package does it: precis-js, the one there is, implements RFC 7564, which RFC 8264
+ * replaced in 2017. So the rules are regular expressions here, over the Unicode properties that the
+ * language has.
+ */
+
+import bidiFactory from "bidi-js";
+
+export const MAX_CHARS = 80;
+
+const bidi = bidiFactory();
+
+const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]`;
+
+/**
+ * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9), but for compatibility
+ * characters, which no property tells. The joiners U+200C and U+200D are left out: what they may
+ * join is no property of the language either.
+ */
+const ALLOWED = new RegExp(
+  [
+    // The visible ASCII characters, letters, digits and marks, and four exceptions (9.6), without
+    // the other exceptions, the conjoining jamo (9.9) and what is invisible (9.13).
+    String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
+      String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
+      String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +
+      String.raw`\p{Default_Ignorable_Code_Point}]]`,
+    // Those that need a context (appendix A): the middle dot of Catalan, the Greek numeral sign,
+    // geresh and gershayim, the Katakana middle dot. The Bidi Rule keeps the two kinds of Arabic
+    // digits apart.
+    String.raw`(?<=l)\u00B7(?=l)`,
+    String.raw`\u0375(?=\p{Script=Greek})`,
+    String.raw`(?<=\p{Script=Hebrew})[\u05F3\u05F4]`,
+    String.raw`(?<=${JAPANESE}.*)\u30FB`,
+    String.raw`\u30FB(?=.*${JAPANESE})`,
+  ].join("|"),
+  "gsv",
+);
+
+/** Why a username is refused: a code for programs, and a sentence for people. */
+export class UsernameError extends Error {
+  constructor(code, detail) {
+    super(detail);
+    this.code = code;
+  }
+}
+
+/** Checks a username, and gives the form to show and the form to compare by. */
+export function parse(text) {
+  if (text === "") {
+    throw new UsernameError(
+      "empty",
+      `The username is empty; it needs 1 to ${MAX_CHARS} characters.`,
+    );
+  }
+  const display = toDisplay(text);
+  const length = countChars(display);
+  if (length > MAX_CHARS) {
+    throw new UsernameError(
+      "too-long",
+      `The username has ${length} characters; at most ${MAX_CHARS} are allowed.`,
+    );
+  }
+  const disallowed = findDisallowed(display);
+  if (disallowed !== undefined) {
+    const codePoint = disallowed.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    throw new UsernameError(
+      "disallowed-character",
+      `The character U+${codePoint} is not allowed here; use letters, digits and the visible ` +
+        "ASCII characters, without spaces.",
+    );
+  }
+  if (breaksBidiRule(display)) {
+    throw new UsernameError(
+      "bidi",
+      "A username with right-to-left characters must begin with a right-to-left letter, end with " +
+        "a letter or digit, hold no left-to-right letters, and not mix the digits 0 to 9 with " +
+        "Arabic-Indic ones.",
+    );
+  }
+  return { display, key: toKey(display) };
+}
+
+/**
+ * Maps the beginning of a username like a username, but does not judge it: half a word may break a
+ * rule that the whole word keeps.
+ */
+export function prefixKey(text) {
+  const display = toDisplay(text);
+  const length = countChars(display);
+  if (length > MAX_CHARS) {
+    throw new RangeError(`The prefix has ${length} characters; at most ${MAX_CHARS} are allowed.`);
+  }
+  return toKey(display);
+}
+
+/** Full-width and half-width characters become ordinary ones, and the text is composed. */
+function toDisplay(text) {
+  const narrow = text.replace(/[\uFF01-\uFFEE]/g, (character) => character.normalize("NFKC"));
+  return narrow.normalize("NFC");
+}
+
+function toKey(display) {
+  return display.toLowerCase().normalize("NFC");
+}
+
+/** Counts code points. */
+function countChars(text) {
+  return Array.from(text).length;
+}
+
+/** The first character that is not allowed where it stands. */
+function findDisallowed(text) {
+  const [disallowed] = text.replace(ALLOWED, "");
+  const isCompatibility = (character) => character.normalize("NFKC") !== character;
+  return disallowed ?? Array.from(text).find(isCompatibility);
+}
+
+/** Whether the text has right-to-left characters and breaks the Bidi Rule (RFC 5893, section 2). */
+function breaksBidiRule(text) {
+  if (/^[!-~]*$/.test(text)) {
+    return false;
+  }
+  const classes = Array.from(text, (character) => bidi.getBidiCharTypeName(character));
+  const has = (wanted) => classes.includes(wanted);
+  if (!has("R") && !has("AL") && !has("AN")) {
+    return false;
+  }
+  const allowed = ["R", "AL", "AN", "EN", "ES", "CS", "ET", "ON", "BN", "NSM"];
+  const last = classes.findLast((it) => it !== "NSM");
+  const keeps =
+    ["R", "AL"].includes(classes[0]) &&
+    classes.every((it) => allowed.includes(it)) &&
+    ["R", "AL", "AN", "EN"].includes(last) &&
+    !(has("EN") && has("AN"));
+  return !keeps;
+}

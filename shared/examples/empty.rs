@@ -1,0 +1,14 @@
+//! A function that does nothing: the least that one in Rust costs. The benchmark measures the
+//! others against it.
+
+use std::convert::Infallible;
+
+use lambda_http::{Body, Error, Request, Response, run, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(service_fn(async |_: Request| {
+        Ok::<_, Infallible>(Response::new(Body::Empty))
+    }))
+    .await
+}
