@@ -64,7 +64,7 @@ fn making_the_tables_client_keeps_within_its_budget() {
 #[test]
 fn a_warm_create_keeps_within_its_budget() {
     let runtime = runtime();
-    let service = runtime.block_on(Service::start());
+    let service = Service::start();
     let create = |username: &str| {
         let request = Event::create_user(username).into_request();
         measure(|| {
@@ -81,7 +81,7 @@ fn a_warm_create_keeps_within_its_budget() {
 #[test]
 fn a_warm_list_of_100_users_keeps_within_its_budget() {
     let runtime = runtime();
-    let service = runtime.block_on(Service::start());
+    let service = Service::start();
     for number in 0..101 {
         runtime.block_on(service.create(&format!("user-{number:03}")));
     }

@@ -226,7 +226,7 @@ fn the_template_has_the_limits_of_the_code() {
 
 #[tokio::test]
 async fn the_problems_in_the_contract_are_what_the_service_answers() {
-    let service = Service::start().await;
+    let service = Service::start();
     service.create("ada").await;
     let create = |body: &str| service.post(Event::create(body));
     // {"username": "ad\xff"}
@@ -237,9 +237,9 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
         .with_header("content-type", "application/x-www-form-urlencoded");
     let long_prefix = format!("prefix={}&limit=ten", "a".repeat(81));
     let empty = Engine::in_memory().unwrap();
-    let without_table = Lister::new(connect(&empty.url()).await, Duration::ZERO);
+    let without_table = Lister::new(connect(&empty.url()), Duration::ZERO);
     let (_socket, nowhere) = unreachable();
-    let unreachable = connect(&nowhere).await;
+    let unreachable = connect(&nowhere);
 
     let answers: Vec<(&str, Answer)> = vec![
         ("BodyEmpty", create("").await),

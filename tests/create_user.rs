@@ -10,7 +10,7 @@ const KEY: &str = "idempotency-key";
 
 #[tokio::test]
 async fn a_created_user_is_answered_with_its_id_its_username_and_its_time() {
-    let service = Service::start().await;
+    let service = Service::start();
     let answer = service.create("ada").await;
 
     assert_eq!(answer.status, 201);
@@ -31,7 +31,7 @@ async fn a_created_user_is_answered_with_its_id_its_username_and_its_time() {
 
 #[tokio::test]
 async fn a_username_is_stored_in_the_form_its_owner_chose() {
-    let service = Service::start().await;
+    let service = Service::start();
     for (sent, shown) in [
         ("Ada", "Ada"),
         ("Ｇｒａｃｅ", "Grace"),
@@ -47,7 +47,7 @@ async fn a_username_is_stored_in_the_form_its_owner_chose() {
 
 #[tokio::test]
 async fn a_username_that_differs_only_in_case_width_or_normalisation_is_taken() {
-    let service = Service::start().await;
+    let service = Service::start();
     for (first, second) in [
         ("ada", "ada"),
         ("Grace", "gRACE"),
@@ -62,7 +62,7 @@ async fn a_username_that_differs_only_in_case_width_or_normalisation_is_taken() 
 
 #[tokio::test]
 async fn of_two_hundred_creates_of_one_username_at_once_exactly_one_succeeds() {
-    let service = std::sync::Arc::new(Service::start().await);
+    let service = std::sync::Arc::new(Service::start());
     let mut creates = JoinSet::new();
     for number in 0..200 {
         let service = std::sync::Arc::clone(&service);
@@ -82,7 +82,7 @@ async fn of_two_hundred_creates_of_one_username_at_once_exactly_one_succeeds() {
 
 #[tokio::test]
 async fn a_retry_with_the_same_key_gets_the_same_user_again() {
-    let service = Service::start().await;
+    let service = Service::start();
     let request = || Event::create_user("ada").with_header(KEY, r#""8e03978e""#);
     let first = service.post(request()).await;
     let retry = service.post(request()).await;
@@ -98,7 +98,7 @@ async fn a_retry_with_the_same_key_gets_the_same_user_again() {
 
 #[tokio::test]
 async fn a_retry_may_spell_its_key_and_its_username_in_another_way() {
-    let service = Service::start().await;
+    let service = Service::start();
     for (number, (first, second)) in [
         (r#""8e03""#, "8e03"),
         ("8e03", "  \"8e03\"\t"),
@@ -125,7 +125,7 @@ async fn a_retry_may_spell_its_key_and_its_username_in_another_way() {
 
 #[tokio::test]
 async fn nothing_is_replayed_to_another_request() {
-    let service = Service::start().await;
+    let service = Service::start();
     let request = || Event::create_user("ada").with_header(KEY, "one");
     assert_eq!(service.post(request()).await.status, 201);
 
@@ -147,7 +147,7 @@ async fn nothing_is_replayed_to_another_request() {
 
 #[tokio::test]
 async fn a_user_created_without_a_key_is_never_replayed() {
-    let service = Service::start().await;
+    let service = Service::start();
     assert_eq!(service.create("ada").await.status, 201);
     assert_taken(&service.create("ada").await);
     let with_key = Event::create_user("ada").with_header(KEY, "one");
@@ -156,7 +156,7 @@ async fn a_user_created_without_a_key_is_never_replayed() {
 
 #[tokio::test]
 async fn one_key_may_create_several_users() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["ada", "grace"] {
         let event = Event::create_user(username).with_header(KEY, "one");
         let answer = service.post(event).await;
@@ -167,7 +167,7 @@ async fn one_key_may_create_several_users() {
 
 #[tokio::test]
 async fn without_an_authorizer_a_retry_with_the_same_key_is_replayed_too() {
-    let service = Service::start().await;
+    let service = Service::start();
     let request = || {
         Event::create_user("ada")
             .with_header(KEY, "one")
@@ -180,7 +180,7 @@ async fn without_an_authorizer_a_retry_with_the_same_key_is_replayed_too() {
 
 #[tokio::test]
 async fn a_malformed_idempotency_key_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let too_long = "k".repeat(256);
     let too_long_quoted = format!("\"{too_long}\"");
     for key in [
@@ -220,7 +220,7 @@ async fn a_malformed_idempotency_key_is_refused() {
 
 #[tokio::test]
 async fn a_key_of_255_characters_is_accepted() {
-    let service = Service::start().await;
+    let service = Service::start();
     let key = "k".repeat(255);
     let event = Event::create_user("ada").with_header(KEY, &key);
     assert_eq!(service.post(event).await.status, 201);
@@ -228,7 +228,7 @@ async fn a_key_of_255_characters_is_accepted() {
 
 #[tokio::test]
 async fn a_body_that_is_no_json_object_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     for (body, detail) in [
         ("", "The body is empty; send a JSON object with a username."),
         ("ada", "The body is not JSON: see line 1, column 1."),
@@ -274,7 +274,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
 
 #[tokio::test]
 async fn a_body_that_is_not_utf_8_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     // {"username":"\xff"}
     let event = Event::create("").with_base64_body("eyJ1c2VybmFtZSI6Iv8ifQ==");
     service.post(event).await.assert_problem(
@@ -288,7 +288,7 @@ async fn a_body_that_is_not_utf_8_is_refused() {
 
 #[tokio::test]
 async fn a_base64_encoded_body_is_read_like_a_plain_one() {
-    let service = Service::start().await;
+    let service = Service::start();
     // {"username":"ada"}
     let event = Event::create("").with_base64_body("eyJ1c2VybmFtZSI6ImFkYSJ9");
     assert_eq!(service.post(event).await.json()["username"], "ada");
@@ -296,7 +296,7 @@ async fn a_base64_encoded_body_is_read_like_a_plain_one() {
 
 #[tokio::test]
 async fn a_body_of_16_kib_is_read_and_a_larger_one_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let body = |length: usize| {
         let rest = r#"{"username":"ada","note":""}"#.len();
         json!({ "username": "ada", "note": "x".repeat(length - rest) }).to_string()
@@ -314,7 +314,7 @@ async fn a_body_of_16_kib_is_read_and_a_larger_one_refused() {
 
 #[tokio::test]
 async fn any_kind_of_json_in_utf_8_is_a_user() {
-    let service = Service::start().await;
+    let service = Service::start();
     for (number, media_type) in [
         "application/json",
         "Application/JSON",
@@ -339,7 +339,7 @@ async fn any_kind_of_json_in_utf_8_is_a_user() {
 
 #[tokio::test]
 async fn another_media_type_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let mut events = vec![Event::create_user("ada").without_header("content-type")];
     for media_type in [
         "",
@@ -377,7 +377,7 @@ async fn another_media_type_is_refused() {
 
 #[tokio::test]
 async fn a_username_that_is_missing_or_no_string_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     for (body, code, detail) in [
         ("{}", "missing", "The member username is missing."),
         (
@@ -418,7 +418,7 @@ async fn a_username_that_is_missing_or_no_string_is_refused() {
 
 #[tokio::test]
 async fn a_username_that_breaks_the_policy_is_refused_with_the_reason() {
-    let service = Service::start().await;
+    let service = Service::start();
     let too_long = "a".repeat(81);
     for (username, code, detail) in [
         (
@@ -465,7 +465,7 @@ async fn a_username_that_breaks_the_policy_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn unknown_members_are_ignored() {
-    let service = Service::start().await;
+    let service = Service::start();
     let body = r#"{"role":"admin","username":"ada","id":1,"created_at":[{"a":{}}]}"#;
     let answer = service.post(Event::create(body)).await;
     assert_eq!(answer.status, 201);
@@ -474,7 +474,7 @@ async fn unknown_members_are_ignored() {
 
 #[tokio::test]
 async fn every_user_has_an_id_of_its_own() {
-    let service = Service::start().await;
+    let service = Service::start();
     let mut ids = HashSet::new();
     for number in 0..100 {
         let answer = service.create(&format!("user{number}")).await;

@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 3;
 
 #[tokio::test]
 async fn a_create_whose_answer_got_lost_is_sent_again_and_answered_201() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     for lost in 1..ATTEMPTS {
         let username = format!("ada{lost}");
@@ -41,7 +41,7 @@ async fn a_create_whose_answer_got_lost_is_sent_again_and_answered_201() {
 
 #[tokio::test]
 async fn a_create_whose_answers_all_got_lost_is_503_and_its_retry_gets_the_user() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     let request = || Event::create_user("ada").with_header("idempotency-key", "one");
     proxy.inject(iter::repeat_n(Fault::LoseAnswer, ATTEMPTS));
@@ -56,7 +56,7 @@ async fn a_create_whose_answers_all_got_lost_is_503_and_its_retry_gets_the_user(
 
 #[tokio::test]
 async fn a_passing_fault_is_retried() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, lister) = service.behind_faults().await;
     for (number, fault) in passing_faults().into_iter().enumerate() {
         let username = format!("user{number}");
@@ -75,7 +75,7 @@ async fn a_passing_fault_is_retried() {
 
 #[tokio::test]
 async fn a_lasting_fault_is_answered_503_and_the_next_request_works() {
-    let service = Service::start().await;
+    let service = Service::start();
     for fault in passing_faults() {
         let (proxy, table, lister) = service.behind_faults().await;
         proxy.inject(iter::repeat_n(fault.clone(), ATTEMPTS));
@@ -93,7 +93,7 @@ async fn a_lasting_fault_is_answered_503_and_the_next_request_works() {
 
 #[tokio::test]
 async fn a_write_that_another_region_does_at_once_is_answered_503() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     let conflict = error("ReplicatedWriteConflictException");
     let conflict = Fault::Answer("400 Bad Request", conflict);
@@ -103,7 +103,7 @@ async fn a_write_that_another_region_does_at_once_is_answered_503() {
 
 #[tokio::test]
 async fn a_silent_table_is_answered_503_in_time() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, lister) = service.behind_faults().await;
     proxy.inject(iter::repeat_n(Fault::Stall, 2 * ATTEMPTS));
     let answers = async {
@@ -121,7 +121,7 @@ async fn a_silent_table_is_answered_503_in_time() {
 
 #[tokio::test]
 async fn one_silent_attempt_is_given_up_and_retried() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     proxy.inject([Fault::Stall]);
     let answer = post(&table, Event::create_user("ada")).await;
@@ -132,7 +132,7 @@ async fn one_silent_attempt_is_given_up_and_retried() {
 #[tokio::test]
 async fn a_table_that_is_not_there_is_answered_503() {
     let (_socket, url) = unreachable();
-    let table = connect(&url).await;
+    let table = connect(&url);
     assert_unavailable(&post(&table, Event::create_user("ada")).await);
     let lister = Lister::new(table, Duration::ZERO);
     assert_unavailable(&get(&lister, Event::list("")).await);
@@ -140,7 +140,7 @@ async fn a_table_that_is_not_there_is_answered_503() {
 
 #[tokio::test]
 async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["ada", "bea", "cleo"] {
         service.create(username).await;
     }
@@ -165,7 +165,7 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
 
 #[tokio::test]
 async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
-    let service = Service::start().await;
+    let service = Service::start();
     for (status, exception) in [
         ("400 Bad Request", "AccessDeniedException"),
         ("400 Bad Request", "ResourceNotFoundException"),
@@ -193,7 +193,7 @@ async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
 
 #[tokio::test]
 async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
-    let service = Service::start().await;
+    let service = Service::start();
     // An endpoint of one's own cannot be one of the region's FIPS endpoints.
     let config = sdk_config()
         .unwrap()
@@ -220,7 +220,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         "TableWriteKeyRangeThroughputExceeded",
         vec![Metric::Throttles, Metric::KeyRangeThrottles],
     );
-    let service = Service::start().await;
+    let service = Service::start();
     for (exception, member, (limit, metrics)) in [
         ("ThrottlingException", "throttlingReasons", of_table),
         (
@@ -264,7 +264,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
 
 #[tokio::test]
 async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_attribute() {
-    let service = Service::start().await;
+    let service = Service::start();
     let table = service.table();
     let put = table.client().put_item().table_name(table.name());
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());

@@ -5,7 +5,7 @@ use tests::{Event, Service};
 
 #[tokio::test]
 async fn a_query_with_characters_that_no_uri_holds_is_read_all_the_same() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["<ada>", "\"ada\"", "a|d^a", "ada[0]"] {
         assert_eq!(service.create(username).await.status, 201, "{username}");
         let page = service.list(&format!("prefix={username}")).await;
@@ -21,14 +21,14 @@ async fn a_query_with_characters_that_no_uri_holds_is_read_all_the_same() {
 
 #[tokio::test]
 async fn a_query_longer_than_a_uri_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let answer = service.list(&"a".repeat(70_000)).await;
     assert_eq!(answer.status, 400);
 }
 
 #[tokio::test]
 async fn a_host_that_is_none_is_of_no_interest() {
-    let service = Service::start().await;
+    let service = Service::start();
     for host in ["not a host", "[::", "\u{e4}", ""] {
         let event = Event::list("").with_header("host", host);
         assert_eq!(service.get(event).await.status, 200, "{host}");
@@ -37,7 +37,7 @@ async fn a_host_that_is_none_is_of_no_interest() {
 
 #[tokio::test]
 async fn a_body_that_is_wrongly_said_to_be_base64_is_taken_as_it_is() {
-    let service = Service::start().await;
+    let service = Service::start();
     let body = json!({ "username": "ada" }).to_string();
     let event = Event::create("").with_base64_body(&body);
     assert_eq!(service.post(event).await.status, 201);

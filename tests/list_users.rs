@@ -14,7 +14,7 @@ use tests::{Answer, Event, Service, answer::headers};
 
 #[tokio::test]
 async fn an_empty_list_is_an_empty_array() {
-    let service = Service::start().await;
+    let service = Service::start();
     let answer = service.list("").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, "[]");
@@ -37,7 +37,7 @@ async fn an_empty_list_is_an_empty_array() {
 
 #[tokio::test]
 async fn what_a_create_answered_the_next_list_shows() {
-    let service = Service::start().await;
+    let service = Service::start();
     let mut created = BTreeMap::new();
     for username in ["grace", "Ada", "Linus", "josé"] {
         let user = service.create(username).await.json();
@@ -50,7 +50,7 @@ async fn what_a_create_answered_the_next_list_shows() {
 
 #[tokio::test]
 async fn users_come_in_the_code_point_order_of_their_keys() {
-    let service = Service::start().await;
+    let service = Service::start();
     let sorted = [
         "0cool",
         "Ada",
@@ -72,7 +72,7 @@ async fn users_come_in_the_code_point_order_of_their_keys() {
 
 #[tokio::test]
 async fn a_page_holds_100_users_unless_the_client_says_otherwise() {
-    let service = Service::start().await;
+    let service = Service::start();
     let usernames = create_numbered(&service, 101).await;
     assert_eq!(service.list("").await.usernames(), usernames[..100]);
     assert_eq!(service.list("limit=7").await.usernames(), usernames[..7]);
@@ -85,7 +85,7 @@ async fn a_page_holds_100_users_unless_the_client_says_otherwise() {
 
 #[tokio::test]
 async fn the_links_lead_through_all_pages_and_the_last_page_has_none() {
-    let service = Service::start().await;
+    let service = Service::start();
     let usernames = create_numbered(&service, 12).await;
     for limit in [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 1000] {
         let pages = walk(&service, &format!("limit={limit}")).await;
@@ -100,7 +100,7 @@ async fn the_links_lead_through_all_pages_and_the_last_page_has_none() {
 
 #[tokio::test]
 async fn a_link_is_relative_and_repeats_limit_and_prefix() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["josé1", "josé2", "judy"] {
         service.create(username).await;
     }
@@ -118,7 +118,7 @@ async fn a_link_is_relative_and_repeats_limit_and_prefix() {
 
 #[tokio::test]
 async fn a_prefix_is_compared_like_a_username() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["Ada", "adam", "ad", "bea", "José", "josef", "ΟΔΟΣ", "ヵナ"] {
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
@@ -144,7 +144,7 @@ async fn a_prefix_is_compared_like_a_username() {
 
 #[tokio::test]
 async fn the_exact_match_of_a_prefix_comes_first() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["ada0", "ada.l", "Ada", "ada-b"] {
         service.create(username).await;
     }
@@ -157,7 +157,7 @@ async fn the_exact_match_of_a_prefix_comes_first() {
 
 #[tokio::test]
 async fn a_prefix_may_have_80_characters_and_no_more() {
-    let service = Service::start().await;
+    let service = Service::start();
     let longest = "ж".repeat(80);
     service.create(&longest).await;
     let answer = service.list(&query(&[("prefix", &longest)])).await;
@@ -170,7 +170,7 @@ async fn a_prefix_may_have_80_characters_and_no_more() {
 
 #[tokio::test]
 async fn a_bad_limit_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let malformed = "The limit is not a whole number in decimal digits.";
     let out_of_range = "The limit is not from 1 to 1000.";
     for (limit, code, detail) in [
@@ -194,7 +194,7 @@ async fn a_bad_limit_is_refused() {
 
 #[tokio::test]
 async fn an_unknown_parameter_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let detail = "There is no such parameter; there are prefix, limit and cursor.";
     let long_name = "x".repeat(5000);
     for (query, name) in [
@@ -212,7 +212,7 @@ async fn an_unknown_parameter_is_refused() {
 
 #[tokio::test]
 async fn a_repeated_parameter_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let detail = "The parameter stands there more than once.";
     for (query, name) in [
         ("prefix=ada&prefix=ada", "prefix"),
@@ -226,7 +226,7 @@ async fn a_repeated_parameter_is_refused() {
 
 #[tokio::test]
 async fn a_prefix_that_is_not_utf_8_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let detail = "The prefix is not percent-encoded UTF-8.";
     for query in ["prefix=%FF", "prefix=%C3", "prefix=a%ED%A0%80"] {
         let answer = service.list(query).await;
@@ -236,7 +236,7 @@ async fn a_prefix_that_is_not_utf_8_is_refused() {
 
 #[tokio::test]
 async fn all_faults_of_a_query_are_told_at_once() {
-    let service = Service::start().await;
+    let service = Service::start();
     let answer = service.list("limit=0&pefix=a&prefix=%FF&limit=2").await;
     assert_invalid_query(
         &answer,
@@ -263,7 +263,7 @@ async fn all_faults_of_a_query_are_told_at_once() {
 
 #[tokio::test]
 async fn a_query_of_a_thousand_faults_is_answered_with_twenty() {
-    let service = Service::start().await;
+    let service = Service::start();
     let detail = "There is no such parameter; there are prefix, limit and cursor.";
     let answer = service.list(&"&a".repeat(1000)).await;
     assert_invalid_query(&answer, &[("a", "unknown", detail); 20]);
@@ -271,7 +271,7 @@ async fn a_query_of_a_thousand_faults_is_answered_with_twenty() {
 
 #[tokio::test]
 async fn a_cursor_that_is_damaged_or_made_for_another_prefix_is_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let none = UsernamePrefix::default();
     let ada = UsernamePrefix::parse("ada").unwrap();
     let good = cursor::encode(&ada, "adam");
@@ -321,7 +321,7 @@ async fn a_cursor_that_is_damaged_or_made_for_another_prefix_is_refused() {
 
 #[tokio::test]
 async fn users_created_behind_a_cursor_are_on_the_next_page_and_others_are_not() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["b", "d", "f"] {
         service.create(username).await;
     }
@@ -336,7 +336,7 @@ async fn users_created_behind_a_cursor_are_on_the_next_page_and_others_are_not()
 
 #[tokio::test]
 async fn a_client_that_has_the_page_gets_304_and_no_body() {
-    let service = Service::start().await;
+    let service = Service::start();
     create_numbered(&service, 3).await;
     for query in ["", "limit=2", "prefix=user1"] {
         let page = service.list(query).await;
@@ -373,7 +373,7 @@ async fn a_client_that_has_the_page_gets_304_and_no_body() {
 
 #[tokio::test]
 async fn a_new_user_changes_the_tag_of_its_page() {
-    let service = Service::start().await;
+    let service = Service::start();
     service.create("ada").await;
     let before = service.list("limit=1").await;
     service.create("grace").await;
@@ -387,7 +387,7 @@ async fn a_new_user_changes_the_tag_of_its_page() {
 
 #[tokio::test]
 async fn the_longest_usernames_fill_the_largest_page() {
-    let service = Service::start().await;
+    let service = Service::start();
     for number in 0..30 {
         let username = format!("{}{number:03}", "𐐨".repeat(77));
         assert_eq!(service.create(&username).await.status, 201);
@@ -399,7 +399,7 @@ async fn the_longest_usernames_fill_the_largest_page() {
 
 #[tokio::test]
 async fn with_a_max_age_clients_and_the_function_keep_pages() {
-    let service = Service::start_with_max_age(Duration::from_secs(60)).await;
+    let service = Service::start_with_max_age(Duration::from_secs(60));
     service.create("ada").await;
     let first = service.list("").await;
     assert_eq!(first.header("cache-control"), Some("private, max-age=60"));
@@ -425,7 +425,7 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
 
 #[tokio::test]
 async fn a_kept_page_is_read_anew_when_it_is_too_old() {
-    let service = Service::start_with_max_age(Duration::from_secs(1)).await;
+    let service = Service::start_with_max_age(Duration::from_secs(1));
     service.create("ada").await;
     assert_eq!(service.list("").await.usernames(), ["ada"]);
     service.create("grace").await;
@@ -437,7 +437,7 @@ async fn a_kept_page_is_read_anew_when_it_is_too_old() {
 
 #[tokio::test]
 async fn a_problem_is_never_kept() {
-    let service = Service::start_with_max_age(Duration::from_secs(60)).await;
+    let service = Service::start_with_max_age(Duration::from_secs(60));
     let answer = service.list("limit=0").await;
     assert_eq!(answer.header("cache-control"), Some("no-store"));
 }
@@ -594,7 +594,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let service = Service::start().await;
+            let service = Service::start();
             let mut model: BTreeMap<String, String> = BTreeMap::new();
             for username in &usernames {
                 let key = Username::parse(username).unwrap().key().to_owned();

@@ -32,7 +32,7 @@ use tests::{
 
 #[tokio::test]
 async fn the_template_declares_one_item_collection_and_no_index() {
-    let service = Service::start().await;
+    let service = Service::start();
     let table = service.table();
     let description = table
         .client()
@@ -60,7 +60,7 @@ async fn the_template_declares_one_item_collection_and_no_index() {
 
 #[tokio::test]
 async fn a_create_is_one_conditional_put_item() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     let event = Event::create_user("Ada").with_header("idempotency-key", "one");
     let user = post(&table, event).await.json();
@@ -95,7 +95,7 @@ async fn a_create_is_one_conditional_put_item() {
 
 #[tokio::test]
 async fn a_refused_create_is_one_put_item_too() {
-    let service = Service::start().await;
+    let service = Service::start();
     service.create("ada").await;
     let (proxy, table, _) = service.behind_faults().await;
     assert_eq!(post(&table, Event::create_user("ada")).await.status, 409);
@@ -106,7 +106,7 @@ async fn a_refused_create_is_one_put_item_too() {
 
 #[tokio::test]
 async fn a_page_is_one_query() {
-    let service = Service::start().await;
+    let service = Service::start();
     for username in ["ada", "adam", "bob"] {
         service.create(username).await;
     }
@@ -139,7 +139,7 @@ async fn a_page_is_one_query() {
 
 #[tokio::test]
 async fn a_page_that_may_be_old_is_read_at_half_the_price() {
-    let service = Service::start().await;
+    let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     let lister = Lister::new(table, Duration::from_secs(5));
     get(&lister, Event::list("")).await;
@@ -211,7 +211,7 @@ fn size_in_bytes(item: &Item) -> usize {
 
 #[tokio::test]
 async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
-    let service = Service::start().await;
+    let service = Service::start();
     let meter = Meter::default();
     let config = service.table().client().config().to_builder();
     let client = Client::from_conf(config.interceptor(meter.clone()).build());

@@ -149,7 +149,10 @@ pub async fn at_full_speed(
     compare(contestants, operation, rounds, None).await
 }
 
-/// Compares everybody under a quota, or says why it can't.
+/// Compares everybody under a quota.
+///
+/// # Errors
+/// The machine has no quotas.
 pub async fn under_quota(
     contestants: &[Contestant],
     operation: Operation,

@@ -37,6 +37,7 @@ pub struct Contestant {
 
 impl Contestant {
     /// Its function for an operation.
+    #[must_use]
     pub fn program(&self, operation: Operation) -> &Program {
         match operation {
             Operation::Create => &self.create,
@@ -69,6 +70,7 @@ impl Program {
     }
 
     /// The command that starts it.
+    #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).current_dir(&self.folder);
@@ -92,6 +94,7 @@ impl Program {
     ///
     /// # Panics
     /// It was not built.
+    #[must_use]
     pub fn size(&self) -> Size {
         let mut size = Size::default();
         for path in &self.deployed {

@@ -7,9 +7,13 @@ use std::{
 
 use dynoxide::{AttributeValue, ImportOptions};
 use serde::Serialize;
-use shared::item::{ID, KIND, KIND_USER, USERNAME, USERNAME_KEY};
+use shared::{
+    item::{ID, KIND, KIND_USER, USERNAME, USERNAME_KEY},
+    user::username::UsernamePrefix,
+};
 use tests::{
     Event,
+    runtime_api::Sandbox,
     service::{TABLE_NAME, engine},
 };
 use tokio::task::JoinSet;
@@ -62,7 +66,7 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
             sandbox.polled().await;
             ready.push(sandbox);
         }
-        let processes: Vec<u32> = ready.iter().map(|it| it.process_id()).collect();
+        let processes: Vec<u32> = ready.iter().map(Sandbox::process_id).collect();
         let functions = || processes.iter().map(|it| measure::cpu_time_of(*it));
         let functions_before: Duration = functions().sum();
         let own_before = measure::cpu_time_of(std::process::id());
@@ -97,8 +101,11 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
             creates_per_second: creates / elapsed,
             p50: quantile(&times, 0.5),
             p99: quantile(&times, 0.99),
-            functions_cpu: (functions_after - functions_before).as_secs_f64() / elapsed,
-            engine_cpu: (own_after - own_before).as_secs_f64() / elapsed,
+            functions_cpu: functions_after
+                .saturating_sub(functions_before)
+                .as_secs_f64()
+                / elapsed,
+            engine_cpu: own_after.saturating_sub(own_before).as_secs_f64() / elapsed,
         });
     }
     loads
@@ -142,7 +149,7 @@ pub async fn pages(contestant: &Contestant) -> Pages {
     };
     let mut list = measure::start(contestant.program(Operation::List), table).await;
     list.polled().await;
-    let cursor = list_users::cursor::encode(&Default::default(), &name(USERS - 101));
+    let cursor = list_users::cursor::encode(&UsernamePrefix::default(), &name(USERS - 101));
     let last_page = format!("limit=100&cursor={cursor}");
     let mut first = Vec::new();
     let mut last = Vec::new();

@@ -149,6 +149,10 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
 }
 
 /// The processor time that a process has used.
+///
+/// # Panics
+/// It has ended.
+#[must_use]
 pub fn cpu_time_of(process: u32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");
     cpu_time(clock)

@@ -47,6 +47,7 @@ struct Goal {
 
 impl Report {
     /// The report of a run.
+    #[must_use]
     pub fn new(
         rounds: usize,
         comparisons: Vec<Comparison>,
@@ -85,6 +86,7 @@ impl Report {
     }
 
     /// The results for people.
+    #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = String::new();
         for comparison in &self.comparisons {

@@ -31,14 +31,16 @@ pub struct Service {
 
 impl Service {
     /// Starts a service whose pages are always current.
-    pub async fn start() -> Self {
-        Self::start_with_max_age(Duration::ZERO).await
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with_max_age(Duration::ZERO)
     }
 
     /// Starts a service whose pages may be `max_age` old.
-    pub async fn start_with_max_age(max_age: Duration) -> Self {
+    #[must_use]
+    pub fn start_with_max_age(max_age: Duration) -> Self {
         let engine = engine();
-        let table = connect(&engine.url()).await;
+        let table = connect(&engine.url());
         let lister = Lister::new(table.clone(), max_age);
         Self {
             engine,
@@ -56,7 +58,7 @@ impl Service {
     /// The same table, behind a proxy that does what it is told to do to its connections.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
-        let table = connect(&proxy.url()).await;
+        let table = connect(&proxy.url());
         let lister = Lister::new(table.clone(), Duration::ZERO);
         (proxy, table, lister)
     }
@@ -131,7 +133,7 @@ pub fn unreachable() -> (TcpSocket, String) {
 ///
 /// # Panics
 /// The environment of the tests names certificates that do not exist.
-pub async fn connect(url: &str) -> Table {
+pub fn connect(url: &str) -> Table {
     // The SDK lets all clients of a process share one budget of retries. A function has one client;
     // here another test's faults would use up this one's.
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
