@@ -292,7 +292,12 @@ impl Machine {
         Self {
             processor: processor.to_owned(),
             cores: available_parallelism().map_or(1, usize::from),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kernel: read("/proc/sys/kernel/osrelease")
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             rust: version("rustc"),
             node: version(".tools/python/bin/node"),
             python: version(".tools/competitors-python/bin/python"),

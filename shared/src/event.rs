@@ -56,7 +56,9 @@ pub fn into_request(event: ApiGatewayV2httpRequest, context: Context) -> Request
 
 /// A URI with this query. Its path is of no use: a function has one route.
 fn uri(query: &str) -> Uri {
-    let parsed = PathAndQuery::try_from(format!("/?{query}")).unwrap_or_else(|_| {
+    // A `#` would end the query unnoticed.
+    let plain = (!query.contains('#')).then(|| PathAndQuery::try_from(format!("/?{query}")));
+    let parsed = plain.and_then(Result::ok).unwrap_or_else(|| {
         let query = utf8_percent_encode(query, NOT_IN_A_QUERY);
         // What is still too long for a URI has no meaning, and the gateway lets none of it pass.
         PathAndQuery::try_from(format!("/?{query}"))
