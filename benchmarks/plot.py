@@ -26,16 +26,17 @@ TEXT = "#808080"
 OTHERS = "#8da0b5"
 THIS = "#e07b39"
 
-# The panels: a title, and which of a contestant's figures it shows.
-PANELS = [
-    ("Start-up: from the start of the\nprocess to its first answer, ms", lambda it: start_up(it)),
-    ("A warm create, ms", lambda it: it["warm"]["median"]),
-    ("Cost: processor time of a\ncold start, ms", lambda it: it["cold_cpu"]["median"]),
-]
-
 
 def start_up(figures: dict[str, Any]) -> float:
     return figures["init"]["median"] + figures["first"]["median"]
+
+
+# The panels: a title, and which of a contestant's figures it shows.
+PANELS = [
+    ("Start-up: from the start of the\nprocess to its first answer, ms", start_up),
+    ("A warm create, ms", lambda it: it["warm"]["median"]),
+    ("Cost: processor time of a\ncold start, ms", lambda it: it["cold_cpu"]["median"]),
+]
 
 
 def draw(axes: Axes, title: str, values: dict[str, float]) -> None:

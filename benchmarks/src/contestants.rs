@@ -1,7 +1,6 @@
 //! Who is measured.
 
 use std::{
-    ffi::OsStr,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -125,7 +124,7 @@ impl Size {
         if metadata.is_dir() {
             for entry in fs::read_dir(path).unwrap_or_else(|error| unbuilt(error)) {
                 let path = entry.expect("the folder can be read").path();
-                if path.file_name().is_some_and(|name| !is_left_out(name)) {
+                if path.file_name().is_some_and(|name| name != "__pycache__") {
                     self.add(&path);
                 }
             }
@@ -138,12 +137,6 @@ impl Size {
             self.zipped_bytes += archive.len() as u64;
         }
     }
-}
-
-/// Whether a file is not deployed: what Python makes anew, and what installs the rest.
-fn is_left_out(name: &OsStr) -> bool {
-    let name = name.to_str().unwrap_or_default();
-    name == "__pycache__" || name.starts_with("pip") || name.starts_with("setuptools")
 }
 
 /// The one path that a pattern with a `*` in one of its parts stands for; relative ones begin in

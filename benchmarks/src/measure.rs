@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use nix::{
-    time::{ClockId, clock_getcpuclockid, clock_gettime},
+    time::{clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
 use tests::{
@@ -104,13 +104,12 @@ pub async fn live(
     if let Some(quota) = quota {
         quota.apply(process);
     }
-    let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");
     let wall = sandbox.polled().await;
-    let cpu = cpu_time(clock);
+    let cpu = cpu_time_of(process);
     let init = Cost { wall, cpu };
 
     let wall = call(&mut sandbox, event(operation, 0)).await;
-    let first_done = cpu_time(clock);
+    let first_done = cpu_time_of(process);
     let first = Cost {
         wall,
         cpu: first_done.saturating_sub(cpu),
@@ -121,7 +120,7 @@ pub async fn live(
         times.push(call(&mut sandbox, event(operation, number)).await);
     }
     let calls = u32::try_from(warm.max(1)).expect("not that many calls");
-    let warm_cpu = cpu_time(clock).saturating_sub(first_done) / calls;
+    let warm_cpu = cpu_time_of(process).saturating_sub(first_done) / calls;
     let life = Life {
         init,
         first,
@@ -155,10 +154,6 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
 #[must_use]
 pub fn cpu_time_of(process: u32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");
-    cpu_time(clock)
-}
-
-fn cpu_time(clock: ClockId) -> Duration {
     clock_gettime(clock).expect("the process runs").into()
 }
 

@@ -157,11 +157,6 @@ fn table(comparison: &Comparison) -> String {
          code MB | zip MB |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     );
     for figures in &comparison.figures {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "no function has that many bytes"
-        )]
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
         let cells = [
             figures.init.median,
             figures.first.median,
@@ -176,6 +171,14 @@ fn table(comparison: &Comparison) -> String {
         writeln!(text, "| {} | {cells} |", figures.name).expect("text");
     }
     text + "\n"
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no function has that many bytes"
+)]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 /// A number with three digits that count, at least.
@@ -203,16 +206,12 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
         at_most,
     };
     let against = |other: &str, of: fn(&Figures) -> f64| of(this) / of(create.of(other));
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "no function has that many bytes"
-    )]
     let largest = |of: fn(&Figures) -> u64| {
         [create, list]
             .map(|comparison| of(comparison.of("this project")))
             .into_iter()
             .max()
-            .map_or(0.0, |bytes| bytes as f64 / 1e6)
+            .map_or(0.0, megabytes)
     };
     vec![
         ratio(
