@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::{
         retry::RetryConfig, timeout::TimeoutConfig,
     },
     error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
     types::ThrottlingReason,
 };
 use aws_smithy_http_client::{
@@ -217,6 +218,23 @@ impl fmt::Display for TableError {
 }
 
 impl std::error::Error for TableError {}
+
+impl TableError {
+    /// Checks that an answer comes from DynamoDB, which gives each an id. What stands between, such
+    /// as a proxy that ends TLS, may answer 200 for itself, and the SDK takes an empty body for an
+    /// empty result: a user as created, or a list as empty.
+    ///
+    /// # Errors
+    /// It has no id.
+    pub fn check_origin(answer: &impl RequestId) -> Result<(), Self> {
+        if answer.request_id().is_some() {
+            return Ok(());
+        }
+        Err(Self::Unavailable {
+            cause: "an answer without a request id, which is not DynamoDB's".to_owned(),
+        })
+    }
+}
 
 impl From<ItemError> for TableError {
     fn from(error: ItemError) -> Self {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    future::pending,
     io,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -15,17 +16,30 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What happens to a request.
+/// What happens to a request. Where a connection ends, it ends as it does when the process at its
+/// other end does; where it is reset, as it does when the machine does.
 #[derive(Clone, Debug)]
 pub enum Fault {
+    /// The table gets the request after this time.
+    Delay(Duration),
     /// The connection ends before the table gets the request.
     LoseRequest,
+    /// The connection is reset before the table gets the request.
+    ResetBefore,
     /// The table does what it is asked, and the connection ends before its answer comes.
     LoseAnswer,
+    /// The table does what it is asked, and the connection is reset before its answer comes.
+    ResetAfter,
+    /// The table does what it is asked, and the connection ends in the middle of its answer.
+    TruncateAnswer,
     /// The table never gets the request, and the connection stays silent for ever.
     Stall,
+    /// The table does what it is asked, and the connection stays silent for ever.
+    StallAnswer,
     /// The table never gets the request; this is the answer instead, status line and body.
     Answer(&'static str, String),
+    /// The table never gets the request; these bytes come instead, and the connection ends.
+    Bytes(&'static [u8]),
 }
 
 /// A request as the table gets it.
@@ -45,8 +59,9 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    engine: String,
     faults: VecDeque<Fault>,
     requests: Vec<TableRequest>,
 }
@@ -57,17 +72,19 @@ impl Proxy {
     /// # Panics
     /// There is no free port.
     pub async fn start(engine_url: &str) -> Self {
-        let engine = engine_url.trim_start_matches("http://");
-        let engine = engine.trim_end_matches('/').to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::new(Mutex::new(State {
+            engine: authority(engine_url),
+            faults: VecDeque::new(),
+            requests: Vec::new(),
+        }));
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (engine, state) = (engine.clone(), Arc::clone(&shared));
+                let state = Arc::clone(&shared);
                 // That a connection fails is what the proxy is for.
-                tokio::spawn(async move { relay(client, &engine, &state).await });
+                tokio::spawn(async move { relay(client, &state).await });
             }
         });
         Self {
@@ -88,6 +105,11 @@ impl Proxy {
         lock(&self.state).faults.extend(faults);
     }
 
+    /// Passes everything on to another engine from now on.
+    pub fn redirect(&self, engine_url: &str) {
+        lock(&self.state).engine = authority(engine_url);
+    }
+
     /// All requests so far, every attempt counted.
     #[must_use]
     pub fn requests(&self) -> Vec<TableRequest> {
@@ -105,30 +127,54 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().expect("no holder panics")
 }
 
-async fn relay(mut client: TcpStream, engine: &str, state: &Mutex<State>) -> io::Result<()> {
+/// The host and port of a URL that has no more than those.
+fn authority(url: &str) -> String {
+    let authority = url.trim_start_matches("http://");
+    authority.trim_end_matches('/').to_owned()
+}
+
+async fn relay(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     loop {
         let request = read_message(&mut client).await?;
-        let fault = {
+        let (engine, fault) = {
             let mut state = lock(state);
             state.requests.push(table_request(&request));
-            state.faults.pop_front()
+            (state.engine.clone(), state.faults.pop_front())
         };
         match fault {
-            None => client.write_all(&forward(&request, engine).await?).await?,
+            None => client.write_all(&forward(&request, &engine).await?).await?,
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                client.write_all(&forward(&request, &engine).await?).await?;
+            }
             Some(Fault::LoseRequest) => return Ok(()),
+            Some(Fault::ResetBefore) => return client.set_zero_linger(),
             Some(Fault::LoseAnswer) => {
-                forward(&request, engine).await?;
+                forward(&request, &engine).await?;
                 return Ok(());
             }
-            Some(Fault::Stall) => tokio::time::sleep(Duration::from_secs(3600)).await,
+            Some(Fault::ResetAfter) => {
+                forward(&request, &engine).await?;
+                return client.set_zero_linger();
+            }
+            Some(Fault::TruncateAnswer) => {
+                let answer = forward(&request, &engine).await?;
+                return client.write_all(&answer[..answer.len() - 1]).await;
+            }
+            Some(Fault::Stall) => return pending().await,
+            Some(Fault::StallAnswer) => {
+                forward(&request, &engine).await?;
+                return pending().await;
+            }
             Some(Fault::Answer(status, body)) => {
                 let length = body.len();
                 let answer = format!(
                     "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\n\
-                     content-length: {length}\r\n\r\n{body}"
+                     x-amzn-requestid: 8f0a1c52\r\ncontent-length: {length}\r\n\r\n{body}"
                 );
                 client.write_all(answer.as_bytes()).await?;
             }
+            Some(Fault::Bytes(bytes)) => return client.write_all(bytes).await,
         }
     }
 }

@@ -44,8 +44,12 @@ pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableE
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .send()
         .await;
-    let Err(error) = result else {
-        return Ok(Insertion::Created);
+    let error = match result {
+        Ok(answer) => {
+            TableError::check_origin(&answer)?;
+            return Ok(Insertion::Created);
+        }
+        Err(error) => error,
     };
     let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
     else {

@@ -52,6 +52,7 @@ pub async fn query(
         query = query.set_exclusive_start_key(Some(item::primary_key(after.clone())));
     }
     let answer = query.send().await?;
+    TableError::check_origin(&answer)?;
 
     let items = answer.items.unwrap_or_default();
     let is_full = items.len() > limit;
