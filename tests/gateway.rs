@@ -43,3 +43,28 @@ async fn a_body_that_is_wrongly_said_to_be_base64_is_taken_as_it_is() {
     let event = Event::create("").with_base64_body(&body);
     assert_eq!(service.post(event).await.status, 201);
 }
+
+#[tokio::test]
+async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
+    let service = Service::start();
+    for (number, value) in ["Zo\u{eb}", "\u{1f980}", "a\tb", "a\nb", "\0", "\u{7f}"]
+        .into_iter()
+        .enumerate()
+    {
+        let username = format!("user{number}");
+        let event = Event::create_user(&username).with_header("x-other", value);
+        assert_eq!(service.post(event).await.status, 201, "{value:?}");
+        let event = Event::create_user("ada").with_header("not a name", value);
+        let status = if number == 0 { 201 } else { 409 };
+        assert_eq!(service.post(event).await.status, status, "{value:?}");
+
+        // What matters is refused, and not taken for absent.
+        let key = Event::create_user("bea").with_header("idempotency-key", value);
+        assert_eq!(service.post(key).await.status, 400, "{value:?}");
+        let media_type = format!("application/json; charset=\"{value}\"");
+        let event = Event::create_user("bea").with_header("content-type", &media_type);
+        assert_eq!(service.post(event).await.status, 415, "{value:?}");
+        let event = Event::list("").with_header("if-none-match", value);
+        assert_eq!(service.get(event).await.status, 200, "{value:?}");
+    }
+}

@@ -5,6 +5,7 @@ mod contract;
 mod create_user;
 mod dependencies;
 mod documents;
+mod events;
 mod faults;
 mod gateway;
 mod list_users;

@@ -7,7 +7,7 @@ use tests::{
     Event,
     event::REQUEST_ID,
     runtime_api::{Reply, Sandbox, TRACE_ID},
-    service::{TABLE_NAME, engine},
+    service::{engine, environment, sandbox},
     workspace::{released, released_example},
 };
 
@@ -204,30 +204,6 @@ async fn a_developers_files_do_not_reach_a_function() {
     let reply = create.invoke(Event::create_user("ada"), TIMEOUT).await;
     assert_eq!(status(&reply), 201);
     assert_eq!(create.stop().await.len(), 1, "the warm-up has not failed");
-}
-
-async fn sandbox(function: &str, table_url: &str) -> Sandbox {
-    let environment = environment(function, table_url);
-    let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (*k, &**v)).collect();
-    Sandbox::start(&released(function), &environment).await
-}
-
-/// What a function's environment needs.
-fn environment(function: &str, table_url: &str) -> Vec<(&'static str, String)> {
-    let environment = [
-        ("TABLE_NAME", TABLE_NAME),
-        ("LIST_MAX_AGE_SECONDS", "0"),
-        ("AWS_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
-    ];
-    let environment = environment.into_iter();
-    let is_read = |name: &str| function == "list-users" || name != "LIST_MAX_AGE_SECONDS";
-    environment
-        .filter(|(name, _)| is_read(name))
-        .map(|(name, value)| (name, value.to_owned()))
-        .collect()
 }
 
 fn status(reply: &Reply) -> u64 {

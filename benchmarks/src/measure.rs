@@ -1,6 +1,6 @@
 //! What one life of a function costs.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use nix::{
     time::{clock_getcpuclockid, clock_gettime},
@@ -126,7 +126,7 @@ pub async fn live(
         first,
         warm: times,
         warm_cpu,
-        peak_memory_kib: peak_memory(process),
+        peak_memory_kib: sandbox.peak_memory_kib(),
     };
     sandbox.stop_with_output().await;
     life
@@ -155,13 +155,4 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
 pub fn cpu_time_of(process: u32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");
     clock_gettime(clock).expect("the process runs").into()
-}
-
-/// The most memory that a process has held, in KiB, as Linux tells.
-fn peak_memory(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-    peak.and_then(|peak| peak.parse().ok())
-        .expect("Linux tells the peak in kB")
 }

@@ -1,17 +1,179 @@
 //! The event of an HTTP API ([payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format))
 //! as a request, and an answer as what the API takes back.
 //!
-//! `lambda_http` has both too. It serves every kind of gateway, and panics at hosts, queries and
-//! bodies that it can't read; this takes what it gets and leaves the judgement to the handlers.
+//! `lambda_http` has both too. It serves every kind of gateway, and fails at hosts, queries, headers
+//! and bodies that it can't read; this takes what it gets and leaves the judgement to the handlers.
+
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{
     Body, Context, Request, RequestExt, Response,
-    aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
-    http::{Uri, uri::PathAndQuery},
-    request::RequestContext,
+    aws_lambda_events::apigw::ApiGatewayV2httpResponse,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, uri::PathAndQuery},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, Visitor},
+};
+
+use crate::caller::Caller;
+
+/// The version of the payload format, as the event itself says.
+const FORMAT: &str = "2.0";
+
+/// An event of an HTTP API: as much of it as the functions need.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpApiEvent {
+    #[serde(rename = "version", deserialize_with = "format")]
+    _version: (),
+    raw_query_string: Option<String>,
+    #[serde(default, deserialize_with = "headers")]
+    headers: HeaderMap,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+    request_context: RequestContext,
+}
+
+#[derive(Deserialize)]
+struct RequestContext {
+    http: Http,
+    authorizer: Option<Authorizer>,
+}
+
+#[derive(Deserialize)]
+struct Http {
+    method: String,
+}
+
+#[derive(Deserialize)]
+struct Authorizer {
+    jwt: Option<Jwt>,
+}
+
+#[derive(Deserialize)]
+struct Jwt {
+    claims: Claims,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: Option<String>,
+}
+
+impl HttpApiEvent {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// It is of another kind, such as a REST API's or a load balancer's: where that is, as nothing of
+    /// an event may be in the log.
+    pub fn parse(json: &str) -> Result<Self, EventError> {
+        serde_json::from_str(json).map_err(|error| EventError {
+            line: error.line(),
+            column: error.column(),
+        })
+    }
+
+    /// The request that the event holds.
+    #[must_use]
+    pub fn into_request(self, context: Context) -> Request {
+        let body = match self.body {
+            None => Body::Empty,
+            Some(text) if self.is_base64_encoded => {
+                // The gateway encodes what it says it has encoded. Anything else is the body itself.
+                STANDARD
+                    .decode(&text)
+                    .map_or(Body::Text(text), Body::Binary)
+            }
+            Some(text) => Body::Text(text),
+        };
+        let RequestContext { http, authorizer } = self.request_context;
+        let jwt = authorizer.and_then(|authorizer| authorizer.jwt);
+        let mut request = Request::new(body);
+        // The gateway has matched the route already; a method that is none can only come from a test.
+        *request.method_mut() = Method::from_bytes(http.method.as_bytes()).unwrap_or_default();
+        *request.uri_mut() = uri(self.raw_query_string.as_deref().unwrap_or_default());
+        *request.headers_mut() = self.headers;
+        if let Some(sub) = jwt.and_then(|jwt| jwt.claims.sub) {
+            request.extensions_mut().insert(Caller(sub));
+        }
+        request.with_lambda_context(context)
+    }
+}
+
+/// The event is none of an HTTP API in payload format 2.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventError {
+    line: usize,
+    column: usize,
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the event is not one of an HTTP API with payload format {FORMAT}: see line {}, column \
+             {}",
+            self.line, self.column
+        )
+    }
+}
+
+impl std::error::Error for EventError {}
+
+fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    if String::deserialize(deserializer)? == FORMAT {
+        Ok(())
+    } else {
+        Err(D::Error::custom("another format"))
+    }
+}
+
+/// Reads headers, whatever they hold. What a header can't hold is replaced, so that a value which
+/// matters is refused rather than overlooked.
+fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
+    struct Headers;
+
+    impl<'de> Visitor<'de> for Headers {
+        type Value = HeaderMap;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("headers")
+        }
+
+        fn visit_unit<E>(self) -> Result<HeaderMap, E> {
+            Ok(HeaderMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HeaderMap, A::Error> {
+            let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
+            while let Some(name) = map.next_key::<String>()? {
+                // No handler looks for a name that is none.
+                let Ok(name) = HeaderName::try_from(name) else {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                };
+                headers.append(name, header_value(&map.next_value::<Cow<'_, str>>()?));
+            }
+            Ok(headers)
+        }
+    }
+
+    deserializer.deserialize_any(Headers)
+}
+
+/// What the gateway and a browser send together.
+const EXPECTED_HEADERS: usize = 24;
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_bytes(text.as_bytes()).unwrap_or_else(|_| {
+        let text = text.replace(|c: char| c.is_ascii_control(), "\u{fffd}");
+        HeaderValue::try_from(text.into_bytes()).expect("no control is left")
+    })
+}
 
 /// What a URI's query can't hold as it is ([RFC 3986 §3.4](https://www.rfc-editor.org/rfc/rfc3986#section-3.4)),
 /// but for the percent sign, which begins what is encoded already.
@@ -29,30 +191,6 @@ const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-
-/// The request that an event holds.
-#[must_use]
-pub fn into_request(event: ApiGatewayV2httpRequest, context: Context) -> Request {
-    let body = match event.body {
-        None => Body::Empty,
-        Some(text) if event.is_base64_encoded => {
-            // The gateway encodes what it says it has encoded. Anything else is the body itself.
-            STANDARD
-                .decode(&text)
-                .map_or(Body::Text(text), Body::Binary)
-        }
-        Some(text) => Body::Text(text),
-    };
-    let mut request = Request::new(body);
-    *request.uri_mut() = uri(event.raw_query_string.as_deref().unwrap_or_default());
-    *request.headers_mut() = event.headers;
-    request
-        .method_mut()
-        .clone_from(&event.request_context.http.method);
-    request
-        .with_request_context(RequestContext::ApiGatewayV2(event.request_context))
-        .with_lambda_context(context)
-}
 
 /// A URI with this query. Its path is of no use: a function has one route.
 fn uri(query: &str) -> Uri {

@@ -9,16 +9,14 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use lambda_http::{
-    Body, Request, Response,
-    aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
-};
+use lambda_http::{Body, Request, Response, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
+use serde_json::value::RawValue;
 
 use crate::{
     caller::caller,
     config::ConfigError,
-    event,
+    event::{self, HttpApiEvent},
     problem::Problem,
     telemetry::{self, Outcome, RequestLine},
 };
@@ -62,7 +60,7 @@ where
 async fn answer<H, F>(
     route: &'static str,
     handler: &H,
-    event: LambdaEvent<ApiGatewayV2httpRequest>,
+    event: LambdaEvent<Box<RawValue>>,
 ) -> ApiGatewayV2httpResponse
 where
     H: Fn(Request) -> F,
@@ -73,23 +71,17 @@ where
     let started = Instant::now();
 
     let LambdaEvent { payload, context } = event;
-    let request = event::into_request(payload, context.clone());
-    let caller = caller(&request).map(ToOwned::to_owned);
-
-    let handling = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
-    let result = match time_left(&context) {
-        Some(time) => tokio::time::timeout(time, handling).await,
-        None => Ok(handling.await),
-    };
-    let mut response = match result {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => {
-            Problem::internal_error("a panic, logged before").into_response(&context.request_id)
+    let (response, caller) = match HttpApiEvent::parse(payload.get()) {
+        Ok(event) => {
+            let request = event.into_request(context.clone());
+            let caller = caller(&request).map(ToOwned::to_owned);
+            (handle(handler, request, &context).await, caller)
         }
-        Err(_) => {
-            Problem::unavailable("the event's deadline came").into_response(&context.request_id)
-        }
+        // Lambda's own error would be a 5xx without a word to the caller, whose gateway this is.
+        Err(error) => (Err(Problem::internal_error(error.to_string())), None),
     };
+    let mut response =
+        response.unwrap_or_else(|problem| problem.into_response(&context.request_id));
 
     let outcome: Outcome = response.extensions_mut().remove().unwrap_or_default();
     RequestLine {
@@ -106,6 +98,28 @@ where
     }
     .write();
     event::from_response(response)
+}
+
+/// Has the handler answer a request before the event's deadline, and survives its panic.
+async fn handle<H, F>(
+    handler: &H,
+    request: Request,
+    context: &Context,
+) -> Result<Response<Body>, Problem>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    let handling = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
+    let result = match time_left(context) {
+        Some(time) => tokio::time::timeout(time, handling).await,
+        None => Ok(handling.await),
+    };
+    match result {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(_)) => Err(Problem::internal_error("a panic, logged before")),
+        Err(_) => Err(Problem::unavailable("the event's deadline came")),
+    }
 }
 
 /// How long the handler may take, by the event's deadline. `None` when the deadline is in the

@@ -2,7 +2,7 @@
 
 use lambda_http::{Context, Request};
 use serde_json::{Value, json};
-use shared::event::into_request;
+use shared::event::HttpApiEvent;
 
 /// Lambda's id of every request that the tests make themselves.
 pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -83,10 +83,11 @@ impl Event {
     /// The event as the function's runtime hands it to the handler.
     #[must_use]
     pub fn into_request(self) -> Request {
-        let event = serde_json::from_value(self.0).expect("the event is one of an HTTP API");
+        let event = HttpApiEvent::parse(&self.0.to_string());
+        let event = event.expect("the event is one of an HTTP API");
         let mut context = Context::default();
         REQUEST_ID.clone_into(&mut context.request_id);
-        into_request(event, context)
+        event.into_request(context)
     }
 
     /// The event as Lambda sends it.

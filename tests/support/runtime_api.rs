@@ -2,6 +2,7 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>).
 
 use std::{
+    fs,
     path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex as StdMutex},
@@ -168,6 +169,20 @@ impl Sandbox {
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.process.id().expect("the process runs")
+    }
+
+    /// The most memory that the process has held, in KiB, as Linux tells.
+    ///
+    /// # Panics
+    /// It has ended.
+    #[must_use]
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process_id());
+        let status = fs::read_to_string(status).expect("the process runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        peak.and_then(|peak| peak.parse().ok())
+            .expect("Linux tells the peak in kB")
     }
 
     /// Waits until the function asks for its next event, and gives the time since its start. Each

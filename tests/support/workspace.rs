@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Once,
 };
 
 /// The top level folder.
@@ -33,7 +34,7 @@ pub fn read(path: &str) -> String {
 /// The test executable is not where cargo puts it.
 #[must_use]
 pub fn target_profile() -> PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
+    let test = env::current_exe().expect("the test has a path");
     let deps = test.parent().expect("the test is in deps");
     deps.parent().expect("deps is in the profile").to_owned()
 }
@@ -52,13 +53,22 @@ pub fn built(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
+/// The variable that has the tests try the functions as a plain build makes them, from the source as it
+/// is now: where that was changed a moment ago, as a mutation does.
+const UNOPTIMISED: &str = "UNOPTIMISED";
+
 /// A function's binary as `cargo lambda build --release` makes it for Lambda.
 ///
 /// # Panics
 /// It was not built.
 #[must_use]
 pub fn released(function: &str) -> PathBuf {
-    lambda("lambda", function)
+    static BUILT: Once = Once::new();
+    if env::var_os(UNOPTIMISED).is_none() {
+        return lambda("lambda", function);
+    }
+    BUILT.call_once(|| build(&["--bins"]));
+    built(&target_profile().join(function))
 }
 
 /// An example of a function, made in the same way.
@@ -67,7 +77,24 @@ pub fn released(function: &str) -> PathBuf {
 /// It was not built.
 #[must_use]
 pub fn released_example(example: &str) -> PathBuf {
-    lambda("lambda-examples", example)
+    static BUILT: Once = Once::new();
+    if env::var_os(UNOPTIMISED).is_none() {
+        return lambda("lambda-examples", example);
+    }
+    BUILT.call_once(|| build(&["--package", "shared", "--examples"]));
+    built(&target_profile().join("examples").join(example))
+}
+
+fn build(what: &[&str]) {
+    let mut cargo = cargo();
+    let status = cargo.args(["build", "--locked"]).args(what).status();
+    assert!(status.expect("cargo runs").success());
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
 }
 
 fn lambda(folder: &str, name: &str) -> PathBuf {
@@ -82,7 +109,7 @@ fn lambda(folder: &str, name: &str) -> PathBuf {
 /// Cargo can't tell.
 #[must_use]
 pub fn crates_of(function: &str) -> BTreeSet<String> {
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let output = cargo()
         .args([
             "tree",
             "--locked",
@@ -93,7 +120,6 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
             "--package",
             function,
         ])
-        .current_dir(root())
         .output()
         .expect("cargo runs");
     assert!(
