@@ -6,13 +6,14 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed deploy-local test bench check
+.PHONY: help run seed deploy-local test mutants bench check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
 	@echo 'make seed N=1000   fills the running service with users: PORT=9000'
 	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
 	@echo 'make test          proves everything'
+	@echo 'make mutants       changes the code in every small way, and sees that a test notices: hours'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
 
 run: check .tools/run.installed
@@ -27,6 +28,13 @@ deploy-local: check .tools/run.installed .tools/build.installed .tools/emulator.
 
 test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt))
 	@tools/test
+
+# What was built before may not be taken for what was changed, so the tests build their own functions.
+mutants: check .tools/mutants/bin/cargo-mutants
+	@UNOPTIMISED=1 $< mutants --workspace --baseline skip --timeout 120 --output target
+
+.tools/mutants/bin/cargo-mutants: | check
+	cargo install cargo-mutants --version 27.1.0 --locked --root .tools/mutants
 
 bench: check .tools/run.installed .tools/build.installed .tools/node.installed .tools/bench.installed
 	@tools/bench
