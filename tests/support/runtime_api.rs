@@ -24,7 +24,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::Event;
+use crate::{Answer, Event, answer::headers, service::TABLE_NAME, workspace::released};
 
 /// The trace of every event that a sandbox gets.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
@@ -39,6 +39,44 @@ pub enum Reply {
     Response(Value),
     /// It reported that it failed.
     Error(Value),
+}
+
+impl Reply {
+    /// The answer that the function gave.
+    ///
+    /// # Panics
+    /// The function failed, or its response is none of the gateway's form.
+    #[must_use]
+    pub fn into_answer(self) -> Answer {
+        let Self::Response(response) = self else {
+            panic!("the function failed: {self:?}");
+        };
+        let status = response["statusCode"].as_u64();
+        let fields = response["headers"].as_object().into_iter().flatten();
+        let fields: Vec<(&str, &str)> = fields
+            .map(|(name, value)| (&**name, value.as_str().expect("a header is text")))
+            .collect();
+        Answer {
+            status: status
+                .and_then(|status| status.try_into().ok())
+                .expect("a status"),
+            headers: headers(&fields),
+            body: response["body"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// What a function finds in its environment, with its table at this URL.
+#[must_use]
+pub fn environment(table_url: &str) -> [(&str, &str); 6] {
+    [
+        ("TABLE_NAME", TABLE_NAME),
+        ("LIST_MAX_AGE_SECONDS", "0"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
+    ]
 }
 
 /// A function's process.
@@ -82,6 +120,14 @@ struct Api {
 }
 
 impl Sandbox {
+    /// Starts a function as it is deployed, with its table at this URL.
+    ///
+    /// # Panics
+    /// It was not built, or can't be started.
+    pub async fn of(function: &str, table_url: &str) -> Self {
+        Self::start(&released(function), &environment(table_url)).await
+    }
+
     /// Starts a function with nothing but this environment and what Lambda sets.
     ///
     /// # Panics

@@ -49,6 +49,12 @@ impl Service {
         }
     }
 
+    /// The engine that the table is in.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The table, through a client of the functions' configuration.
     #[must_use]
     pub fn table(&self) -> &Table {
