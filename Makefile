@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed deploy-local test bench check
+.PHONY: help run seed deploy-local test bench soak check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
@@ -14,6 +14,7 @@ help:
 	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
 	@echo 'make test          proves everything'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
+	@echo 'make soak          runs it at full load, and sees that it holds no more at the end: MINUTES=10'
 
 run: check .tools/run.installed
 	@cargo run --locked --package local
@@ -30,6 +31,10 @@ test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard to
 
 bench: check .tools/run.installed .tools/build.installed .tools/node.installed .tools/bench.installed
 	@tools/bench
+
+soak: check .tools/run.installed .tools/build.installed
+	@cargo lambda build --locked --release
+	@cargo run --locked --profile measuring --package tests --bin soak
 
 check:
 	@tools/check

@@ -104,12 +104,6 @@ fn cases() -> impl Iterator<Item = Case> {
 
 /// Every fault, and what a function makes of it.
 fn faults() -> Vec<(Fault, Policy)> {
-    let answer = |status, body: &str| Fault::Answer(status, body.to_owned());
-    let error = |status, exception| {
-        let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");
-        answer(status, &json!({ "__type": exception }).to_string())
-    };
-    let page = "<!doctype html><title>Welcome to the network</title>";
     vec![
         // An attempt is given up after 1.2 s. What it asked for comes to the table later.
         (Fault::Delay(Duration::from_millis(300)), Wait),
@@ -122,53 +116,53 @@ fn faults() -> Vec<(Fault, Policy)> {
         (Fault::Stall, Retry),
         (Fault::StallAnswer, Retry),
         // The table's own errors.
-        (error("400 Bad Request", "ThrottlingException"), Retry),
+        (error(BAD_REQUEST, "ThrottlingException"), Retry),
+        (error(BAD_REQUEST, "RequestLimitExceeded"), Retry),
         (
-            error("400 Bad Request", "ProvisionedThroughputExceededException"),
+            error(BAD_REQUEST, "ProvisionedThroughputExceededException"),
             Retry,
         ),
-        (error("400 Bad Request", "RequestLimitExceeded"), Retry),
-        (
-            error("500 Internal Server Error", "InternalServerError"),
-            Retry,
-        ),
-        (
-            error("503 Service Unavailable", "ServiceUnavailable"),
-            Retry,
-        ),
-        // The errors of what stands between.
-        (answer("500 Internal Server Error", ""), Retry),
-        (answer("502 Bad Gateway", page), Retry),
-        (answer("503 Service Unavailable", page), Retry),
+        (error(SERVER_ERROR, "InternalServerError"), Retry),
+        (error(UNAVAILABLE, "ServiceUnavailable"), Retry),
+        // What stands between, and answers for itself.
+        (answer(SERVER_ERROR, ""), Retry),
+        (answer("502 Bad Gateway", PAGE), Retry),
+        (answer(UNAVAILABLE, PAGE), Retry),
         (answer("504 Gateway Timeout", ""), Retry),
-        (answer("400 Bad Request", page), GiveUp),
-        (answer("403 Forbidden", page), GiveUp),
-        // A success that is not the table's: it lacks the id that DynamoDB gives each answer.
-        (answer("200 OK", page), GiveUp),
-        (
-            Fault::Bytes(
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n\
-                  <html></html>",
-            ),
-            GiveUp,
-        ),
-        (
-            Fault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
-            GiveUp,
-        ),
-        (
-            Fault::Bytes(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\n\
-                  content-length: 2\r\n\r\n{}",
-            ),
-            GiveUp,
-        ),
+        (answer("302 Found", PAGE), GiveUp),
+        (answer(BAD_REQUEST, PAGE), GiveUp),
+        (answer("403 Forbidden", PAGE), GiveUp),
+        (answer("429 Too Many Requests", PAGE), GiveUp),
+        (answer("200 OK", PAGE), GiveUp),
+        // The same, without the id that DynamoDB gives each of its answers.
+        (Fault::Bytes(FOREIGN_PAGE), GiveUp),
+        (Fault::Bytes(FOREIGN_NOTHING), GiveUp),
+        (Fault::Bytes(FOREIGN_OBJECT), GiveUp),
         // No HTTP, and too little of it.
         (Fault::Bytes(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), GiveUp),
-        (Fault::Bytes(&[0; 64]), GiveUp),
         (Fault::Bytes(b"HTTP/1.1 two hundred\r\n\r\n"), GiveUp),
+        (Fault::Bytes(&[0; 64]), GiveUp),
         (Fault::Bytes(b"HTTP/1.1 20"), Retry),
     ]
+}
+
+const BAD_REQUEST: &str = "400 Bad Request";
+const SERVER_ERROR: &str = "500 Internal Server Error";
+const UNAVAILABLE: &str = "503 Service Unavailable";
+const PAGE: &str = "<!doctype html><title>Welcome to the network</title>";
+const FOREIGN_PAGE: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
+const FOREIGN_NOTHING: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const FOREIGN_OBJECT: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+
+fn error(status: &'static str, exception: &str) -> Fault {
+    let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");
+    answer(status, &json!({ "__type": exception }).to_string())
+}
+
+fn answer(status: &'static str, body: &str) -> Fault {
+    Fault::Answer(status, body.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! What one life of a function costs.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use nix::{
     time::{clock_getcpuclockid, clock_gettime},
@@ -8,6 +8,7 @@ use nix::{
 };
 use tests::{
     Event,
+    process::memory_kib,
     runtime_api::{Reply, Sandbox},
     service::TABLE_NAME,
 };
@@ -126,7 +127,7 @@ pub async fn live(
         first,
         warm: times,
         warm_cpu,
-        peak_memory_kib: peak_memory(process),
+        peak_memory_kib: memory_kib(process, "VmHWM"),
     };
     sandbox.stop_with_output().await;
     life
@@ -155,13 +156,4 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
 pub fn cpu_time_of(process: u32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");
     clock_gettime(clock).expect("the process runs").into()
-}
-
-/// The most memory that a process has held, in KiB, as Linux tells.
-fn peak_memory(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-    peak.and_then(|peak| peak.parse().ok())
-        .expect("Linux tells the peak in kB")
 }
