@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed deploy-local test mutants bench check
+.PHONY: help run seed deploy-local test mutants bench soak check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test          proves everything'
 	@echo 'make mutants       changes the code in every small way, and sees that a test notices: hours'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
+	@echo 'make soak          runs it at full load, and sees that it holds no more at the end: MINUTES=10'
 
 run: check .tools/run.installed
 	@cargo run --locked --package local
@@ -38,6 +39,10 @@ mutants: check .tools/mutants/bin/cargo-mutants
 
 bench: check .tools/run.installed .tools/build.installed .tools/node.installed .tools/bench.installed
 	@tools/bench
+
+soak: check .tools/run.installed .tools/build.installed
+	@cargo lambda build --locked --release
+	@cargo run --locked --profile measuring --package tests --bin soak
 
 check:
 	@tools/check

@@ -1,6 +1,8 @@
 //! The local run, from outside: both real functions under cargo-lambda, and the embedded DynamoDB
 //! on a file.
 
+mod disk;
+
 use std::{
     collections::BTreeSet,
     fs,

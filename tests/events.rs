@@ -7,8 +7,9 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
 use tests::{
     Answer, contract,
+    process::memory_kib,
     runtime_api::{Reply, Sandbox},
-    service::{engine, sandbox},
+    service::engine,
 };
 use tokio::runtime::Runtime;
 
@@ -33,7 +34,7 @@ impl Functions {
     fn start() -> Self {
         let runtime = Runtime::new().unwrap();
         let engine = engine();
-        let start = |function| runtime.block_on(sandbox(function, &engine.url()));
+        let start = |function| runtime.block_on(Sandbox::of(function, &engine.url()));
         Self {
             create: RefCell::new(start("create-user")),
             list: RefCell::new(start("list-users")),
@@ -51,10 +52,7 @@ impl Functions {
         };
         let mut sandbox = sandbox.borrow_mut();
         let reply = sandbox.invoke_timed(event, TIMEOUT);
-        let Reply::Response(response) = self.runtime.block_on(reply).0 else {
-            panic!("the function failed");
-        };
-        let answer = Answer::from(&response);
+        let answer = self.runtime.block_on(reply).0.into_answer();
         contract::check(method, &answer);
         answer
     }
@@ -63,7 +61,7 @@ impl Functions {
     fn stop(self) {
         for sandbox in [self.create, self.list] {
             let sandbox = sandbox.into_inner();
-            let memory = sandbox.peak_memory_kib();
+            let memory = memory_kib(sandbox.process_id(), "VmHWM");
             assert!(memory < MAX_MEMORY_KIB, "{memory} KiB");
             self.runtime.block_on(sandbox.stop_with_output());
         }

@@ -12,3 +12,4 @@ mod list_users;
 mod storage;
 mod telemetry;
 mod usernames;
+mod wire;

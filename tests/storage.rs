@@ -19,6 +19,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeyType, ScalarAttributeType},
 };
 use list_users::Lister;
+use local::engine::{Engine, EngineError};
 use serde_json::{Value, json};
 use shared::{
     item::{self, Fingerprint, Item, StoredUser},
@@ -28,6 +29,7 @@ use shared::{
 use tests::{
     Event, Service,
     service::{TABLE_NAME, get, post},
+    workspace,
 };
 
 #[tokio::test]
@@ -283,5 +285,29 @@ impl Intercept for Meter {
         let units = consumed.capacity_units().expect("a total");
         self.0.lock().unwrap().push(units);
         Ok(())
+    }
+}
+
+#[test]
+fn a_template_without_the_one_table_is_told_from_a_database_that_is_damaged() {
+    let template = workspace::read("template.yaml");
+    for (template, message) in [
+        ("Resources: {".to_owned(), "template.yaml: "),
+        (
+            "Resources: {}".to_owned(),
+            "template.yaml: it declares 0 tables instead of one",
+        ),
+        // Two partition keys, which the engine refuses.
+        (
+            template.replace("KeyType: RANGE", "KeyType: HASH"),
+            "template.yaml: ",
+        ),
+    ] {
+        let engine = Engine::in_memory().unwrap();
+        let error = engine
+            .create_table_if_missing(&template, TABLE_NAME)
+            .unwrap_err();
+        assert!(matches!(error, EngineError::Template(_)), "{error:?}");
+        assert!(error.to_string().starts_with(message), "{error}");
     }
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tests::{
     Event,
     event::REQUEST_ID,
-    runtime_api::{Reply, Sandbox, TRACE_ID},
-    service::{engine, environment, sandbox},
+    runtime_api::{Reply, Sandbox, TRACE_ID, environment},
+    service::engine,
     workspace::{released, released_example},
 };
 
@@ -20,8 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 async fn a_request_is_one_line_that_counts_and_holds_no_personal_data() {
     let engine = engine();
     let url = engine.url();
-    let mut create = sandbox("create-user", &url).await;
-    let mut list = sandbox("list-users", &url).await;
+    let mut create = Sandbox::of("create-user", &url).await;
+    let mut list = Sandbox::of("list-users", &url).await;
 
     let request = || Event::create_user("grace-hopper").with_header("idempotency-key", "the-key");
     assert_eq!(status(&create.invoke(request(), TIMEOUT).await), 201);
@@ -61,7 +61,7 @@ async fn a_request_is_one_line_that_counts_and_holds_no_personal_data() {
 #[tokio::test]
 async fn an_answer_reaches_the_gateway_as_the_handler_made_it() {
     let engine = engine();
-    let mut create = sandbox("create-user", &engine.url()).await;
+    let mut create = Sandbox::of("create-user", &engine.url()).await;
     let reply = create.invoke(Event::create("{"), TIMEOUT).await;
     create.stop().await;
     let Reply::Response(response) = reply else {
@@ -143,7 +143,7 @@ async fn a_function_answers_503_before_its_deadline() {
     // Nothing listens behind this socket, but connections to it are taken.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let mut create = sandbox("create-user", &url).await;
+    let mut create = Sandbox::of("create-user", &url).await;
     let event = Event::create_user("ada");
     let reply = create.invoke(event, Duration::from_secs(2)).await;
     let Reply::Response(response) = reply else {
@@ -169,7 +169,7 @@ async fn a_function_answers_503_before_its_deadline() {
 async fn a_failed_warm_up_is_logged_and_the_function_starts_all_the_same() {
     let engine = local::engine::Engine::in_memory().unwrap();
     for function in ["create-user", "list-users"] {
-        let mut sandbox = sandbox(function, &engine.url()).await;
+        let mut sandbox = Sandbox::of(function, &engine.url()).await;
         let event = match function {
             "create-user" => Event::create_user("ada"),
             _ => Event::list(""),
@@ -196,10 +196,9 @@ async fn a_developers_files_do_not_reach_a_function() {
     fs::write(folder.join("config"), config).unwrap();
 
     let engine = engine();
-    let mut environment = environment("create-user", &engine.url());
-    let home = home.path().to_str().unwrap().to_owned();
-    environment.push(("HOME", home));
-    let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (*k, &**v)).collect();
+    let url = engine.url();
+    let mut environment = environment(&url).to_vec();
+    environment.push(("HOME", home.path().to_str().unwrap()));
     let mut create = Sandbox::start(&released("create-user"), &environment).await;
     let reply = create.invoke(Event::create_user("ada"), TIMEOUT).await;
     assert_eq!(status(&reply), 201);

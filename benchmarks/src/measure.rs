@@ -8,6 +8,7 @@ use nix::{
 };
 use tests::{
     Event,
+    process::memory_kib,
     runtime_api::{Reply, Sandbox},
     service::TABLE_NAME,
 };
@@ -126,7 +127,7 @@ pub async fn live(
         first,
         warm: times,
         warm_cpu,
-        peak_memory_kib: sandbox.peak_memory_kib(),
+        peak_memory_kib: memory_kib(process, "VmHWM"),
     };
     sandbox.stop_with_output().await;
     life

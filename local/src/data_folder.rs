@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -22,11 +22,8 @@ impl DataFolder {
     /// It can't be written, or another process has it.
     pub fn open(path: &Path) -> Result<Self, String> {
         let lock = create(path).map_err(|error| {
-            let path = path.display();
-            format!(
-                "the data folder {path} can't be written: {error}; choose another one, as in \
-                 `make run DATA_DIR=/tmp/users`"
-            )
+            let problem = cannot_be_written(path, &error);
+            format!("{problem}; choose another one, as in `make run DATA_DIR=/tmp/users`")
         })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
@@ -45,6 +42,14 @@ impl DataFolder {
         }
     }
 
+    /// Checks that the folder takes more data.
+    ///
+    /// # Errors
+    /// It does not, and this is why.
+    pub fn check(&self) -> Result<(), String> {
+        check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
+    }
+
     /// The file of the embedded DynamoDB.
     #[must_use]
     pub fn database(&self) -> PathBuf {
@@ -52,8 +57,21 @@ impl DataFolder {
     }
 }
 
+fn cannot_be_written(path: &Path, error: &io::Error) -> String {
+    format!(
+        "the data folder {} can't be written: {error}",
+        path.display()
+    )
+}
+
+/// Writes as much as some hundred users take, to a file that has no name and is gone at once.
+fn check(path: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(path)?.write_all(&vec![0; 1 << 20])
+}
+
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
+    check(path)?;
     // A folder that is ours alone tells git to overlook it, wherever it is, and so also `cargo lambda
     // watch`, which rebuilds on every change that git would see.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));

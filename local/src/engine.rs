@@ -1,7 +1,7 @@
 //! The embedded DynamoDB: a real engine on SQLite, served over HTTP on loopback.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     pin::pin,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dynoxide::{Database, server::serve_with_shutdown};
+use dynoxide::{Database, DynoxideError, server::serve_with_shutdown};
 use tokio::{runtime, sync::oneshot};
 
 use crate::table;
@@ -35,7 +35,7 @@ impl Engine {
     /// # Errors
     /// There is no free port.
     pub fn in_memory() -> Result<Self, EngineError> {
-        Self::start(Database::memory().map_err(EngineError::from_display)?)
+        Self::start(Database::memory().map_err(EngineError::Database)?)
     }
 
     /// Starts an engine that keeps everything in a file: what it acknowledged is there after a
@@ -44,25 +44,25 @@ impl Engine {
     /// # Errors
     /// The file can't be opened, or there is no free port.
     pub fn on_file(path: &Path) -> Result<Self, EngineError> {
-        let path = path
-            .to_str()
-            .ok_or_else(|| EngineError(format!("the path {} is not UTF-8", path.display())))?;
-        Self::start(Database::new(path).map_err(EngineError::from_display)?)
+        let path = path.to_str().ok_or_else(|| {
+            let error = format!("the path {} is not UTF-8", path.display());
+            EngineError::Machine(io::Error::new(io::ErrorKind::InvalidInput, error))
+        })?;
+        Self::start(Database::new(path).map_err(EngineError::Database)?)
     }
 
     fn start(database: Database) -> Result<Self, EngineError> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(EngineError::from_display)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(EngineError::Machine)?;
         listener
             .set_nonblocking(true)
-            .map_err(EngineError::from_display)?;
-        let address = listener.local_addr().map_err(EngineError::from_display)?;
+            .map_err(EngineError::Machine)?;
+        let address = listener.local_addr().map_err(EngineError::Machine)?;
         let (stop, stopping) = oneshot::channel();
         let served = database.clone();
         let thread = thread::Builder::new()
             .name("dynamodb".to_owned())
             .spawn(move || serve(listener, served, stopping))
-            .map_err(EngineError::from_display)?;
+            .map_err(EngineError::Machine)?;
         Ok(Self {
             address,
             database,
@@ -96,15 +96,18 @@ impl Engine {
         let tables = self
             .database
             .list_tables(dynoxide::actions::list_tables::ListTablesRequest::default())
-            .map_err(EngineError::from_display)?;
+            .map_err(EngineError::Database)?;
         if tables.table_names.iter().any(|name| name == table_name) {
             return Ok(false);
         }
-        let request =
-            table::create_request(template, table_name).map_err(EngineError::from_display)?;
+        let request = table::create_request(template, table_name)
+            .map_err(|error| EngineError::Template(error.to_string()))?;
         self.database
             .create_table(request)
-            .map_err(EngineError::from_display)?;
+            .map_err(|error| match error {
+                DynoxideError::ValidationException(error) => EngineError::Template(error),
+                error => EngineError::Database(error),
+            })?;
         Ok(true)
     }
 }
@@ -157,19 +160,24 @@ fn serve(listener: TcpListener, database: Database, stopping: oneshot::Receiver<
     runtime.shutdown_timeout(STOP_TIMEOUT);
 }
 
-/// The engine did not start or did not make its table.
+/// Why the engine did not start or did not make its table.
 #[derive(Debug)]
-pub struct EngineError(String);
-
-impl EngineError {
-    fn from_display(error: impl fmt::Display) -> Self {
-        Self(error.to_string())
-    }
+pub enum EngineError {
+    /// The file can't be used as its database.
+    Database(DynoxideError),
+    /// The template does not declare a table that it can make.
+    Template(String),
+    /// The machine does not give what it needs.
+    Machine(io::Error),
 }
 
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Database(error) => error.fmt(f),
+            Self::Template(error) => write!(f, "template.yaml: {error}"),
+            Self::Machine(error) => write!(f, "the embedded DynamoDB can't be started: {error}"),
+        }
     }
 }
 

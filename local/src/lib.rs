@@ -5,6 +5,7 @@ pub mod settings;
 
 pub mod data_folder;
 pub mod engine;
+pub mod failures;
 pub mod table;
 
 pub mod functions;

@@ -1,6 +1,7 @@
 //! `make run`: the whole service on this machine.
 
 use std::{
+    convert::Infallible,
     future::pending,
     io,
     os::unix::process::parent_id,
@@ -13,17 +14,21 @@ use std::{
 
 use local::{
     data_folder::DataFolder,
-    engine::Engine,
+    engine::{Engine, EngineError},
+    failures,
     functions::{self, TABLE_NAME},
     http, settings,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{Notify, oneshot},
 };
 
 /// How often this process looks whether its parent is still there.
 const PARENT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often a disk that takes no data is looked at again.
+const DISK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -48,6 +53,7 @@ async fn run() -> Result<(), String> {
     functions::check_cargo_lambda()?;
     let folder = settings::data_folder().unwrap_or_else(|| root.join(".data"));
     let data = DataFolder::open(&folder)?;
+    let failed = failures::listen();
     let engine = start_engine(root, &data)?;
 
     println!("Building the functions …");
@@ -69,6 +75,7 @@ async fn run() -> Result<(), String> {
         () = &mut stop => Ok(()),
         status = watching.ended() => Err(ended(status)),
         result = announce(port, &folder) => result,
+        never = watch_disk(&failed, &data) => match never {},
     };
     // The functions end before the table that they use.
     watching.stop().await;
@@ -78,12 +85,15 @@ async fn run() -> Result<(), String> {
 
 fn start_engine(root: &Path, data: &DataFolder) -> Result<Engine, String> {
     let database = data.database();
-    let failed = |error| {
-        let database = database.display();
-        format!(
-            "{database} is no database of this service, or is damaged: {error}; choose another \
-             folder, as in `make run DATA_DIR=/tmp/users`"
-        )
+    let failed = |error| match error {
+        EngineError::Database(error) => {
+            let database = database.display();
+            format!(
+                "{database} is no database of this service, or is damaged: {error}; choose another \
+                 folder, as in `make run DATA_DIR=/tmp/users`"
+            )
+        }
+        error => error.to_string(),
     };
     let engine = Engine::on_file(&database).map_err(failed)?;
     let template = root.join("template.yaml");
@@ -93,6 +103,21 @@ fn start_engine(root: &Path, data: &DataFolder) -> Result<Engine, String> {
         .create_table_if_missing(&template, TABLE_NAME)
         .map_err(failed)?;
     Ok(engine)
+}
+
+/// Says why the engine fails when its disk is the reason, and when that is over. Never returns.
+async fn watch_disk(failed: &Notify, data: &DataFolder) -> Infallible {
+    loop {
+        failed.notified().await;
+        let Err(problem) = data.check() else {
+            continue;
+        };
+        eprintln!("make run: {problem}; until it can, creates are answered 503");
+        while data.check().is_err() {
+            tokio::time::sleep(DISK_INTERVAL).await;
+        }
+        eprintln!("make run: the data folder can be written again");
+    }
 }
 
 /// Says that the service is ready once it is. Returns only if it does not get ready.

@@ -64,7 +64,7 @@ pub struct TableError(String);
 
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "template.yaml: {}", self.0)
+        f.write_str(&self.0)
     }
 }
 

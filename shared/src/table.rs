@@ -1,6 +1,6 @@
 //! The table's client: endpoint, trust, timeouts, retries, and what its errors mean.
 
-use std::{env, fmt, fs, time::Duration};
+use std::{env, error::Error, fmt, fs, iter, time::Duration};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
@@ -253,10 +253,14 @@ where
         match &error {
             // Nothing that makes sense came back, in all attempts.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // The SDK gives a fault of the connection a kind, and a failure to resolve the
-            // endpoint, to sign or to trust none: that is a wrong deployment.
+            // The SDK gives a fault of the connection a kind, but for an answer that is no HTTP. It
+            // gives none either to a failure to resolve the endpoint, to sign or to trust: that is
+            // a wrong deployment.
             SdkError::DispatchFailure(failure)
-                if failure.is_io() || failure.is_timeout() || failure.as_other().is_some() =>
+                if failure.is_io()
+                    || failure.is_timeout()
+                    || failure.as_other().is_some()
+                    || is_no_http(&error) =>
             {
                 Self::Unavailable { cause }
             }
@@ -279,6 +283,13 @@ where
             _ => Self::Unexpected { cause },
         }
     }
+}
+
+/// Whether what came over the connection is no HTTP: some other service's or a broken proxy's.
+fn is_no_http(error: &(dyn Error + 'static)) -> bool {
+    iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_parse)
 }
 
 /// The reasons that DynamoDB gives for throttling, which every operation's error holds in its own

@@ -120,20 +120,3 @@ impl From<Response<Body>> for Answer {
         }
     }
 }
-
-/// An answer as a function hands it to the gateway.
-impl From<&Value> for Answer {
-    fn from(response: &Value) -> Self {
-        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
-        let headers = response["headers"].as_object().into_iter().flatten();
-        let status = response["statusCode"].as_u64();
-        let status = status.and_then(|status| status.try_into().ok());
-        Self {
-            status: status.unwrap_or_else(|| panic!("no status: {response}")),
-            headers: headers
-                .map(|(name, value)| (name.clone(), text(value).expect("a header is a text")))
-                .collect(),
-            body: text(&response["body"]).unwrap_or_default(),
-        }
-    }
-}

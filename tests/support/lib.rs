@@ -6,6 +6,7 @@ pub mod contract;
 pub mod event;
 pub mod fault;
 pub mod local_run;
+pub mod process;
 pub mod runtime_api;
 pub mod service;
 pub mod workspace;

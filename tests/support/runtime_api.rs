@@ -2,7 +2,6 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>).
 
 use std::{
-    fs,
     path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex as StdMutex},
@@ -25,7 +24,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::Event;
+use crate::{Answer, Event, answer::headers, service::TABLE_NAME, workspace::released};
 
 /// The trace of every event that a sandbox gets.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
@@ -40,6 +39,44 @@ pub enum Reply {
     Response(Value),
     /// It reported that it failed.
     Error(Value),
+}
+
+impl Reply {
+    /// The answer that the function gave.
+    ///
+    /// # Panics
+    /// The function failed, or its response is none of the gateway's form.
+    #[must_use]
+    pub fn into_answer(self) -> Answer {
+        let Self::Response(response) = self else {
+            panic!("the function failed: {self:?}");
+        };
+        let status = response["statusCode"].as_u64();
+        let fields = response["headers"].as_object().into_iter().flatten();
+        let fields: Vec<(&str, &str)> = fields
+            .map(|(name, value)| (&**name, value.as_str().expect("a header is text")))
+            .collect();
+        Answer {
+            status: status
+                .and_then(|status| status.try_into().ok())
+                .expect("a status"),
+            headers: headers(&fields),
+            body: response["body"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// What a function finds in its environment, with its table at this URL.
+#[must_use]
+pub fn environment(table_url: &str) -> [(&str, &str); 6] {
+    [
+        ("TABLE_NAME", TABLE_NAME),
+        ("LIST_MAX_AGE_SECONDS", "0"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
+    ]
 }
 
 /// A function's process.
@@ -83,6 +120,14 @@ struct Api {
 }
 
 impl Sandbox {
+    /// Starts a function as it is deployed, with its table at this URL.
+    ///
+    /// # Panics
+    /// It was not built, or can't be started.
+    pub async fn of(function: &str, table_url: &str) -> Self {
+        Self::start(&released(function), &environment(table_url)).await
+    }
+
     /// Starts a function with nothing but this environment and what Lambda sets.
     ///
     /// # Panics
@@ -169,20 +214,6 @@ impl Sandbox {
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.process.id().expect("the process runs")
-    }
-
-    /// The most memory that the process has held, in KiB, as Linux tells.
-    ///
-    /// # Panics
-    /// It has ended.
-    #[must_use]
-    pub fn peak_memory_kib(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.process_id());
-        let status = fs::read_to_string(status).expect("the process runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-        peak.and_then(|peak| peak.parse().ok())
-            .expect("Linux tells the peak in kB")
     }
 
     /// Waits until the function asks for its next event, and gives the time since its start. Each

@@ -15,7 +15,7 @@ use local::engine::Engine;
 use shared::table::{self, Table};
 use tokio::net::TcpSocket;
 
-use crate::{Answer, Event, contract, fault::Proxy, runtime_api::Sandbox, workspace};
+use crate::{Answer, Event, contract, fault::Proxy, workspace};
 
 /// The name of the table in the tests.
 pub const TABLE_NAME: &str = "users";
@@ -47,6 +47,12 @@ impl Service {
             table,
             lister,
         }
+    }
+
+    /// The engine that the table is in.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The table, through a client of the functions' configuration.
@@ -114,35 +120,6 @@ pub fn engine() -> Engine {
         .create_table_if_missing(&template, TABLE_NAME)
         .expect("the engine makes the table");
     engine
-}
-
-/// A function as it is built for Lambda, in a sandbox, over the table at this URL.
-///
-/// # Panics
-/// It was not built.
-pub async fn sandbox(function: &str, table_url: &str) -> Sandbox {
-    let environment = environment(function, table_url);
-    let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (*k, &**v)).collect();
-    Sandbox::start(&workspace::released(function), &environment).await
-}
-
-/// What a function's environment needs.
-#[must_use]
-pub fn environment(function: &str, table_url: &str) -> Vec<(&'static str, String)> {
-    let environment = [
-        ("TABLE_NAME", TABLE_NAME),
-        ("LIST_MAX_AGE_SECONDS", "0"),
-        ("AWS_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
-    ];
-    let is_read = |name: &str| function == "list-users" || name != "LIST_MAX_AGE_SECONDS";
-    environment
-        .into_iter()
-        .filter(|(name, _)| is_read(name))
-        .map(|(name, value)| (name, value.to_owned()))
-        .collect()
 }
 
 /// A URL at which nobody answers, for as long as the socket is kept: it takes no connections.

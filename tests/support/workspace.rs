@@ -31,12 +31,18 @@ pub fn read(path: &str) -> String {
 /// Where cargo puts the binaries of the profile that the tests were built with.
 ///
 /// # Panics
-/// The test executable is not where cargo puts it.
+/// The executable is not where cargo puts it.
 #[must_use]
 pub fn target_profile() -> PathBuf {
-    let test = env::current_exe().expect("the test has a path");
-    let deps = test.parent().expect("the test is in deps");
-    deps.parent().expect("deps is in the profile").to_owned()
+    let executable = env::current_exe().expect("the executable has a path");
+    let folder = executable.parent().expect("the executable is in a folder");
+    // A program is in the profile's folder itself, a test one further down.
+    let profile = if folder.ends_with("deps") {
+        folder.parent().expect("deps is in the profile")
+    } else {
+        folder
+    };
+    profile.to_owned()
 }
 
 /// A binary that the build made before the tests.

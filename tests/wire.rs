@@ -1,0 +1,299 @@
+//! Faults on the wire between the functions, as they are deployed, and the table: what a function
+//! makes of each, in how many requests, and what the table holds then. `faults.rs` has what only
+//! shows in process.
+
+use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tests::{
+    Answer, Event, Service, contract,
+    fault::{Fault, Proxy},
+    runtime_api::Sandbox,
+};
+use tokio::task::JoinSet;
+
+/// How often the SDK sends a request at most.
+const ATTEMPTS: usize = 3;
+/// The functions' own timeout in the template.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a function makes of a fault.
+#[derive(Clone, Copy, Debug)]
+enum Policy {
+    /// It waits until the fault is over.
+    Wait,
+    /// It sends the request again, until all attempts are used up.
+    Retry,
+    /// It leaves it to the client to try again.
+    GiveUp,
+}
+
+use Policy::{GiveUp, Retry, Wait};
+
+/// A fault that so many requests of one call meet in a row.
+struct Case {
+    fault: Fault,
+    policy: Policy,
+    times: usize,
+}
+
+impl Case {
+    /// How many requests the call makes.
+    fn requests(&self) -> usize {
+        match self.policy {
+            Wait | GiveUp => 1,
+            Retry => min(self.times + 1, ATTEMPTS),
+        }
+    }
+
+    /// Whether the call succeeds.
+    fn succeeds(&self) -> bool {
+        match self.policy {
+            Wait => true,
+            Retry => self.times < ATTEMPTS,
+            GiveUp => false,
+        }
+    }
+
+    /// Whether the table does what it is asked all the same, sooner or later.
+    fn takes_effect(&self) -> bool {
+        match self.fault {
+            Fault::Delay(_)
+            | Fault::LoseAnswer
+            | Fault::ResetAfter
+            | Fault::TruncateAnswer
+            | Fault::StallAnswer => true,
+            Fault::LoseRequest
+            | Fault::ResetBefore
+            | Fault::Stall
+            | Fault::Answer(..)
+            | Fault::Bytes(_) => false,
+        }
+    }
+
+    #[track_caller]
+    fn assert_unavailable(&self, answer: &Answer) {
+        assert_eq!(answer.status, 503, "{self:?}: {answer:?}");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{self:?}");
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fault {
+            Fault::Bytes(bytes) => write!(f, "{} times {}", self.times, bytes.escape_ascii()),
+            fault => write!(f, "{} times {fault:?}", self.times),
+        }
+    }
+}
+
+/// Every fault as often as makes a difference.
+fn cases() -> impl Iterator<Item = Case> {
+    faults().into_iter().flat_map(|(fault, policy)| {
+        let most = match policy {
+            Wait | GiveUp => 1,
+            Retry => ATTEMPTS,
+        };
+        (1..=most).map(move |times| Case {
+            fault: fault.clone(),
+            policy,
+            times,
+        })
+    })
+}
+
+/// Every fault, and what a function makes of it.
+fn faults() -> Vec<(Fault, Policy)> {
+    vec![
+        // An attempt is given up after 1.2 s. What it asked for comes to the table later.
+        (Fault::Delay(Duration::from_millis(300)), Wait),
+        (Fault::Delay(Duration::from_millis(1500)), Retry),
+        (Fault::LoseRequest, Retry),
+        (Fault::ResetBefore, Retry),
+        (Fault::LoseAnswer, Retry),
+        (Fault::ResetAfter, Retry),
+        (Fault::TruncateAnswer, Retry),
+        (Fault::Stall, Retry),
+        (Fault::StallAnswer, Retry),
+        // The table's own errors.
+        (error(BAD_REQUEST, "ThrottlingException"), Retry),
+        (error(BAD_REQUEST, "RequestLimitExceeded"), Retry),
+        (
+            error(BAD_REQUEST, "ProvisionedThroughputExceededException"),
+            Retry,
+        ),
+        (error(SERVER_ERROR, "InternalServerError"), Retry),
+        (error(UNAVAILABLE, "ServiceUnavailable"), Retry),
+        // What stands between, and answers for itself.
+        (answer(SERVER_ERROR, ""), Retry),
+        (answer("502 Bad Gateway", PAGE), Retry),
+        (answer(UNAVAILABLE, PAGE), Retry),
+        (answer("504 Gateway Timeout", ""), Retry),
+        (answer("302 Found", PAGE), GiveUp),
+        (answer(BAD_REQUEST, PAGE), GiveUp),
+        (answer("403 Forbidden", PAGE), GiveUp),
+        (answer("429 Too Many Requests", PAGE), GiveUp),
+        (answer("200 OK", PAGE), GiveUp),
+        // The same, without the id that DynamoDB gives each of its answers.
+        (Fault::Bytes(FOREIGN_PAGE), GiveUp),
+        (Fault::Bytes(FOREIGN_NOTHING), GiveUp),
+        (Fault::Bytes(FOREIGN_OBJECT), GiveUp),
+        // No HTTP, and too little of it.
+        (Fault::Bytes(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), GiveUp),
+        (Fault::Bytes(b"HTTP/1.1 two hundred\r\n\r\n"), GiveUp),
+        (Fault::Bytes(&[0; 64]), GiveUp),
+        (Fault::Bytes(b"HTTP/1.1 20"), Retry),
+    ]
+}
+
+const BAD_REQUEST: &str = "400 Bad Request";
+const SERVER_ERROR: &str = "500 Internal Server Error";
+const UNAVAILABLE: &str = "503 Service Unavailable";
+const PAGE: &str = "<!doctype html><title>Welcome to the network</title>";
+const FOREIGN_PAGE: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
+const FOREIGN_NOTHING: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const FOREIGN_OBJECT: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+
+fn error(status: &'static str, exception: &str) -> Fault {
+    let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");
+    answer(status, &json!({ "__type": exception }).to_string())
+}
+
+fn answer(status: &'static str, body: &str) -> Fault {
+    Fault::Answer(status, body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_keeps_its_word_whatever_the_wire_does() {
+    let service = Arc::new(Service::start());
+    let mut running = JoinSet::new();
+    for (number, case) in cases().enumerate() {
+        let function = Function::start("create-user", &service).await;
+        let name = format!("user{number:02}");
+        let service = Arc::clone(&service);
+        running.spawn(async move { create(&name, &case, function, &service).await });
+    }
+    running.join_all().await;
+}
+
+async fn create(name: &str, case: &Case, mut function: Function, service: &Service) {
+    let user = if case.succeeds() {
+        // Without a key, it is by its id alone that a user is known as the request's own.
+        let (created, requests) = function.call(Event::create_user(name), case).await;
+        assert_eq!(created.status, 201, "{case:?}: {created:?}");
+        assert_eq!(created.header("idempotent-replayed"), None, "{case:?}");
+        assert_eq!(requests, case.requests(), "{case:?}");
+        created
+    } else {
+        let event = || Event::create_user(name).with_header("idempotency-key", name);
+        let (failed, requests) = function.call(event(), case).await;
+        case.assert_unavailable(&failed);
+        assert_eq!(requests, case.requests(), "{case:?}");
+
+        let (retried, requests) = function.call_undisturbed(event()).await;
+        assert_eq!(retried.status, 201, "{case:?}: {retried:?}");
+        let replayed = case.takes_effect().then_some("true");
+        assert_eq!(retried.header("idempotent-replayed"), replayed, "{case:?}");
+        assert_eq!(requests, 1, "{case:?}");
+        retried
+    };
+    if let Fault::Delay(time) = case.fault {
+        // What was given up has come by then, and must have changed nothing.
+        tokio::time::sleep(time).await;
+    }
+    let listed = service.list(&format!("prefix={name}")).await;
+    assert_eq!(listed.json(), json!([user.json()]), "{case:?}");
+    function.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_the_tables_whatever_the_wire_does() {
+    let service = Service::start();
+    let user = service.create("ada").await.json();
+    let mut running = JoinSet::new();
+    for case in cases() {
+        let function = Function::start("list-users", &service).await;
+        let page = json!([user]);
+        running.spawn(async move { list(&page, &case, function).await });
+    }
+    running.join_all().await;
+}
+
+async fn list(page: &Value, case: &Case, mut function: Function) {
+    let (listed, requests) = function.call(Event::list(""), case).await;
+    assert_eq!(requests, case.requests(), "{case:?}");
+    if case.succeeds() {
+        assert_eq!(listed.json(), *page, "{case:?}");
+    } else {
+        case.assert_unavailable(&listed);
+        let (listed, requests) = function.call_undisturbed(Event::list("")).await;
+        assert_eq!(listed.json(), *page, "{case:?}");
+        assert_eq!(requests, 1, "{case:?}");
+    }
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
+    let service = Service::start();
+    let mut function = Function::start("create-user", &service).await;
+    // The first is given up after 1.2 s and comes after 1.4 s, the second after 1.8 s at least.
+    let delays = [1400, 600].map(|time| Fault::Delay(Duration::from_millis(time)));
+    function.proxy.inject(delays);
+    let event = Event::create_user("ada");
+    let (created, requests) = function.call_undisturbed(event).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    assert_eq!(requests, 2);
+    assert_eq!(service.list("").await.json(), json!([created.json()]));
+    function.stop().await;
+}
+
+/// A function's process, whose table is behind a proxy.
+struct Function {
+    method: &'static str,
+    sandbox: Sandbox,
+    proxy: Proxy,
+}
+
+impl Function {
+    /// Starts a function and waits until it is warm.
+    async fn start(name: &str, service: &Service) -> Self {
+        let proxy = Proxy::start(&service.engine().url()).await;
+        let mut sandbox = Sandbox::of(name, &proxy.url()).await;
+        sandbox.polled().await;
+        let method = match name {
+            "create-user" => "post",
+            _ => "get",
+        };
+        Self {
+            method,
+            sandbox,
+            proxy,
+        }
+    }
+
+    /// Calls the function with the fault in its way. Tells its answer, and how many requests it sent.
+    async fn call(&mut self, event: Event, case: &Case) -> (Answer, usize) {
+        let faults = iter::repeat_n(case.fault.clone(), case.times);
+        self.proxy.inject(faults);
+        self.call_undisturbed(event).await
+    }
+
+    /// Calls the function with nothing new in its way.
+    async fn call_undisturbed(&mut self, event: Event) -> (Answer, usize) {
+        let before = self.proxy.requests().len();
+        let answer = self.sandbox.invoke(event, TIMEOUT).await.into_answer();
+        contract::check(self.method, &answer);
+        (answer, self.proxy.requests().len() - before)
+    }
+
+    /// Ends the process, which has lived until now, and sees that it took nothing for a bug or a wrong
+    /// deployment.
+    async fn stop(self) {
+        let lines = self.sandbox.stop().await;
+        let error = lines.iter().find(|line| line["level"] == "ERROR");
+        assert_eq!(error, None);
+    }
+}
