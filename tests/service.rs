@@ -10,4 +10,5 @@ mod gateway;
 mod list_users;
 mod storage;
 mod telemetry;
+mod unicode;
 mod usernames;

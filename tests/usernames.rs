@@ -274,7 +274,7 @@ fn an_unlikely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-fn any_text() -> impl Strategy<Value = String> {
+pub(crate) fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![a_likely_username(), an_unlikely_username()]
 }
 

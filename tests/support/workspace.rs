@@ -7,6 +7,8 @@ use std::{
     process::Command,
 };
 
+use serde_json::Value;
+
 /// The top level folder.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -82,17 +84,46 @@ fn lambda(folder: &str, name: &str) -> PathBuf {
 /// Cargo can't tell.
 #[must_use]
 pub fn crates_of(function: &str) -> BTreeSet<String> {
+    let tree = cargo(&[
+        "tree",
+        "--locked",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--package",
+        function,
+    ]);
+    // A mark of cargo's for what stood before.
+    let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
+    tree.lines().map(name).collect()
+}
+
+/// Where the source of a crate is that the tests are built of.
+///
+/// # Panics
+/// Cargo can't tell.
+#[must_use]
+pub fn source_of(name: &str) -> PathBuf {
+    let metadata = cargo(&[
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        "host-tuple",
+    ]);
+    let metadata: Value = serde_json::from_str(&metadata).expect("metadata is JSON");
+    let crates = metadata["packages"].as_array().expect("a list of crates");
+    let found = crates.iter().find(|it| it["name"] == name);
+    let manifest = found.and_then(|it| it["manifest_path"].as_str());
+    let manifest = Path::new(manifest.expect("the crate has a manifest"));
+    manifest.with_file_name("")
+}
+
+fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args([
-            "tree",
-            "--locked",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-            "--package",
-            function,
-        ])
+        .args(arguments)
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -101,8 +132,5 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let tree = String::from_utf8(output.stdout).expect("crate names are UTF-8");
-    // A mark of cargo's for what stood before.
-    let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
-    tree.lines().map(name).collect()
+    String::from_utf8(output.stdout).expect("crate names are UTF-8")
 }
