@@ -13,6 +13,7 @@ use precis_core::{
 };
 use precis_profiles::UsernameCaseMapped;
 use unicode_bidi::{BidiClass, bidi_class};
+use unicode_normalization::char::is_combining_mark;
 use unicode_script::Script;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
@@ -54,6 +55,12 @@ impl Username {
         check_characters(&narrow)?;
         if display != narrow {
             check_characters(&display)?;
+        }
+        // A mark is drawn on the letter before it: without one, on what stands before the username.
+        // RFC 5891 §4.2.3.2 has this rule for the names of hosts.
+        if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
+            let code_point = mark.into();
+            return Err(UsernameError::DisallowedCharacter { code_point });
         }
         if mixes_scripts(&display) {
             return Err(UsernameError::MixedScripts);
@@ -139,7 +146,8 @@ pub enum UsernameError {
     },
     /// It has a character outside the `IdentifierClass` of
     /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2): a space, a control, a
-    /// symbol, a compatibility character, or one that needs another context.
+    /// symbol, a compatibility character, or one that needs another context; or it begins with a
+    /// combining mark.
     DisallowedCharacter {
         /// The Unicode code point.
         code_point: u32,
