@@ -7,6 +7,7 @@ mod dependencies;
 mod documents;
 mod faults;
 mod gateway;
+mod hostile_usernames;
 mod list_users;
 mod storage;
 mod telemetry;
