@@ -54,6 +54,7 @@ async fn a_username_that_differs_only_in_case_width_or_normalisation_is_taken() 
         ("linus", "ｌｉｎｕｓ"),
         ("jos\u{e9}", "JOSE\u{301}"),
         ("ОЛЬГА", "Ольга"),
+        ("ΣΊΣΥΦΟΣ", "Σίσυφος"),
     ] {
         assert_eq!(service.create(first).await.status, 201, "{first}");
         assert_taken(&service.create(second).await);

@@ -39,7 +39,7 @@ fn the_legal_usernames_of_rfc_8265_are_accepted() {
     check("π", "π", "π");
     check("Σ", "Σ", "σ");
     check("σ", "σ", "σ");
-    check("ς", "ς", "ς");
+    check("ς", "ς", "σ");
 }
 
 #[test]
@@ -62,8 +62,10 @@ fn case_width_and_normalisation_are_mapped_to_one_key() {
     // The capital has no composed form, the small letter has one.
     check("J\u{30c}ana", "J\u{30c}ana", "ǰana");
     check("ǰana", "ǰana", "ǰana");
-    // Lower case without regard to the position in the word: a sigma is a sigma.
-    check("ΟΔΟΣ", "ΟΔΟΣ", "οδοσ");
+    // A sigma is a sigma, wherever it stands in the word.
+    check("ΣΊΣΥΦΟΣ", "ΣΊΣΥΦΟΣ", "σίσυφοσ");
+    check("Σίσυφος", "Σίσυφος", "σίσυφοσ");
+    check("σίσυφοσ", "σίσυφοσ", "σίσυφοσ");
 }
 
 #[test]
@@ -111,6 +113,18 @@ fn characters_that_need_a_context_are_allowed_only_in_it() {
     refuse("\u{200d}b", &disallowed('\u{200d}'));
     refuse("ａ\u{200c}", &disallowed('\u{200c}'));
     check("क्\u{200d}ष", "क्\u{200d}ष", "क्\u{200d}ष");
+}
+
+#[test]
+fn a_combining_mark_is_allowed_only_behind_a_letter() {
+    check("x\u{301}", "x\u{301}", "x\u{301}");
+    // Nonspacing, spacing, one that is half-width, and of a right-to-left script.
+    for mark in ['\u{301}', '\u{93e}', '\u{5b4}', '\u{345}'] {
+        refuse(&mark.to_string(), &disallowed(mark));
+        refuse(&format!("{mark}а"), &disallowed(mark));
+    }
+    refuse("ﾞか", &disallowed('\u{3099}'));
+    refuse("\u{5b4}שלום", &disallowed('\u{5b4}'));
 }
 
 #[test]
@@ -224,7 +238,7 @@ fn right_to_left_usernames_follow_the_bidi_rule() {
     ] {
         Username::parse(username).unwrap_or_else(|error| panic!("{username}: {error}"));
     }
-    for username in ["1שלום", "שלום-", "שלום_", "١٢٣", "علي1١", "ִשלום"] {
+    for username in ["1שלום", "שלום-", "שלום_", "١٢٣", "علي1١"] {
         refuse(username, &UsernameError::Bidi);
     }
 }
@@ -272,7 +286,7 @@ fn an_unlikely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-fn any_text() -> impl Strategy<Value = String> {
+pub(crate) fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![a_likely_username(), an_unlikely_username()]
 }
 
@@ -319,6 +333,8 @@ proptest! {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
                 // Where marks make the crate refuse the display form, it refuses the key too.
+                // The crate maps letter by letter: to it, Σ is σ, and ς another letter.
+                let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }
             // Rules that the profile does not have; and it does not look at what it composed.

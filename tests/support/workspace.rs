@@ -8,6 +8,8 @@ use std::{
     sync::Once,
 };
 
+use serde_json::Value;
+
 /// The top level folder.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -69,11 +71,10 @@ const UNOPTIMISED: &str = "UNOPTIMISED";
 /// It was not built.
 #[must_use]
 pub fn released(function: &str) -> PathBuf {
-    static BUILT: Once = Once::new();
     if env::var_os(UNOPTIMISED).is_none() {
         return lambda("lambda", function);
     }
-    BUILT.call_once(|| build(&["--bins"]));
+    build_unoptimised();
     built(&target_profile().join(function))
 }
 
@@ -83,24 +84,19 @@ pub fn released(function: &str) -> PathBuf {
 /// It was not built.
 #[must_use]
 pub fn released_example(example: &str) -> PathBuf {
-    static BUILT: Once = Once::new();
     if env::var_os(UNOPTIMISED).is_none() {
         return lambda("lambda-examples", example);
     }
-    BUILT.call_once(|| build(&["--package", "shared", "--examples"]));
+    build_unoptimised();
     built(&target_profile().join("examples").join(example))
 }
 
-fn build(what: &[&str]) {
-    let mut cargo = cargo();
-    let status = cargo.args(["build", "--locked"]).args(what).status();
-    assert!(status.expect("cargo runs").success());
-}
-
-fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root());
-    cargo
+fn build_unoptimised() {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        cargo(&["build", "--locked", "--bins"]);
+        cargo(&["build", "--locked", "--package", "shared", "--examples"]);
+    });
 }
 
 fn lambda(folder: &str, name: &str) -> PathBuf {
@@ -115,17 +111,48 @@ fn lambda(folder: &str, name: &str) -> PathBuf {
 /// Cargo can't tell.
 #[must_use]
 pub fn crates_of(function: &str) -> BTreeSet<String> {
-    let output = cargo()
-        .args([
-            "tree",
-            "--locked",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-            "--package",
-            function,
-        ])
+    let tree = cargo(&[
+        "tree",
+        "--locked",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--package",
+        function,
+    ]);
+    // A mark of cargo's for what stood before.
+    let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
+    tree.lines().map(name).collect()
+}
+
+/// Where the source of a crate is that the tests are built of.
+///
+/// # Panics
+/// Cargo can't tell.
+#[must_use]
+pub fn source_of(name: &str) -> PathBuf {
+    let metadata = cargo(&[
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        "host-tuple",
+    ]);
+    let metadata: Value = serde_json::from_str(&metadata).expect("metadata is JSON");
+    let crates = metadata["packages"].as_array().expect("a list of crates");
+    let found = crates.iter().find(|it| it["name"] == name);
+    let manifest = found.and_then(|it| it["manifest_path"].as_str());
+    let manifest = Path::new(manifest.expect("the crate has a manifest"));
+    manifest.with_file_name("")
+}
+
+/// Runs cargo in the workspace, and gives what it prints.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(arguments)
+        .current_dir(root())
         .output()
         .expect("cargo runs");
     assert!(
@@ -133,8 +160,5 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let tree = String::from_utf8(output.stdout).expect("crate names are UTF-8");
-    // A mark of cargo's for what stood before.
-    let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
-    tree.lines().map(name).collect()
+    String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }

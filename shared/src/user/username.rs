@@ -2,8 +2,8 @@
 //!
 //! [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265) gives a username two forms. The display form
 //! (`UsernameCasePreserved`) is what its owner chose, width-mapped and normalised. The key
-//! (`UsernameCaseMapped`) is the display form in lower case; two usernames with one key are the
-//! same username. Nothing outside this module maps, trims or compares a username.
+//! (`UsernameCaseMapped`) is the display form in lower case, with σ for ς; two usernames with one key
+//! are the same username. Nothing outside this module maps, trims or compares a username.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,6 +13,7 @@ use precis_core::{
 };
 use precis_profiles::UsernameCaseMapped;
 use unicode_bidi::{BidiClass, bidi_class};
+use unicode_normalization::char::is_combining_mark;
 use unicode_script::Script;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
@@ -54,6 +55,12 @@ impl Username {
         check_characters(&narrow)?;
         if display != narrow {
             check_characters(&display)?;
+        }
+        // A mark is drawn on the letter before it: without one, on what stands before the username.
+        // RFC 5891 §4.2.3.2 has this rule for the names of hosts.
+        if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
+            let code_point = mark.into();
+            return Err(UsernameError::DisallowedCharacter { code_point });
         }
         if mixes_scripts(&display) {
             return Err(UsernameError::MixedScripts);
@@ -139,7 +146,8 @@ pub enum UsernameError {
     },
     /// It has a character outside the `IdentifierClass` of
     /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2): a space, a control, a
-    /// symbol, a compatibility character, or one that needs another context.
+    /// symbol, a compatibility character, or one that needs another context; or it begins with a
+    /// combining mark.
     DisallowedCharacter {
         /// The Unicode code point.
         code_point: u32,
@@ -232,7 +240,7 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
     Err(UsernameError::DisallowedCharacter { code_point })
 }
 
-// The mappings of RFC 8265, §3.3.2 and 3.4.2, as the crate has them. Each takes any text.
+// The mappings of RFC 8265, §3.3.2 and 3.4.2, which take any text. The crate has the first two.
 
 /// Full-width and half-width characters become ordinary ones.
 fn map_width(text: &str) -> Cow<'_, str> {
@@ -247,9 +255,13 @@ fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// From the display form to the key.
+///
+/// RFC 8264 §5.2.3 asks for Unicode's `toLowerCase()`, which makes of Σ a ς at the end of a word
+/// and a σ elsewhere. The key takes ς and σ for one letter, so `ΣΊΣΥΦΟΣ` is `Σίσυφος` as the RFC
+/// has it, and a prefix finds both: it does not know whether the word ends with it.
 fn to_key(display: &str) -> String {
-    let lower = UsernameCaseMapped::new().case_mapping_rule(display);
-    compose(lower.expect("a mapping refuses nothing")).into_owned()
+    let lower = display.to_lowercase().replace('ς', "σ");
+    compose(Cow::Owned(lower)).into_owned()
 }
 
 /// Whether the text has right-to-left characters and breaks the Bidi Rule of
