@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed deploy-local test mutants bench soak check
+.PHONY: help run seed deploy-local test mutants advisories bench soak check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
@@ -14,6 +14,7 @@ help:
 	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
 	@echo 'make test          proves everything'
 	@echo 'make mutants       changes the code in every small way, and sees that a test notices: hours'
+	@echo 'make advisories    asks the internet for known weaknesses of the dependencies'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
 	@echo 'make soak          runs it at full load, and sees that it holds no more at the end: MINUTES=10'
 
@@ -36,6 +37,10 @@ mutants: check .tools/mutants/bin/cargo-mutants
 
 .tools/mutants/bin/cargo-mutants: | check
 	cargo install cargo-mutants --version 27.1.0 --locked --root .tools/mutants
+
+# Not part of `make test`: its database is a repository on the internet.
+advisories: check .tools/dependencies.installed
+	@cargo deny --locked check advisories
 
 bench: check .tools/run.installed .tools/build.installed .tools/node.installed .tools/bench.installed
 	@tools/bench

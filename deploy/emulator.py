@@ -143,12 +143,17 @@ def adapt(template: dict[str, Any]) -> list[str]:
     return dropped
 
 
-def zipped(binary: str) -> bytes:
-    """A function's released binary as Lambda takes it."""
+def released(binary: str) -> Path:
+    """A function's binary as `cargo lambda build --release` makes it."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     path = target / "lambda" / binary / "bootstrap"
     if not path.is_file():
         raise DeployError(f"{path} is not built; run `cargo lambda build --release` first")
+    return path
+
+
+def zipped(path: Path) -> bytes:
+    """A binary as Lambda takes it, without the time of its build."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
@@ -205,7 +210,9 @@ class Emulator:
             storage = self.client("s3")
             storage.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
             for binary in functions(source()):
-                storage.put_object(Bucket=BUCKET, Key=f"{binary}.zip", Body=zipped(binary))
+                storage.put_object(
+                    Bucket=BUCKET, Key=f"{binary}.zip", Body=zipped(released(binary))
+                )
             return self
         except BaseException:
             self.stop()
