@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed deploy-local test mutants advisories bench soak check
+.PHONY: help run seed deploy-local test torture fuzz soak mutants advisories bench check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test          proves everything'
 	@echo 'make mutants       changes the code in every small way, and sees that a test notices: hours'
 	@echo 'make advisories    asks the internet for known weaknesses of the dependencies'
+	@echo 'make fuzz          looks for inputs that break what reads requests: MINUTES=10'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
 	@echo 'make soak          runs it at full load, and sees that it holds no more at the end: MINUTES=10'
 
@@ -41,6 +42,9 @@ mutants: check .tools/mutants/bin/cargo-mutants
 # Not part of `make test`: its database is a repository on the internet.
 advisories: check .tools/dependencies.installed
 	@cargo deny --locked check advisories
+
+fuzz: check
+	@tools/fuzz $$(($(or $(MINUTES),10) * 60))
 
 bench: check .tools/run.installed .tools/build.installed .tools/node.installed .tools/bench.installed
 	@tools/bench

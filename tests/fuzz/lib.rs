@@ -1,0 +1,105 @@
+//! What the fuzz targets share: requests, and the check of every refusal.
+
+use lambda_http::{
+    Body, Context, Request,
+    aws_lambda_events::apigw::ApiGatewayV2httpRequest,
+    http::{
+        HeaderMap, HeaderValue,
+        header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    },
+};
+use serde_json::{Map, Value};
+use shared::{event::into_request, problem::Problem};
+
+/// The request that a function makes of an event of the gateway.
+#[must_use]
+pub fn request(event: ApiGatewayV2httpRequest) -> Request {
+    into_request(event, Context::default())
+}
+
+/// What a caller is told who is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// The last part of the problem's type.
+    pub slug: String,
+    /// What is wrong, in words.
+    pub detail: String,
+    /// The codes of the faults.
+    pub codes: Vec<String>,
+}
+
+/// The refusal that a problem becomes, if it is in the contract, `openapi.yaml`. What is checked here
+/// is what depends on the request; that each kind of problem is as the contract shows it, the project's
+/// tests see.
+#[must_use]
+pub fn refusal(problem: Problem) -> Refusal {
+    let (parts, body) = problem.into_response("id").into_parts();
+    let status = parts.status.as_u16();
+    let mut headers = HeaderMap::new();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if status == 415 {
+        let accepted = HeaderValue::from_static("application/json, application/*+json");
+        headers.insert(ACCEPT, accepted);
+    }
+    assert_eq!(parts.headers, headers);
+
+    let Body::Text(body) = body else {
+        panic!("no text: {body:?}");
+    };
+    let mut problem: Map<String, Value> = serde_json::from_str(&body).expect("an object");
+    assert_eq!(problem.remove("status"), Some(status.into()));
+    assert_eq!(problem.remove("instance"), Some("urn:request:id".into()));
+    let slug = text(problem.remove("type"));
+    let slug = slug
+        .strip_prefix("urn:problem-type:users:")
+        .expect("one of our types");
+    text(problem.remove("title"));
+    let detail = text(problem.remove("detail"));
+    let errors = problem.remove("errors");
+    assert!(problem.is_empty(), "{body}");
+
+    let has_errors = matches!(slug, "invalid-query" | "invalid-user");
+    assert_eq!(errors.is_some(), has_errors, "{body}");
+    let errors = errors.map_or_else(Vec::new, |errors| match errors {
+        Value::Array(errors) => errors,
+        _ => panic!("no array: {body}"),
+    });
+    assert!(!has_errors || (1..=20).contains(&errors.len()), "{body}");
+    Refusal {
+        status,
+        slug: slug.to_owned(),
+        detail,
+        codes: errors.into_iter().map(code).collect(),
+    }
+}
+
+/// The code of a fault.
+fn code(fault: Value) -> String {
+    let Value::Object(mut fault) = fault else {
+        panic!("no object: {fault}");
+    };
+    match (fault.remove("pointer"), fault.remove("parameter")) {
+        (Some(pointer), None) => assert_eq!(pointer, "#/username"),
+        (None, Some(Value::String(parameter))) => assert!(parameter.chars().count() <= 40),
+        place => panic!("no place: {place:?}"),
+    }
+    let code = text(fault.remove("code"));
+    text(fault.remove("detail"));
+    assert!(fault.is_empty(), "{fault:?}");
+    code
+}
+
+/// A member that is text, and not empty.
+fn text(member: Option<Value>) -> String {
+    match member {
+        Some(Value::String(text)) if !text.is_empty() => text,
+        other => panic!("no text: {other:?}"),
+    }
+}

@@ -1,0 +1,106 @@
+//! Any message as a create: header lines, an empty line, and a body. It becomes the user that the body
+//! asks for, or a problem of the contract that names its first fault.
+#![no_main]
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use create_user::request::{MAX_BODY_BYTES, NewUser, parse};
+use fuzz::{Refusal, refusal, request};
+use lambda_http::{
+    aws_lambda_events::apigw::ApiGatewayV2httpRequest,
+    http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_LENGTH},
+};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use shared::user::Username;
+
+fuzz_target!(|message: &[u8]| {
+    let (headers, body) = read(message);
+    let created = create(&headers, STANDARD.encode(&body), true);
+    if let Ok(text) = str::from_utf8(&body) {
+        let as_text = create(&headers, text.to_owned(), false);
+        assert_eq!(
+            as_text, created,
+            "the gateway's encoding makes no difference"
+        );
+    }
+
+    match &created {
+        Ok(new_user) => {
+            let has_key = headers.contains_key("idempotency-key");
+            assert_eq!(new_user.request.is_some(), has_key);
+        }
+        Err(refusal) => match (refusal.status, refusal.slug.as_str()) {
+            (415, "unsupported-media-type") | (400, "invalid-idempotency-key") => return,
+            (413, "body-too-large") => return assert!(body.len() > MAX_BODY_BYTES),
+            (400, "invalid-body") | (422, "invalid-user") => {}
+            other => panic!("{other:?}"),
+        },
+    }
+    assert!(body.len() <= MAX_BODY_BYTES);
+    check_body(&body, &created);
+});
+
+/// The headers and the body of a message. A `content-length` cuts off the body, or fills it up with
+/// spaces, so that a short message can have a long one.
+fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
+    let mut headers = HeaderMap::new();
+    let mut rest = message;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let line = &rest[..end];
+        rest = &rest[end + 1..];
+        if line.is_empty() {
+            break;
+        }
+        let colon = line.iter().position(|byte| *byte == b':');
+        let (name, value) = line.split_at(colon.unwrap_or(line.len()));
+        let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
+            headers.append(name, value);
+        }
+    }
+    let mut body = rest.to_vec();
+    let length = headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    if let Some(length @ 0..=20_000) = length {
+        body.resize(length, b' ');
+    }
+    (headers, body)
+}
+
+/// What becomes of a create whose body the gateway sends in this form.
+fn create(headers: &HeaderMap, body: String, is_base64: bool) -> Result<NewUser, Refusal> {
+    let mut event = ApiGatewayV2httpRequest::default();
+    event.headers = headers.clone();
+    event.body = Some(body);
+    event.is_base64_encoded = is_base64;
+    parse(&request(event)).map_err(refusal)
+}
+
+/// Checks what became of a body against what a parser of any JSON reads in it.
+fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
+    let code = match created {
+        Ok(_) => "created",
+        // The parser would keep the last of two members.
+        Err(refusal) if refusal.detail == "The member username stands there twice." => return,
+        Err(refusal) => refusal.codes.first().map_or("invalid-body", String::as_str),
+    };
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(members)) => match members.get("username") {
+            None => assert_eq!(code, "missing"),
+            Some(Value::String(text)) => match Username::parse(text) {
+                Ok(username) => {
+                    let created = created.as_ref().map(|new_user| &new_user.username);
+                    assert_eq!(created, Ok(&username));
+                }
+                Err(error) => assert_eq!(code, error.code()),
+            },
+            Some(_) => assert_eq!(code, "not-a-string"),
+        },
+        Ok(_) => assert_eq!(code, "invalid-body"),
+        // The parser also gives up at what the service only reads over: great depth, large numbers
+        // and halves of characters.
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,48 @@
+//! Any text as a cursor, and as the key that a cursor is made of. The first line is the prefix of the
+//! list.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use list_users::cursor::{MAX_CHARS, decode, encode};
+use shared::user::{Username, username::UsernamePrefix};
+
+fuzz_target!(|text: &str| {
+    let (prefix, text) = text.split_once('\n').unwrap_or(("", text));
+    let Ok(prefix) = UsernamePrefix::parse(prefix) else {
+        return;
+    };
+
+    // As a client may send it: what is accepted is what the service would have made.
+    if let Ok(key) = decode(text, &prefix) {
+        check_key(&key, &prefix);
+        assert_eq!(encode(&prefix, &key), text);
+    }
+
+    // As the service makes it: what it makes of a key it accepts, and nothing close to it.
+    let made = encode(&prefix, text);
+    if decode(&made, &prefix).is_ok_and(|key| key == text) {
+        check_key(text, &prefix);
+        assert!(made.len() <= MAX_CHARS);
+        assert!(decode(&damaged(&made), &prefix).is_err(), "{made}");
+    } else {
+        let is_key = (1..=Username::MAX_KEY_BYTES).contains(&text.len());
+        assert!(!is_key || !text.starts_with(prefix.as_str()), "{made}");
+    }
+});
+
+fn check_key(key: &str, prefix: &UsernamePrefix) {
+    assert!((1..=Username::MAX_KEY_BYTES).contains(&key.len()));
+    assert!(key.starts_with(prefix.as_str()));
+}
+
+/// The same cursor with another character somewhere; where, and which, the cursor itself decides.
+fn damaged(cursor: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = cursor.as_bytes().to_vec();
+    let sum: usize = bytes.iter().copied().map(usize::from).sum();
+    let at = sum % bytes.len();
+    let value = ALPHABET.iter().position(|byte| *byte == bytes[at]);
+    let value = value.expect("a cursor is base64url");
+    bytes[at] = ALPHABET[(value + 1 + sum % 63) % 64];
+    String::from_utf8(bytes).expect("base64url is ASCII")
+}

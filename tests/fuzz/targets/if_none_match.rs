@@ -1,0 +1,67 @@
+//! Any lines as If-None-Match headers: whatever RFC 9110 calls well-formed is understood as it says,
+//! and nothing else can hide a page that the client does not have.
+#![no_main]
+
+use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
+use libfuzzer_sys::fuzz_target;
+use list_users::request::none_match;
+
+const ETAG: &str = "\"2ZpisHpxpyiZ-GXX6rkF8A\"";
+
+fuzz_target!(|lines: &[u8]| {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        // A value arrives without the white space around it.
+        if let Ok(value) = HeaderValue::from_bytes(line.trim_ascii()) {
+            headers.append(IF_NONE_MATCH, value);
+        }
+    }
+    let etag = HeaderValue::from_static(ETAG);
+    let matches = none_match(&headers, &etag);
+
+    let values = || headers.get_all(IF_NONE_MATCH).iter();
+    let names_it = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value == b"*" || value.windows(ETAG.len()).any(|it| it == ETAG.as_bytes())
+    };
+    assert!(!matches || values().any(names_it));
+
+    let meanings: Option<Vec<bool>> = values().map(|value| meaning(value.as_bytes())).collect();
+    if let Some(meanings) = meanings {
+        assert_eq!(matches, meanings.contains(&true));
+    }
+
+    let mut headers = headers;
+    headers.append(IF_NONE_MATCH, etag.clone());
+    assert!(none_match(&headers, &etag));
+});
+
+/// Whether a value names the tag, by the grammar of RFC 9110 §8.8.3 and §13.1.2; `None` if it is not
+/// well-formed.
+fn meaning(value: &[u8]) -> Option<bool> {
+    if value == b"*" {
+        return Some(true);
+    }
+    let mut found = false;
+    let mut rest = value.trim_ascii_start();
+    while !rest.is_empty() {
+        // An element of the list may be empty.
+        if let Some(after) = rest.strip_prefix(b",") {
+            rest = after.trim_ascii_start();
+            continue;
+        }
+        let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
+        let opaque = tag.strip_prefix(b"\"")?;
+        let length = opaque.iter().position(|byte| *byte == b'"')?;
+        let is_tag = |byte: &u8| *byte == b'!' || *byte >= b'#' && *byte != 0x7f;
+        if !opaque[..length].iter().all(is_tag) {
+            return None;
+        }
+        found |= &tag[..length + 2] == ETAG.as_bytes();
+        rest = opaque[length + 1..].trim_ascii_start();
+        if !rest.is_empty() && !rest.starts_with(b",") {
+            return None;
+        }
+    }
+    Some(found)
+}

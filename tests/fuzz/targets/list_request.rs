@@ -1,0 +1,73 @@
+//! Any text as the query string of a list. It becomes the page that the parameters ask for, or a
+//! problem of the contract.
+#![no_main]
+
+use fuzz::{refusal, request};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use libfuzzer_sys::fuzz_target;
+use list_users::{
+    cursor,
+    request::{DEFAULT_LIMIT, MAX_FAULTS, MAX_LIMIT, PageRequest, parse},
+};
+use shared::{problem::Problem, user::Username};
+
+fuzz_target!(|query: &str| {
+    let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+    let values = |wanted: &str| {
+        let values = parameters.iter().filter(|(name, _)| name == wanted);
+        values.map(|(_, value)| &**value).collect::<Vec<_>>()
+    };
+    let (prefix, limit, cursor) = (values("prefix"), values("limit"), values("cursor"));
+    let are_all_known = prefix.len() + limit.len() + cursor.len() == parameters.len();
+    let is_each_once = prefix.len() <= 1 && limit.len() <= 1 && cursor.len() <= 1;
+
+    match list(query) {
+        Ok(page) => {
+            assert!(are_all_known && is_each_once);
+            assert_eq!(page.raw_prefix.as_deref(), prefix.first().copied());
+            let asked = limit
+                .first()
+                .map_or(DEFAULT_LIMIT, |limit| limit.parse().unwrap_or(0));
+            assert_eq!(page.limit, asked);
+            assert_eq!(page.after.is_some(), !cursor.is_empty());
+            check_page(&page);
+        }
+        Err(problem) => {
+            let refusal = refusal(problem);
+            assert_eq!(
+                (refusal.status, refusal.slug.as_str()),
+                (400, "invalid-query")
+            );
+            let has = |code: &str| refusal.codes.iter().any(|it| it == code);
+            // A problem lists so many faults at most.
+            if refusal.codes.len() < MAX_FAULTS {
+                assert_eq!(has("unknown"), !are_all_known);
+                assert_eq!(has("repeated"), !is_each_once);
+            }
+        }
+    }
+});
+
+fn list(query: &str) -> Result<PageRequest, Problem> {
+    let mut event = ApiGatewayV2httpRequest::default();
+    event.raw_query_string = Some(query.to_owned());
+    parse(&request(event))
+}
+
+fn check_page(page: &PageRequest) {
+    assert!((1..=MAX_LIMIT).contains(&page.limit));
+    let prefix = page.prefix.as_str();
+    assert!(prefix.len() <= Username::MAX_KEY_BYTES);
+
+    // The link to the page after this one would ask for the same list, in the way that the client did.
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(after) = &page.after {
+        assert!(after.starts_with(prefix) && !after.is_empty());
+        query.append_pair("cursor", &cursor::encode(&page.prefix, after));
+    }
+    query.append_pair("limit", &page.limit.to_string());
+    if let Some(prefix) = &page.raw_prefix {
+        query.append_pair("prefix", prefix);
+    }
+    assert_eq!(list(&query.finish()).as_ref(), Ok(page));
+}

@@ -1,0 +1,82 @@
+//! Any text as a username: what is accepted keeps every promise that a username makes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use shared::user::{
+    Username,
+    username::{UsernameError, UsernamePrefix},
+};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+fuzz_target!(|text: &str| {
+    match Username::parse(text) {
+        Ok(username) => check_accepted(text, &username),
+        Err(error) => check_refused(text, &error),
+    }
+    if let Err(length) = UsernamePrefix::parse(text) {
+        assert!(length > Username::MAX_CHARS);
+    }
+});
+
+fn check_accepted(text: &str, username: &Username) {
+    let (display, key) = (username.as_str(), username.key());
+    let length = display.chars().count();
+    assert!((1..=Username::MAX_CHARS).contains(&length), "{length}");
+    assert!((1..=Username::MAX_KEY_BYTES).contains(&key.len()));
+    assert!(is_nfc(display) && is_nfc(key));
+    assert_eq!(format!("{username:?}"), "Username(…)");
+
+    // Whoever sees a username can type it, and whoever has it is found by it.
+    assert_eq!(Username::parse(display).as_ref(), Ok(username));
+    for spelling in [text, display] {
+        let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
+        assert_eq!(prefix.as_str(), key);
+    }
+
+    // The key is a username of itself.
+    match Username::parse(key) {
+        Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
+        // A small letter may take two characters, as that of İ.
+        Err(UsernameError::TooLong { .. }) => {}
+        // In Unicode 6.3, which RFC 8264's tables are made of, Cherokee has no small letters.
+        Err(UsernameError::DisallowedCharacter { code_point }) => {
+            let is_cherokee = matches!(code_point, 0x13f8..=0x13fd | 0xab70..=0xabbf);
+            assert!(is_cherokee, "U+{code_point:04X}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+
+    // Width, composition and case make no other username.
+    let wide: String = text.chars().map(widened).collect();
+    assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
+    for other in [display.nfd().collect(), text.to_ascii_uppercase()] {
+        if let Ok(other) = Username::parse(&other) {
+            assert_eq!(other.key(), key);
+        }
+    }
+}
+
+fn check_refused(text: &str, error: &UsernameError) {
+    match error {
+        UsernameError::Empty => assert_eq!(text, ""),
+        UsernameError::TooLong { length } => assert!(*length > Username::MAX_CHARS),
+        UsernameError::DisallowedCharacter { code_point } => {
+            let character = char::from_u32(*code_point).expect("a character of the text");
+            // It may be one that the text only composes to, or one that it has in another width.
+            let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
+            let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
+            let is_there = characters.any(|it| it == character) || text.contains(is_half_width);
+            assert!(is_there, "U+{code_point:04X}");
+        }
+        UsernameError::MixedScripts | UsernameError::Bidi => assert!(!text.is_ascii()),
+    }
+    assert!(!error.to_string().is_empty());
+}
+
+/// The full-width form of a visible ASCII character.
+fn widened(character: char) -> char {
+    match character {
+        '!'..='~' => char::from_u32(u32::from(character) + 0xfee0).expect("a full-width form"),
+        other => other,
+    }
+}
