@@ -40,7 +40,13 @@ pub enum Fault {
     Answer(&'static str, String),
     /// The table never gets the request; these bytes come instead, and the connection ends.
     Bytes(&'static [u8]),
+    /// A query that need not be consistent sees the table as it was before the first write. Any
+    /// other request passes.
+    ReadOld,
 }
+
+/// The answer to a query that finds nothing.
+const NOTHING: &str = r#"{"Count":0,"Items":[],"ScannedCount":0}"#;
 
 /// A request as the table gets it.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +111,12 @@ impl Proxy {
         lock(&self.state).faults.extend(faults);
     }
 
+    /// Forgets the faults that no request has met yet, and tells how many they were.
+    #[must_use]
+    pub fn calm(&self) -> usize {
+        lock(&self.state).faults.drain(..).count()
+    }
+
     /// Passes everything on to another engine from now on.
     pub fn redirect(&self, engine_url: &str) {
         lock(&self.state).engine = authority(engine_url);
@@ -136,10 +148,17 @@ fn authority(url: &str) -> String {
 async fn relay(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     loop {
         let request = read_message(&mut client).await?;
+        let table_request = table_request(&request);
+        let is_old = table_request.operation == "Query"
+            && table_request.parameters["ConsistentRead"] != true;
         let (engine, fault) = {
             let mut state = lock(state);
-            state.requests.push(table_request(&request));
+            state.requests.push(table_request);
             (state.engine.clone(), state.faults.pop_front())
+        };
+        let fault = match fault {
+            Some(Fault::ReadOld) => is_old.then(|| Fault::Answer("200 OK", NOTHING.to_owned())),
+            fault => fault,
         };
         match fault {
             None => client.write_all(&forward(&request, &engine).await?).await?,
@@ -175,6 +194,7 @@ async fn relay(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
                 client.write_all(answer.as_bytes()).await?;
             }
             Some(Fault::Bytes(bytes)) => return client.write_all(bytes).await,
+            Some(Fault::ReadOld) => unreachable!("it passes, or is an answer"),
         }
     }
 }
