@@ -6,13 +6,14 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed deploy-local test mutants bench soak check
+.PHONY: help run seed deploy-local test torture mutants bench soak check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
 	@echo 'make seed N=1000   fills the running service with users: PORT=9000'
 	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
 	@echo 'make test          proves everything'
+	@echo 'make torture       goes on with its histories under faults: MINUTES=10'
 	@echo 'make mutants       changes the code in every small way, and sees that a test notices: hours'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
 	@echo 'make soak          runs it at full load, and sees that it holds no more at the end: MINUTES=10'
@@ -29,6 +30,11 @@ deploy-local: check .tools/run.installed .tools/build.installed .tools/emulator.
 
 test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt))
 	@tools/test
+
+torture: check .tools/run.installed .tools/build.installed
+	@cargo lambda build --locked --release
+	@cargo build --locked --package tests --bins
+	@cargo run --locked --package tests --bin torture
 
 # What was built before may not be taken for what was changed, so the tests build their own functions.
 mutants: check .tools/mutants/bin/cargo-mutants
