@@ -5,7 +5,6 @@ mod history_rules;
 
 use std::{
     collections::HashMap,
-    env,
     io::{self, Write},
     sync::{
         Arc,
@@ -21,7 +20,7 @@ use tempfile::TempDir;
 use tests::{
     Answer, Event,
     engine_process::EngineProcess,
-    history::{Plan, run},
+    history::{Plan, run, seed},
     service::{connect, get, post},
 };
 use tokio::{sync::Notify, task::JoinSet};
@@ -34,11 +33,7 @@ const PLAN: Plan = Plan {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
-    let seed = env::var("HISTORY_SEED").ok();
-    let seed = seed.map_or_else(
-        || fastrand::u32(..).into(),
-        |seed| seed.parse().expect("HISTORY_SEED is a number"),
-    );
+    let seed = seed();
     say(&format!("HISTORY_SEED={seed}"));
     let folder = temporary_folder();
     let (history, totals) = run(seed, PLAN, folder.path()).await;

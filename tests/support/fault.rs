@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 /// What happens to a request. Where a connection ends, it ends as it does when the process at its
@@ -87,10 +87,12 @@ impl Proxy {
         }));
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
+            // All connections end with the proxy, the silent ones too.
+            let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
                 // That a connection fails is what the proxy is for.
-                tokio::spawn(async move { relay(client, &state).await });
+                connections.spawn(async move { relay(client, &state).await });
             }
         });
         Self {

@@ -6,15 +6,15 @@
 //! [`check`] judges it. A history is data: it can be written to a file, read by a person, and judged
 //! again.
 //!
-//! A seed decides what each client asks for and when it meets which fault or kill. It does not
-//! decide how the processes are scheduled: the same seed makes the same choices, and not the same
-//! history.
+//! A seed decides what each client asks for, and between which of its requests it adds which faults
+//! and kills. It does not decide how the processes are scheduled: the same seed makes the same
+//! choices, and not the same history.
 
 pub mod check;
 pub mod names;
 pub mod run;
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,19 @@ pub use names::Name;
 pub use run::{Plan, Totals, run};
 
 use crate::workspace;
+
+/// The seed that `HISTORY_SEED` names, or a fresh one.
+///
+/// # Panics
+/// It names none.
+#[must_use]
+pub fn seed() -> u64 {
+    env::var("HISTORY_SEED").map_or_else(
+        // Short enough to be typed.
+        |_| fastrand::u32(..).into(),
+        |seed| seed.parse().expect("HISTORY_SEED is a number"),
+    )
+}
 
 /// What clients asked of one service, and what they were told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,27 +165,31 @@ impl History {
     /// # Panics
     /// The file can't be written.
     pub fn judge(&self) -> Result<(), String> {
-        /// A lost user breaks many rules many times.
-        const SHOWN: usize = 20;
+        /// A lost user breaks a rule on every page.
+        const SHOWN: usize = 3;
 
         let violations = check(self);
         if violations.is_empty() {
             return Ok(());
         }
+        let mut by_rule = BTreeMap::<Rule, Vec<String>>::new();
+        for violation in violations {
+            by_rule
+                .entry(violation.rule)
+                .or_default()
+                .push(violation.what);
+        }
         let file = self.write();
-        let rules: BTreeSet<Rule> = violations.iter().map(|it| it.rule).collect();
-        let shown: Vec<String> = violations
-            .iter()
-            .take(SHOWN)
-            .map(ToString::to_string)
-            .collect();
-        Err(format!(
-            "HISTORY_SEED={} made a history that breaks {rules:?} {} times; it is in {}\n{}",
+        let mut lines = vec![format!(
+            "HISTORY_SEED={} made a history that breaks rules; it is in {}",
             self.seed,
-            violations.len(),
-            file.display(),
-            shown.join("\n")
-        ))
+            file.display()
+        )];
+        for (rule, found) in by_rule {
+            lines.push(format!("{rule:?}, {} times, such as", found.len()));
+            lines.extend(found.into_iter().take(SHOWN));
+        }
+        Err(lines.join("\n"))
     }
 
     fn write(&self) -> PathBuf {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
-    fmt, iter,
+    iter,
 };
 
 use super::{Create, History, List, Operation, Outcome, Request, User, Walk};
@@ -46,12 +46,6 @@ pub struct Violation {
     pub rule: Rule,
     /// What happened instead.
     pub what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.rule, self.what)
-    }
 }
 
 /// Finds everything that is wrong with a history.

@@ -35,6 +35,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
+/// Where a walk that never ends is cut off, to be judged.
+const MAX_PAGES: usize = 1000;
+
 /// Few enough for clients to be one another's caller with one another's key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
@@ -151,7 +154,7 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // A generator for each deed: what a client does next does not depend on what it was told.
+        // A generator for each deed, whose choices then do not depend on how the one before went.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -248,7 +251,8 @@ async fn walks_at_the_end(table_url: String) -> Vec<Walk> {
     for (prefix, limit) in all.chain(small) {
         let mut users = Vec::new();
         let mut next = Some(query(prefix, limit));
-        while let Some(query) = next {
+        for _ in 0..MAX_PAGES {
+            let Some(query) = next.take() else { break };
             let reply = lister.invoke(Event::list(&query), TIMEOUT).await;
             let answer = reply.into_answer();
             contract::check("get", &answer);
@@ -344,7 +348,7 @@ impl Client {
                 }
                 _ => {
                     let limit = rng.usize(5..50);
-                    self.walk(&mut rng, limit, usize::MAX).await;
+                    self.walk(&mut rng, limit, MAX_PAGES).await;
                 }
             }
         }
