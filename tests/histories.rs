@@ -84,7 +84,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
                         return (users, username);
                     }
                     users.insert(username, answer.json());
-                    if written.fetch_add(1, Ordering::Relaxed) == 10 * round {
+                    if written.fetch_add(1, Ordering::Relaxed) == 5 * round {
                         enough.notify_one();
                     }
                 }

@@ -2,8 +2,8 @@
 //! was told; and the rules that any such history keeps if a username belongs to one user and an
 //! acknowledged user is never lost or doubled.
 //!
-//! [`run`] makes a history with the functions' real processes over an engine on a file, and
-//! [`check`] judges it. A history is data: it can be written to a file, read by a person, and judged
+//! [`run()`] makes a history with the functions' real processes over an engine on a file, and
+//! [`check()`] judges it. A history is data: it can be written to a file, read by a person, and judged
 //! again.
 //!
 //! A seed decides what each client asks for, and between which of its requests it adds which faults
