@@ -71,7 +71,7 @@ pub struct Totals {
     pub faults: usize,
     /// Functions that were killed before they replied.
     pub killed_functions: usize,
-    /// Engines that were killed.
+    /// Engines that were killed while clients wrote.
     pub killed_engines: usize,
 }
 
@@ -218,7 +218,7 @@ impl World {
             walks: Vec::new(),
         };
         let faults = self.faults.into_inner() - self.proxy.calm();
-        let mut killed_engines = self.killed_engines.into_inner();
+        let killed_engines = self.killed_engines.into_inner();
         if history.failure.is_none() {
             self.creators.stop().await;
             self.listers.stop().await;
@@ -226,7 +226,6 @@ impl World {
             // engine, and the list is read from the file.
             let mut engine = self.engine.into_inner();
             engine.kill().await;
-            killed_engines += 1;
             engine.start_again().await;
             match tokio::spawn(walks_at_the_end(engine.url().to_owned())).await {
                 Ok(walks) => history.walks = walks,
@@ -362,7 +361,7 @@ impl Client {
             world.faults.fetch_add(faults.len(), Ordering::Relaxed);
             world.proxy.inject(faults);
         }
-        if rng.u8(..200) == 0 {
+        if rng.u8(..64) == 0 {
             let pause = Duration::from_millis(rng.u64(..200));
             world.kill_engine(pause).await;
         }
