@@ -13,11 +13,16 @@ help:
 	@echo 'make seed N=1000   fills the running service with users: PORT=9000'
 	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
 	@echo 'make test          proves everything'
-	@echo 'make mutants       changes the code in every small way, and sees that a test notices: hours'
-	@echo 'make advisories    asks the internet for known weaknesses of the dependencies'
-	@echo 'make fuzz          looks for inputs that break what reads requests: MINUTES=10'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
-	@echo 'make soak          runs it at full load, and sees that it holds no more at the end: MINUTES=10'
+	@echo
+	@echo 'What make test does for some seconds, for as long as you like:'
+	@echo 'make torture       many clients at once, under faults and kills: MINUTES=10'
+	@echo 'make fuzz          inputs that may break what reads requests: MINUTES=10'
+	@echo
+	@echo 'And what it does not:'
+	@echo 'make soak          full load, and nothing more held at its end: MINUTES=10'
+	@echo 'make mutants       each small change of the code is noticed by a test: hours'
+	@echo 'make advisories    known weaknesses of the dependencies: needs the internet'
 
 run: check .tools/run.installed
 	@cargo run --locked --package local
@@ -31,6 +36,11 @@ deploy-local: check .tools/run.installed .tools/build.installed .tools/emulator.
 
 test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt))
 	@tools/test
+
+torture: check .tools/run.installed .tools/build.installed
+	@cargo lambda build --locked --release
+	@cargo build --locked --package tests --bins
+	@cargo run --locked --package tests --bin torture
 
 # What was built before may not be taken for what was changed, so the tests build their own functions.
 mutants: check .tools/mutants/bin/cargo-mutants

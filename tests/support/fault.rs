@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 /// What happens to a request. Where a connection ends, it ends as it does when the process at its
@@ -40,7 +40,13 @@ pub enum Fault {
     Answer(&'static str, String),
     /// The table never gets the request; these bytes come instead, and the connection ends.
     Bytes(&'static [u8]),
+    /// A query that need not be consistent sees the table as it was before the first write. Any
+    /// other request passes.
+    ReadOld,
 }
+
+/// The answer to a query that finds nothing.
+const NOTHING: &str = r#"{"Count":0,"Items":[],"ScannedCount":0}"#;
 
 /// A request as the table gets it.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,10 +87,12 @@ impl Proxy {
         }));
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
+            // All connections end with the proxy, the silent ones too.
+            let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
                 // That a connection fails is what the proxy is for.
-                tokio::spawn(async move { relay(client, &state).await });
+                connections.spawn(async move { relay(client, &state).await });
             }
         });
         Self {
@@ -103,6 +111,12 @@ impl Proxy {
     /// Gives each of the next requests its fault. Later ones pass.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.state).faults.extend(faults);
+    }
+
+    /// Forgets the faults that no request has met yet, and tells how many they were.
+    #[must_use]
+    pub fn calm(&self) -> usize {
+        lock(&self.state).faults.drain(..).count()
     }
 
     /// Passes everything on to another engine from now on.
@@ -136,10 +150,17 @@ fn authority(url: &str) -> String {
 async fn relay(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     loop {
         let request = read_message(&mut client).await?;
+        let table_request = table_request(&request);
+        let is_old = table_request.operation == "Query"
+            && table_request.parameters["ConsistentRead"] != true;
         let (engine, fault) = {
             let mut state = lock(state);
-            state.requests.push(table_request(&request));
+            state.requests.push(table_request);
             (state.engine.clone(), state.faults.pop_front())
+        };
+        let fault = match fault {
+            Some(Fault::ReadOld) => is_old.then(|| Fault::Answer("200 OK", NOTHING.to_owned())),
+            fault => fault,
         };
         match fault {
             None => client.write_all(&forward(&request, &engine).await?).await?,
@@ -175,6 +196,7 @@ async fn relay(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
                 client.write_all(answer.as_bytes()).await?;
             }
             Some(Fault::Bytes(bytes)) => return client.write_all(bytes).await,
+            Some(Fault::ReadOld) => unreachable!("it passes, or is an answer"),
         }
     }
 }

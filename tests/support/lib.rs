@@ -3,8 +3,10 @@
 
 pub mod answer;
 pub mod contract;
+pub mod engine_process;
 pub mod event;
 pub mod fault;
+pub mod history;
 pub mod local_run;
 pub mod process;
 pub mod runtime_api;

@@ -241,17 +241,51 @@ impl Sandbox {
     /// # Panics
     /// As [`Sandbox::invoke`].
     pub async fn invoke_timed(&mut self, event: String, timeout: Duration) -> (Reply, Duration) {
+        self.send(event, timeout).await;
+        let received = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
+        let received = received.expect("the function replies").expect("a reply");
+        self.check(received)
+    }
+
+    /// Has the function handle an event, and kills its process after this time, wherever it is
+    /// then. `None` if it had not replied.
+    ///
+    /// # Panics
+    /// A reply comes to another event, or the process can't be killed.
+    pub async fn invoke_and_kill(
+        mut self,
+        event: Event,
+        timeout: Duration,
+        after: Duration,
+    ) -> Option<Reply> {
+        self.send(event.into_json(), timeout).await;
+        let received = tokio::time::timeout(after, self.replies.recv()).await;
+        let killed = self.process.kill().await;
+        killed.expect("the process can be killed");
+        self.server.abort();
+        // A reply may have left the process while it was killed.
+        let received = received.ok().flatten();
+        let received = received.or_else(|| self.replies.try_recv().ok());
+        received.map(|received| self.check(received).0)
+    }
+
+    async fn send(&mut self, event: String, timeout: Duration) {
         self.invocations += 1;
-        let id = format!("request-{}", self.invocations);
         let sent = self.events.send(Invocation {
-            id: id.clone(),
+            id: self.invocation_id(),
             timeout,
             event,
         });
         sent.await.expect("the Runtime API is there");
-        let received = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
-        let received = received.expect("the function replies").expect("a reply");
-        assert_eq!(received.id, id);
+    }
+
+    /// Lambda's id of the last event.
+    fn invocation_id(&self) -> String {
+        format!("request-{}", self.invocations)
+    }
+
+    fn check(&self, received: Received) -> (Reply, Duration) {
+        assert_eq!(received.id, self.invocation_id());
         assert!(received.in_time, "too late: {:?}", received.reply);
         (received.reply, received.took)
     }

@@ -47,6 +47,17 @@ pub fn target_profile() -> PathBuf {
     profile.to_owned()
 }
 
+/// Where cargo puts everything.
+///
+/// # Panics
+/// The executable is not where cargo puts it.
+#[must_use]
+pub fn target() -> PathBuf {
+    let profile = target_profile();
+    let target = profile.parent().expect("the profile is in target");
+    target.to_owned()
+}
+
 /// A binary that the build made before the tests.
 ///
 /// # Panics
@@ -100,9 +111,7 @@ fn build_unoptimised() {
 }
 
 fn lambda(folder: &str, name: &str) -> PathBuf {
-    let target = target_profile();
-    let target = target.parent().expect("the profile is in target");
-    built(&target.join(folder).join(name).join("bootstrap"))
+    built(&target().join(folder).join(name).join("bootstrap"))
 }
 
 /// The crates that a function is built of, as `name version` lines.
