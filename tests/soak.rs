@@ -24,8 +24,10 @@ use tokio::{process::Command, task::JoinSet};
 
 /// How long it takes, unless `MINUTES` says otherwise.
 const MINUTES: u64 = 10;
-/// How much more memory a process may hold in the last minute than in the first, in KiB.
-const MAX_GROWTH_KIB: u64 = 1024;
+/// How much more memory a process may hold in the last minute than in the first, in KiB. In 100,000
+/// calls, what ten minutes have at the least, it is a leak of 5 bytes a call; what the allocator keeps
+/// grows by a tenth of it.
+const MAX_GROWTH_KIB: usize = 512;
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the processes are looked at.
@@ -156,8 +158,8 @@ async fn list(
     until: Instant,
     calls: Arc<AtomicUsize>,
 ) -> Sandbox {
-    for (limit, digit) in [1, 10, 100, 1000].into_iter().cycle().zip((1..10).cycle()) {
-        let prefix = format!("user{number}x{digit}");
+    let prefix = format!("user{number}x");
+    for limit in [1, 10, 100, 1000].into_iter().cycle() {
         let mut next = Some(format!("limit={limit}&prefix={prefix}"));
         for _ in 0..PAGES {
             let Some(query) = next else { break };
@@ -173,7 +175,7 @@ async fn list(
             assert!(usernames.iter().all(|name| name.starts_with(&prefix)));
         }
     }
-    unreachable!("the sizes and digits go round")
+    unreachable!("the sizes go round")
 }
 
 async fn call(sandbox: &mut Sandbox, method: &str, event: Event, calls: &AtomicUsize) -> Answer {
@@ -209,21 +211,19 @@ struct Function {
 /// What a process held at a time.
 #[derive(Clone, Copy)]
 struct Look {
-    memory_kib: u64,
-    peak_memory_kib: u64,
+    memory_kib: usize,
+    peak_memory_kib: usize,
     descriptors: usize,
     connections: usize,
 }
 
 impl Look {
-    /// What a process held in a minute: the median of its memory, and the most of the rest.
+    /// The most that a process held in a minute.
     fn over(looks: &[Look]) -> Self {
         let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
-        let mut memory: Vec<u64> = looks.iter().map(|look| look.memory_kib).collect();
-        memory.sort_unstable();
         Self {
-            memory_kib: memory[memory.len() / 2],
-            peak_memory_kib: looks[looks.len() - 1].peak_memory_kib,
+            memory_kib: most(|look| look.memory_kib),
+            peak_memory_kib: most(|look| look.peak_memory_kib),
             descriptors: most(|look| look.descriptors),
             connections: most(|look| look.connections),
         }

@@ -43,7 +43,7 @@ pub struct Life {
     /// The processor time of one of them, on average.
     pub warm_cpu: Duration,
     /// The most memory that it ever held, in KiB.
-    pub peak_memory_kib: u64,
+    pub peak_memory_kib: usize,
 }
 
 /// Where a function finds its table.

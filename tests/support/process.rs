@@ -7,7 +7,7 @@ use std::fs;
 /// # Panics
 /// The process has ended.
 #[must_use]
-pub fn memory_kib(process: u32, size: &str) -> u64 {
+pub fn memory_kib(process: u32, size: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
     let value = status.lines().find_map(|line| {
         let value = line.strip_prefix(size)?.strip_prefix(':')?;
