@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most memory that a function may take for any event: that of Lambda's smallest.
-const MAX_MEMORY_KIB: u64 = 128 * 1024;
+const MAX_MEMORY_KIB: usize = 128 * 1024;
 
 /// How many events of each kind a property is tried with.
 const CASES: u32 = 1000;

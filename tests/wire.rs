@@ -67,7 +67,8 @@ impl Case {
             | Fault::ResetBefore
             | Fault::Stall
             | Fault::Answer(..)
-            | Fault::Bytes(_) => false,
+            | Fault::Bytes(_)
+            | Fault::ReadOld => false,
         }
     }
 
