@@ -5,13 +5,14 @@ mod disk;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env,
+    fs::{self, File},
     net::TcpListener,
     path::Path,
-    process::{Command, Output},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::Value;
@@ -20,7 +21,7 @@ use tests::{
     answer::headers,
     local_run::{LocalRun, free_port, output, program},
     service::unreachable,
-    workspace::root,
+    workspace::{built, root},
 };
 
 /// One test at a time: a change of a source file reaches every running service.
@@ -98,6 +99,78 @@ fn of_many_creates_of_one_username_at_once_exactly_one_succeeds_over_http() {
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1);
     assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 49);
     run.stop();
+}
+
+#[test]
+fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let log = data.path().join("schemathesis.log");
+    let report = data.path().join("schemathesis.json");
+    let mut fuzzer = Command::new(built(&root().join(".tools/schemathesis/bin/schemathesis")));
+    fuzzer
+        .args([
+            "--no-color",
+            "--config-file",
+            "tests/schemathesis/schemathesis.toml",
+        ])
+        .args(["run", "openapi.yaml"])
+        .args(["--url", &format!("http://127.0.0.1:{}", run.port())])
+        .arg("--report-json-path")
+        .arg(&report)
+        .current_dir(root())
+        .env("NO_PROXY", "127.0.0.1")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    // To see a failure again, with the seed that its output ends with.
+    if let Ok(seed) = env::var("SEED") {
+        fuzzer.args(["--seed", &seed]);
+    }
+    let status = Fuzzer::start(fuzzer, &log).ended();
+    let log = fs::read_to_string(log).unwrap();
+    assert!(status.success(), "{log}");
+
+    let report = fs::read_to_string(report).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    for phase in ["examples", "coverage", "fuzzing", "stateful"] {
+        assert_eq!(report["phases"][phase]["status"], "success", "{log}");
+    }
+    let cases = &report["test_cases"]["generated"];
+    assert!(cases.as_u64().is_some_and(|cases| cases >= 3000), "{log}");
+    let seed = log.lines().find(|line| line.starts_with("Seed: "));
+    println!("{cases} cases. {}", seed.expect("a seed"));
+    run.stop();
+}
+
+/// The fuzzer of the contract, which does not outlive its test.
+struct Fuzzer(Child);
+
+impl Fuzzer {
+    fn start(mut command: Command, log: &Path) -> Self {
+        let log = File::create(log).unwrap();
+        command.stdin(Stdio::null());
+        command.stderr(log.try_clone().unwrap()).stdout(log);
+        Self(command.spawn().unwrap())
+    }
+
+    /// Waits until it has ended. It takes a minute or two.
+    fn ended(mut self) -> ExitStatus {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(1800) {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the fuzzer does not end");
+    }
+}
+
+impl Drop for Fuzzer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
