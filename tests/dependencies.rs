@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use tests::workspace::{crates_of, released};
+use tests::workspace::{crates_of, read, released};
 
 const FUNCTIONS: [&str; 2] = ["create-user", "list-users"];
 
@@ -81,4 +81,23 @@ fn a_bare_cargo_lambda_build_yields_exactly_the_two_functions() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(built, BTreeSet::from(FUNCTIONS.map(ToOwned::to_owned)));
+}
+
+#[test]
+fn what_is_fuzzed_is_built_of_the_same_crates() {
+    let locked = |path: &str| -> BTreeSet<(String, String)> {
+        let lock: toml::Table = read(path).parse().unwrap();
+        let packages = lock["package"].as_array().unwrap().iter();
+        let member = |package: &toml::Value, name| package[name].as_str().unwrap().to_owned();
+        packages
+            .map(|package| (member(package, "name"), member(package, "version")))
+            .collect()
+    };
+    let project = locked("Cargo.lock");
+    let fuzzed = locked("tests/fuzz/Cargo.lock").into_iter();
+    let others: Vec<String> = fuzzed
+        .filter(|package| !project.contains(package))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(others, ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"]);
 }
