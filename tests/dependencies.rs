@@ -58,6 +58,25 @@ fn a_bare_cargo_lambda_build_yields_exactly_the_two_functions() {
 }
 
 #[test]
+fn what_is_fuzzed_is_built_of_the_same_crates() {
+    let locked = |path: &str| -> BTreeSet<(String, String)> {
+        let lock = toml(&root().join(path));
+        let packages = lock["package"].as_array().unwrap().iter();
+        let member = |package: &toml::Value, name| package[name].as_str().unwrap().to_owned();
+        packages
+            .map(|package| (member(package, "name"), member(package, "version")))
+            .collect()
+    };
+    let project = locked("Cargo.lock");
+    let fuzzed = locked("tests/fuzz/Cargo.lock").into_iter();
+    let others: Vec<String> = fuzzed
+        .filter(|package| !project.contains(package))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(others, ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"]);
+}
+
+#[test]
 fn every_crate_of_ours_forbids_unsafe_code() {
     let manifests = manifests();
     let forbids = |lints: Option<&toml::Value>| {
