@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -351,7 +351,6 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
             const options = { colorScheme, viewport, complaints: [REFUSED, UNREACHABLE] };
             await onPage(options, async (page, { username, availability, refusal, rows, ...rest }) => {
                 const { prefix, position, offline } = rest;
-                await lists(prefix.page().locator('#none'), []);
                 await prefix.fill('x');
                 await lists(rows, ['x'.repeat(80)]);
                 await hasNoFault(page, 'free', async () => {
@@ -421,4 +420,21 @@ test('no page of another origin reads the API, or creates a user', async () => {
         server.close();
     }
     assert.deepEqual(await run.list('forged'), []);
+});
+
+test('the page is of one origin, whatever name leads to it', async () => {
+    const answerTo = async (path, host) => {
+        const [answer] = await once(get(`${run.page}${path}`, { headers: { host } }), 'response');
+        answer.resume();
+        return answer;
+    };
+    for (const path of ['/', '/page.js', '/page.css']) {
+        const own = await answerTo(path, `127.0.0.1:${run.pagePort}`);
+        assert.equal(own.statusCode, 200);
+        for (const host of [`localhost:${run.pagePort}`, 'rebound.example', '127.0.0.1']) {
+            const { statusCode, headers } = await answerTo(path, host);
+            assert.deepEqual([statusCode, headers.location], [307, run.page], host);
+        }
+    }
+    assert.equal((await answerTo('/other', `127.0.0.1:${run.pagePort}`)).statusCode, 404);
 });
