@@ -15,7 +15,7 @@ export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
 /** How long a test waits for anything: generous, as a machine may be busy, but bounded. */
-export const PATIENCE = 60_000;
+export const PATIENCE = 120_000;
 
 /** Starts a browser that speaks to nobody by itself; the caller closes it. */
 export function launch() {
