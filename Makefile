@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 .PHONY: help run seed docs deploy-local test mutants bench soak check
 
 help:
-	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
+	@echo 'make run           runs the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
 	@echo 'make seed N=1000   fills the running service with users: PORT=9000'
 	@echo 'make docs          builds the reference of the API and opens it in a browser'
 	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
