@@ -14,7 +14,7 @@ const installed = join(root, '.tools/browser');
 export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
-/** How long a test waits for anything: generous, as a machine may be busy, but bounded. */
+/** How long a test waits for a process: generous, as a machine may be busy, but bounded. */
 export const PATIENCE = 120_000;
 
 /** Starts a browser that speaks to nobody by itself; the caller closes it. */
@@ -60,7 +60,7 @@ function program() {
  */
 export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
     const context = await browser.newContext(options);
-    context.setDefaultTimeout(PATIENCE);
+    context.setDefaultTimeout(PATIENCE / 4);
     const page = await context.newPage();
     const requested = [];
     const complained = [];
