@@ -6,11 +6,12 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed deploy-local test torture fuzz soak mutants advisories bench check
+.PHONY: help run seed docs deploy-local test torture fuzz soak mutants advisories bench check
 
 help:
-	@echo 'make run           runs the service on this machine: PORT=9000 DATA_DIR=.data'
+	@echo 'make run           runs the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
 	@echo 'make seed N=1000   fills the running service with users: PORT=9000'
+	@echo 'make docs          builds the reference of the API and opens it in a browser'
 	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
 	@echo 'make test          proves everything'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
@@ -30,11 +31,15 @@ run: check .tools/run.installed
 seed: check
 	@cargo run --locked --package local --bin seed
 
+docs: check .tools/node.installed
+	@tools/docs
+	@python3 -m webbrowser "file://$(CURDIR)/docs/reference.html"
+
 deploy-local: check .tools/run.installed .tools/build.installed .tools/emulator.installed
 	@cargo lambda build --locked --release
 	@.tools/emulator/bin/python deploy/local.py
 
-test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt))
+test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt)) .tools/browser.installed
 	@tools/test
 
 torture: check .tools/run.installed .tools/build.installed
@@ -70,3 +75,6 @@ check:
 	@tools/install $*
 
 .tools/node.installed: tools/openapi/package-lock.json tools/mermaid/package-lock.json
+
+.tools/browser.installed: tools/browser/package-lock.json tools/browser/fonts.conf tools/install .tools/node.installed | check
+	@tools/install browser

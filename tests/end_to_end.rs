@@ -174,6 +174,60 @@ impl Drop for Fuzzer {
 }
 
 #[test]
+fn the_page_alone_may_call_the_api_from_another_origin_and_as_the_template_has_it() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let page = run.page_origin();
+    let preflight = ("access-control-request-method", "POST");
+
+    let answer = run.cors("GET", &[("origin", &page)]);
+    let of_answers = headers(&[
+        ("access-control-allow-origin", &page),
+        (
+            "access-control-expose-headers",
+            "etag,idempotent-replayed,link,retry-after",
+        ),
+        ("vary", "origin"),
+    ]);
+    assert_eq!(answer, (200, of_answers.clone()));
+    // A page must be able to read why it was refused.
+    assert_eq!(run.cors("POST", &[("origin", &page)]), (415, of_answers));
+    let of_preflights = headers(&[
+        ("access-control-allow-origin", &page),
+        ("access-control-allow-methods", "GET,POST"),
+        (
+            "access-control-allow-headers",
+            "authorization,content-type,idempotency-key,if-none-match",
+        ),
+        ("access-control-max-age", "3600"),
+        ("vary", "origin"),
+    ]);
+    let answer = run.cors("OPTIONS", &[("origin", &page), preflight]);
+    assert_eq!(answer, (204, of_preflights));
+
+    let port = page.rsplit(':').next().unwrap();
+    for other in [
+        format!("http://127.0.0.1:{}", run.port()),
+        format!("http://localhost:{port}"),
+        format!("https://127.0.0.1:{port}"),
+        format!("{page}/"),
+        format!("{page}0"),
+        page.to_uppercase(),
+        "null".to_owned(),
+        "*".to_owned(),
+        String::new(),
+    ] {
+        let origin = ("origin", &*other);
+        assert_eq!(run.cors("GET", &[origin]), (200, headers(&[])), "{other}");
+        assert_eq!(run.cors("POST", &[origin]), (415, headers(&[])), "{other}");
+        let answer = run.cors("OPTIONS", &[origin, preflight]);
+        assert_eq!(answer, (204, headers(&[])), "{other}");
+    }
+    run.stop();
+}
+
+#[test]
 fn users_survive_a_restart() {
     let _alone = alone();
     let data = temporary_folder();
@@ -254,7 +308,7 @@ fn a_data_folder_of_its_own_is_overlooked_by_git() {
 fn a_file_that_is_no_database_is_said_in_one_line() {
     let data = temporary_folder();
     fs::write(data.path().join("dynamodb.sqlite"), "x".repeat(10_000)).unwrap();
-    let refused = start_refused(&free_port().to_string(), data.path(), None);
+    let refused = start_refused(&free_ports(), data.path(), None);
     let message = String::from_utf8(refused.stderr).unwrap();
     assert!(message.starts_with("make run: "), "{message}");
     assert!(message.contains("dynamodb.sqlite is no database of this service, or is damaged"));
@@ -414,30 +468,38 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     fs::write(&file, "").unwrap();
     let used = TcpListener::bind("127.0.0.1:0").unwrap();
     let used = used.local_addr().unwrap().port();
-    let free = free_port().to_string();
+    let [port, page_port] = free_ports();
+    let in_use = |variable| {
+        let other = used.checked_add(2).unwrap_or(9000);
+        format!(
+            "port {used} can't be used: Address already in use (os error 98); stop what uses it, or \
+             choose another port, as in `make run {variable}={other}`"
+        )
+    };
 
-    for (port, folder, message) in [
+    for (ports, folder, message) in [
         (
-            used.to_string(),
+            [used.to_string(), page_port.clone()],
             data.path(),
-            format!(
-                "port {used} can't be used: Address already in use (os error 98); stop what uses \
-                 it, or choose another port, as in `make run PORT={}`",
-                used.checked_add(1).unwrap_or(9000)
-            ),
+            in_use("PORT"),
         ),
         (
-            "web".to_owned(),
+            [port.clone(), used.to_string()],
+            data.path(),
+            in_use("PAGE_PORT"),
+        ),
+        (
+            ["web".to_owned(), page_port.clone()],
             data.path(),
             "PORT is not a number from 1 to 65535: web".to_owned(),
         ),
         (
-            "0".to_owned(),
+            [port.clone(), "0".to_owned()],
             data.path(),
-            "PORT is not a number from 1 to 65535: 0".to_owned(),
+            "PAGE_PORT is not a number from 1 to 65535: 0".to_owned(),
         ),
         (
-            free.clone(),
+            free_ports(),
             &file.join("data"),
             format!(
                 "the data folder {}/data can't be written: Not a directory (os error 20); choose \
@@ -446,18 +508,18 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
             ),
         ),
     ] {
-        let refused = start_refused(&port, folder, None);
+        let refused = start_refused(&ports, folder, None);
         assert_refused(&refused, &format!("make run: {message}\n"));
     }
 
-    let refused = start_refused(&free, data.path(), Some("/nowhere"));
+    let refused = start_refused(&free_ports(), data.path(), Some("/nowhere"));
     assert_refused(
         &refused,
         "make run: cargo-lambda is missing; start the service with `make run`, which installs it\n",
     );
 
     let run = LocalRun::start(data.path());
-    let refused = start_refused(&free, data.path(), None);
+    let refused = start_refused(&free_ports(), data.path(), None);
     let message = format!(
         "make run: the data folder {} is in use by another `make run`; stop that one, or choose \
          another folder, as in `make run DATA_DIR=/tmp/users`\n",
@@ -468,9 +530,17 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     run.stop();
 }
 
-fn start_refused(port: &str, data: &Path, path: Option<&str>) -> Output {
+/// A port for the service and one for its page.
+fn free_ports() -> [String; 2] {
+    [free_port().to_string(), free_port().to_string()]
+}
+
+fn start_refused([port, page_port]: &[String; 2], data: &Path, path: Option<&str>) -> Output {
     let mut command = program("local");
-    command.env("PORT", port).env("DATA_DIR", data);
+    command
+        .env("PORT", port)
+        .env("PAGE_PORT", page_port)
+        .env("DATA_DIR", data);
     if let Some(path) = path {
         command.env("PATH", path);
     }

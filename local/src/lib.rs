@@ -9,5 +9,7 @@ pub mod failures;
 pub mod table;
 
 pub mod functions;
+pub mod gateway;
 pub mod guard;
 pub mod http;
+pub mod page;

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::pending,
     io,
     os::unix::process::parent_id,
     path::Path,
@@ -17,7 +16,8 @@ use local::{
     engine::{Engine, EngineError},
     failures,
     functions::{self, TABLE_NAME},
-    http, settings,
+    gateway::{self, Cors},
+    http, page, settings,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -49,12 +49,18 @@ async fn run() -> Result<(), String> {
 
     // What can be refused is refused before the functions are built.
     let port = settings::port()?;
-    settings::check_port_is_free(port)?;
+    let page_port = settings::page_port(port)?;
+    let api_listener = settings::listen("PORT", port).await?;
+    let page_listener = settings::listen("PAGE_PORT", page_port).await?;
     functions::check_cargo_lambda()?;
     let folder = settings::data_folder().unwrap_or_else(|| root.join(".data"));
     let data = DataFolder::open(&folder)?;
     let failed = failures::listen();
-    let engine = start_engine(root, &data)?;
+    let template = root.join("template.yaml");
+    let template = std::fs::read_to_string(&template)
+        .map_err(|error| format!("{}: {error}", template.display()))?;
+    let cors = Cors::from_template(&template, &page::origin(page_port))?;
+    let engine = start_engine(&template, &data)?;
 
     println!("Building the functions …");
     let mut building = functions::build(root).map_err(no_shell)?;
@@ -70,11 +76,22 @@ async fn run() -> Result<(), String> {
     }
 
     println!("Starting the functions …");
-    let mut watching = functions::watch(root, port, &engine.url()).map_err(no_shell)?;
+    let functions_port = settings::free_port().map_err(|error| format!("no free port: {error}"))?;
+    let mut watching = functions::watch(root, functions_port, &engine.url()).map_err(no_shell)?;
+    let serving = async {
+        ready(functions_port).await?;
+        announce(port, page_port, &folder);
+        let users_url = http::users_url(port);
+        let served = tokio::select! {
+            served = gateway::serve(api_listener, functions_port, cors) => served,
+            served = page::serve(page_listener, &users_url) => served,
+        };
+        served.map_err(|error| format!("the service can't be reached any more: {error}"))
+    };
     let result = tokio::select! {
         () = &mut stop => Ok(()),
         status = watching.ended() => Err(ended(status)),
-        result = announce(port, &folder) => result,
+        result = serving => result,
         never = watch_disk(&failed, &data) => match never {},
     };
     // The functions end before the table that they use.
@@ -83,7 +100,7 @@ async fn run() -> Result<(), String> {
     result
 }
 
-fn start_engine(root: &Path, data: &DataFolder) -> Result<Engine, String> {
+fn start_engine(template: &str, data: &DataFolder) -> Result<Engine, String> {
     let database = data.database();
     let failed = |error| match error {
         EngineError::Database(error) => {
@@ -96,11 +113,8 @@ fn start_engine(root: &Path, data: &DataFolder) -> Result<Engine, String> {
         error => error.to_string(),
     };
     let engine = Engine::on_file(&database).map_err(failed)?;
-    let template = root.join("template.yaml");
-    let template = std::fs::read_to_string(&template)
-        .map_err(|error| format!("{}: {error}", template.display()))?;
     engine
-        .create_table_if_missing(&template, TABLE_NAME)
+        .create_table_if_missing(template, TABLE_NAME)
         .map_err(failed)?;
     Ok(engine)
 }
@@ -120,27 +134,32 @@ async fn watch_disk(failed: &Notify, data: &DataFolder) -> Infallible {
     }
 }
 
-/// Says that the service is ready once it is. Returns only if it does not get ready.
-async fn announce(port: u16, data: &Path) -> Result<(), String> {
-    let url = http::users_url(port);
+/// Waits until the functions answer.
+async fn ready(functions_port: u16) -> Result<(), String> {
+    let url = http::users_url(functions_port);
     let (tell, told) = oneshot::channel();
     // A thread of its own, which nobody waits for when the run is stopped meanwhile.
-    let asked = url.clone();
-    thread::spawn(move || tell.send(functions::wait_until_ready(&asked)));
+    thread::spawn(move || tell.send(functions::wait_until_ready(&url)));
     told.await
-        .unwrap_or_else(|_| Err("the first requests failed".to_owned()))?;
+        .unwrap_or_else(|_| Err("the first requests failed".to_owned()))
+}
+
+/// Says that the service is ready, and what to do with it.
+fn announce(port: u16, page_port: u16, data: &Path) {
+    let url = http::users_url(port);
+    let page = page::origin(page_port);
+    let data = data.display();
     println!(
         "
 The users API is ready at {url}
+A page to try it is at {page}
 
   curl -i {url} -H 'Content-Type: application/json' -d '{{\"username\": \"ada\"}}'
   curl -i '{url}?limit=10'
 
-The users are kept in {}. Edits are built anew. Ctrl-C stops everything.
-",
-        data.display()
+The users are kept in {data}. Edits are built anew. Ctrl-C stops everything.
+"
     );
-    pending().await
 }
 
 /// Waits for Ctrl-C, a request to terminate, the end of the terminal, or the end of the parent: when

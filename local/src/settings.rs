@@ -3,9 +3,12 @@
 use std::{
     env,
     ffi::OsString,
-    net::{Ipv4Addr, TcpListener},
+    io,
+    net::{self, Ipv4Addr},
     path::PathBuf,
 };
+
+use tokio::net::TcpListener;
 
 /// The port that the service listens on unless `PORT` says otherwise.
 pub const DEFAULT_PORT: u16 = 9000;
@@ -15,13 +18,25 @@ pub const DEFAULT_PORT: u16 = 9000;
 /// # Errors
 /// It is not a number from 1 to 65535.
 pub fn port() -> Result<u16, String> {
-    let Some(port) = set("PORT") else {
-        return Ok(DEFAULT_PORT);
+    read_port("PORT", DEFAULT_PORT)
+}
+
+/// Reads `PAGE_PORT`, the port of the page; the one after the service's unless it is set.
+///
+/// # Errors
+/// It is not a number from 1 to 65535.
+pub fn page_port(port: u16) -> Result<u16, String> {
+    read_port("PAGE_PORT", port.checked_add(1).unwrap_or(DEFAULT_PORT))
+}
+
+fn read_port(variable: &str, default: u16) -> Result<u16, String> {
+    let Some(port) = set(variable) else {
+        return Ok(default);
     };
     let number = port.to_str().and_then(|port| port.parse().ok());
     number.filter(|port| *port != 0).ok_or_else(|| {
         let port = port.display();
-        format!("PORT is not a number from 1 to 65535: {port}")
+        format!("{variable} is not a number from 1 to 65535: {port}")
     })
 }
 
@@ -36,17 +51,28 @@ fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Checks that nobody listens on a port, before anything is built that needs it.
+/// Takes the port that a variable names, before anything is built that needs it. Who connects
+/// meanwhile waits.
 ///
 /// # Errors
-/// Somebody does, or the port is reserved.
-pub fn check_port_is_free(port: u16) -> Result<(), String> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!(
+/// Somebody has it, or the port is reserved.
+pub async fn listen(variable: &str, port: u16) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    listener.map_err(|error| {
+        // The next one may be the page's.
+        let other = port.checked_add(2).unwrap_or(DEFAULT_PORT);
+        format!(
             "port {port} can't be used: {error}; stop what uses it, or choose another port, as in \
-             `make run PORT={}`",
-            port.checked_add(1).unwrap_or(DEFAULT_PORT)
-        )),
-    }
+             `make run {variable}={other}`"
+        )
+    })
+}
+
+/// A port that nobody uses.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> io::Result<u16> {
+    let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }

@@ -1,10 +1,10 @@
 //! The local run as its user has it: the program behind `make run`, with everything it starts.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use local::http;
+use local::{http, page, settings};
 use serde_json::json;
 use ureq::Agent;
 
@@ -32,6 +32,7 @@ pub struct LocalRun {
     process: Child,
     users_url: String,
     port: u16,
+    page_port: u16,
     data: PathBuf,
     output: Arc<(Mutex<String>, Condvar)>,
     agent: Agent,
@@ -53,9 +54,10 @@ impl LocalRun {
     /// It does not get ready.
     #[must_use]
     pub fn start_by(mut command: Command, data: &Path) -> Self {
-        let port = free_port();
+        let (port, page_port) = (free_port(), free_port());
         let mut process = command
             .env("PORT", port.to_string())
+            .env("PAGE_PORT", page_port.to_string())
             .env("DATA_DIR", data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -71,6 +73,7 @@ impl LocalRun {
             process,
             users_url: http::users_url(port),
             port,
+            page_port,
             data: data.to_owned(),
             output,
             agent: http::agent(PATIENCE),
@@ -83,6 +86,12 @@ impl LocalRun {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The origin of the page.
+    #[must_use]
+    pub fn page_origin(&self) -> String {
+        page::origin(self.page_port)
     }
 
     /// The process that was started.
@@ -120,6 +129,26 @@ impl LocalRun {
             .expect("no reader panics");
         let output = &output[bytes..];
         assert!(output.contains(text), "{text:?} was not printed:\n{output}");
+    }
+
+    /// Sends a request with these headers, and gives the headers of the answer that are about pages of
+    /// other origins.
+    ///
+    /// # Panics
+    /// No answer comes.
+    #[must_use]
+    pub fn cors(&self, method: &str, headers: &[(&str, &str)]) -> (u16, BTreeMap<String, String>) {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(&self.users_url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body("").expect("a request");
+        let mut answer = answer(self.agent.run(request)).expect("an answer");
+        let is_about = |name: &str| name == "vary" || name.starts_with("access-control-");
+        answer.headers.retain(|name, _| is_about(name));
+        (answer.status, answer.headers)
     }
 
     /// Asks for a page by its query string.
@@ -243,11 +272,7 @@ pub fn output(mut command: Command) -> Output {
 /// There is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener
-        .local_addr()
-        .expect("a listener has an address")
-        .port()
+    settings::free_port().expect("a free port")
 }
 
 /// Reads a stream to its end.

@@ -1,0 +1,167 @@
+//! What stands in the API gateway's place: cargo-lambda has its routes, and this, in front of it, its
+//! answers to the pages of other origins.
+
+use std::{io, net::Ipv4Addr, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+        header::{
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, ORIGIN,
+            TRANSFER_ENCODING, VARY,
+        },
+    },
+    response::{IntoResponse, Response},
+    serve::ListenerExt,
+};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_norway::Value;
+use tokio::net::TcpListener;
+
+/// The type of the resource that says what the gateway lets pages do.
+const API: &str = "AWS::ApiGatewayV2::Api";
+
+/// The headers that belong to one connection and are not passed on to the next.
+const OF_ONE_CONNECTION: [HeaderName; 3] = [CONNECTION, EXPECT, TRANSFER_ENCODING];
+
+/// What the page of one other origin may do, as `template.yaml` has it for those that a deployment
+/// lets in (CORS). Pages of all others may send nothing but what any form could, and read nothing.
+#[derive(Debug)]
+pub struct Cors {
+    origin: HeaderValue,
+    preflight: HeaderMap,
+    exposed: HeaderValue,
+}
+
+impl Cors {
+    /// Takes what is allowed from the template, and allows it to one origin.
+    ///
+    /// # Errors
+    /// The template has no API that lets in pages of other origins.
+    pub fn from_template(template: &str, origin: &str) -> Result<Self, String> {
+        let failed = |what: &str| format!("template.yaml: {what}");
+        let template: Value =
+            serde_norway::from_str(template).map_err(|error| failed(&error.to_string()))?;
+        let resources = template["Resources"].as_mapping().into_iter().flatten();
+        let mut apis = resources.filter(|(_, resource)| resource["Type"] == API);
+        // `!If [HasCors, {…}, nothing]`.
+        let api = apis
+            .next()
+            .map(|(_, api)| &api["Properties"]["CorsConfiguration"][1]);
+        let cors = api.ok_or_else(|| failed("it has no API"))?;
+        let list = |name: &str| {
+            let values = cors[name].as_sequence();
+            let values = values.map(|values| values.iter().filter_map(Value::as_str));
+            let list = values.map(|values| values.collect::<Vec<_>>().join(","));
+            let list = list.and_then(|list| list.parse::<HeaderValue>().ok());
+            list.ok_or_else(|| failed(&format!("the API's CorsConfiguration has no {name}")))
+        };
+        let age = cors["MaxAge"].as_u64();
+        let age = age.ok_or_else(|| failed("the API's CorsConfiguration has no MaxAge"))?;
+        Ok(Self {
+            origin: origin.parse().map_err(|_| failed("no origin"))?,
+            preflight: HeaderMap::from_iter([
+                (ACCESS_CONTROL_ALLOW_METHODS, list("AllowMethods")?),
+                (ACCESS_CONTROL_ALLOW_HEADERS, list("AllowHeaders")?),
+                (ACCESS_CONTROL_MAX_AGE, age.into()),
+            ]),
+            exposed: list("ExposeHeaders")?,
+        })
+    }
+
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        headers.get(ORIGIN) == Some(&self.origin)
+    }
+}
+
+struct Gateway {
+    client: Client<HttpConnector, Body>,
+    functions_port: u16,
+    cors: Cors,
+}
+
+/// Passes requests on to the functions' port, and what the functions answer back. Returns only when
+/// the listener fails.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(listener: TcpListener, functions_port: u16, cors: Cors) -> io::Result<()> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let gateway = Gateway {
+        client: Client::builder(TokioExecutor::new()).build(connector),
+        functions_port,
+        cors,
+    };
+    // A body that follows its headers must not wait until they are acknowledged.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let routes = Router::new().fallback(answer).with_state(Arc::new(gateway));
+    axum::serve(listener, routes).await
+}
+
+async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let Gateway { cors, .. } = &*gateway;
+    let let_in = cors.lets_in(request.headers());
+    let asks = |headers: &HeaderMap| headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let is_preflight = request.method() == Method::OPTIONS && asks(request.headers());
+    let mut response = if is_preflight {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        gateway.forward(request).await
+    };
+    if let_in {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, cors.origin.clone());
+        headers.insert(VARY, HeaderValue::from_static("origin"));
+        if is_preflight {
+            headers.extend(cors.preflight.clone());
+        } else {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, cors.exposed.clone());
+        }
+    }
+    response
+}
+
+impl Gateway {
+    async fn forward(&self, request: Request) -> Response {
+        let (mut parts, body) = request.into_parts();
+        let authority = format!("{}:{}", Ipv4Addr::LOCALHOST, self.functions_port);
+        let mut uri = Uri::builder().scheme("http").authority(authority);
+        if let Some(path) = parts.uri.path_and_query() {
+            uri = uri.path_and_query(path.clone());
+        }
+        let Ok(uri) = uri.build() else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
+        parts.uri = uri;
+        parts.version = Version::HTTP_11;
+        for name in &OF_ONE_CONNECTION {
+            parts.headers.remove(name);
+        }
+        match self.client.request(Request::from_parts(parts, body)).await {
+            Ok(mut response) => {
+                for name in &OF_ONE_CONNECTION {
+                    response.headers_mut().remove(name);
+                }
+                response.map(Body::new)
+            }
+            // As the gateway says it.
+            Err(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                [(CONTENT_TYPE, "application/json")],
+                r#"{"message":"Service Unavailable"}"#,
+            )
+                .into_response(),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The page on which a person tries the service, on a port and so of an origin of its own.
+
+use std::io;
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{
+        HeaderValue,
+        header::{
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
+        },
+    },
+    middleware::{self, Next},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+const HTML: &str = include_str!("../page/index.html");
+const STYLE: &str = include_str!("../page/page.css");
+const SCRIPT: &str = include_str!("../page/page.js");
+
+/// What stands in the HTML where the URL of the users belongs.
+const USERS_URL: &str = "{users_url}";
+
+/// The origin of the page: its URL without a path.
+#[must_use]
+pub fn origin(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Serves the page for the users at a URL. Returns only when the listener fails.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(listener: TcpListener, users_url: &str) -> io::Result<()> {
+    let port = listener.local_addr()?.port();
+    let origin = origin(port);
+    let html = HTML.replace(USERS_URL, users_url);
+    // The page loads its own two files and calls the API, and makes no markup of any text.
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
+         connect-src {users_url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'"
+    );
+    let policy: HeaderValue = policy.parse().expect("a URL of ours is ASCII");
+    let file = |media_type: &'static str, text: String| {
+        get(async move || ([(CONTENT_TYPE, media_type)], text))
+    };
+    let routes = Router::new()
+        .route("/", file("text/html; charset=utf-8", html))
+        .route(
+            "/page.css",
+            file("text/css; charset=utf-8", STYLE.to_owned()),
+        )
+        .route(
+            "/page.js",
+            file("text/javascript; charset=utf-8", SCRIPT.to_owned()),
+        )
+        .layer(middleware::from_fn(move |request, next| {
+            answer(origin.clone(), policy.clone(), request, next)
+        }));
+    axum::serve(listener, routes).await
+}
+
+/// Answers the page's own origin alone: by another name, such as `localhost`, the page would be of an
+/// origin that the API does not know.
+async fn answer(origin: String, policy: HeaderValue, request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+    if host != origin.strip_prefix("http://").map(str::as_bytes) {
+        return Redirect::temporary(&origin).into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,82 @@
+// A real Chromium for the tests of the pages, and what a page does in it.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The top level folder. */
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+
+const installed = join(root, '.tools/browser');
+/** Takes a package that is installed beside the browser. */
+export const load = createRequire(join(installed, 'package.json'));
+const { chromium } = load('playwright-core');
+
+/** How long a test waits for a process: generous, as a machine may be busy, but bounded. */
+export const PATIENCE = 120_000;
+
+/** Starts a browser that speaks to nobody by itself; the caller closes it. */
+export function launch() {
+    return chromium.launch({
+        ...program(),
+        args: [
+            '--no-sandbox',
+            '--disable-gpu',
+            '--disable-quic',
+            '--no-first-run',
+            '--disable-background-networking',
+            '--disable-component-update',
+            '--disable-sync',
+        ],
+    });
+}
+
+/** The installed Chromium where it runs, and the machine's own elsewhere. */
+function program() {
+    if (process.platform === 'linux' && process.arch === 'x64') {
+        return {
+            executablePath: join(installed, 'chromium/chromium'),
+            env: {
+                ...process.env,
+                LD_LIBRARY_PATH: join(installed, 'chromium/al2023/lib'),
+                FONTCONFIG_FILE: join(installed, 'fonts.conf'),
+            },
+        };
+    }
+    const names = ['chromium', 'chromium-browser', 'google-chrome', 'chrome'];
+    const folders = (process.env.PATH ?? '').split(delimiter);
+    const places = names.flatMap((name) => folders.map((folder) => join(folder, name)));
+    const executablePath = places.find(existsSync);
+    assert(executablePath, 'No Chromium is on the PATH; on this kind of machine, install one.');
+    return { executablePath };
+}
+
+/**
+ * Opens an empty page in a profile of its own, runs a test with it, and sees that the page has loaded
+ * nothing but what it may, and that the browser had nothing to complain about. A test that provokes
+ * complaints of the browser's own, such as the line on each request that fails, names them.
+ */
+export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
+    const context = await browser.newContext(options);
+    context.setDefaultTimeout(PATIENCE / 4);
+    const page = await context.newPage();
+    const requested = [];
+    const complained = [];
+    context.on('request', (request) => requested.push(request.url()));
+    page.on('pageerror', (error) => complained.push(error.message));
+    page.on('console', (message) => {
+        if (['error', 'warning'].includes(message.type())) complained.push(message.text());
+    });
+    try {
+        const result = await test(page);
+        const isAllowed = (url) => allowed.some((start) => url.startsWith(start));
+        assert.deepEqual(requested.filter((url) => !isAllowed(url)), []);
+        const isExpected = (text) => complaints.some((complaint) => complaint.test(text));
+        assert.deepEqual(complained.filter((text) => !isExpected(text)), []);
+        return result;
+    } finally {
+        await context.close();
+    }
+}

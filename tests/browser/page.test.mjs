@@ -1,0 +1,440 @@
+// The page on which a person tries the service, in a browser, before the real local run.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, get } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { launch, load, withPage } from './browser.mjs';
+import { LocalRun } from './local_run.mjs';
+
+const axe = readFileSync(load.resolve('axe-core/axe.min.js'), 'utf8');
+
+/** What the browser itself says of an answer that is no success, which the page expects. */
+const REFUSED = /^Failed to load resource: the server responded with a status of 4\d\d/;
+const UNREACHABLE = /^Failed to load resource: net::ERR_/;
+
+const NARROW = { width: 375, height: 812 };
+
+let data;
+let run;
+let browser;
+
+before(async () => {
+    data = mkdtempSync(join(tmpdir(), 'page-'));
+    run = await LocalRun.on(data);
+    await run.start();
+    browser = await launch();
+});
+
+after(async () => {
+    await browser?.close();
+    await run?.stop();
+    rmSync(data, { recursive: true, force: true });
+});
+
+/** Opens the page, which may load nothing but its files and the API. */
+function onPage(options, test) {
+    const allowed = [`${run.page}/`, `${run.users}`, 'data:'];
+    return withPage(browser, { allowed, ...options }, async (page) => {
+        await page.goto(run.page);
+        return test(page, parts(page));
+    });
+}
+
+/** What a person finds on the page, by what it is called. */
+function parts(page) {
+    return {
+        username: page.getByRole('textbox', { name: 'Username', exact: true }),
+        signUp: page.getByRole('button', { name: 'Sign up' }),
+        availability: page.locator('#availability'),
+        refusal: page.locator('#refusal'),
+        prefix: page.getByRole('searchbox', { name: 'Usernames that begin with' }),
+        rows: page.getByRole('table', { name: 'Everybody' }).getByRole('rowheader'),
+        position: page.locator('#position'),
+        previous: page.getByRole('button', { name: 'Previous' }),
+        next: page.getByRole('button', { name: 'Next' }),
+        offline: page.locator('#offline'),
+    };
+}
+
+/** Waits until an element has this text, but for the marks that keep a name's direction apart. */
+async function says(locator, text) {
+    const said = async () => (await locator.textContent()).replace(/[\u2068\u2069]/g, '');
+    await eventually(async () => assert.equal(await said(), text));
+}
+
+async function lists(rows, usernames) {
+    await eventually(async () => assert.deepEqual(await rows.allTextContents(), usernames));
+}
+
+/** Tries until it succeeds; what fails for ten seconds fails. */
+async function eventually(check) {
+    for (const started = Date.now(); ; ) {
+        try {
+            return await check();
+        } catch (error) {
+            if (Date.now() - started > 10_000) throw error;
+            await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+    }
+}
+
+const hasFocus = (locator) => locator.evaluate((element) => element === document.activeElement);
+
+test('a person signs up a username that is free', async () => {
+    await onPage({}, async (page, { username, signUp, availability, refusal, prefix, rows }) => {
+        await prefix.fill('grete');
+        await username.fill('grete');
+        await says(availability, 'Nobody is called “grete” yet.');
+        await signUp.click();
+        await says(availability, '“grete” has signed up.');
+        await says(refusal, '');
+        await lists(rows, ['grete']);
+        assert.equal(await username.inputValue(), '');
+        assert(await hasFocus(username));
+    });
+    assert.deepEqual(await run.list('grete'), ['grete']);
+});
+
+test('a username that is taken is told while it is typed', async () => {
+    await run.create('taken', 'Ὀδυσσέα', 'ｶﾞｽ', 'Dvořák'.normalize('NFD'));
+    await onPage({}, async (page, { username, availability }) => {
+        for (const name of ['taken', 'TAKEN', 'ｔａｋｅｎ', 'ὈΔΥΣΣΈΑ', 'ガス', 'dvořák']) {
+            await username.fill(name);
+            await says(availability, `“${name}” is taken.`);
+        }
+        for (const name of ['take', 'takens', 'taken2', 'Ὀδυσσέ', 'ガ', 'dvora']) {
+            await username.fill(name);
+            await says(availability, `Nobody is called “${name}” yet.`);
+        }
+        // Of what is typed at once, only what stands there at last is told.
+        await username.pressSequentially('k');
+        await username.fill('tak');
+        await username.pressSequentially('en', { delay: 10 });
+        await says(availability, '“taken” is taken.');
+    });
+});
+
+test('a username that somebody else has meanwhile is refused with the reason', async () => {
+    await onPage({ complaints: [REFUSED] }, async (page, { username, signUp, availability, refusal }) => {
+        await username.fill('meanwhile');
+        await says(availability, 'Nobody is called “meanwhile” yet.');
+        await run.create('MeanWhile');
+        await signUp.click();
+        await says(
+            refusal,
+            'Another user has this username, or one that differs from it only in case or width. ' +
+                'Choose another one.',
+        );
+        await says(availability, '');
+        assert.equal(await username.getAttribute('aria-invalid'), 'true');
+        assert.equal(await username.inputValue(), 'meanwhile');
+        assert(await hasFocus(username));
+        await username.fill('meanwhile2');
+        await says(refusal, '');
+        assert.equal(await username.getAttribute('aria-invalid'), null);
+    });
+});
+
+test('a username that is not allowed is refused with the reason that the API gives', async () => {
+    await onPage({ complaints: [REFUSED] }, async (page, { username, refusal }) => {
+        const reasons = new Set();
+        for (const name of ['no spaces', 'раypal', '1אבג', '♚']) {
+            const { errors } = await (await run.tryCreate(name)).json();
+            await username.fill(name);
+            await username.press('Enter');
+            await says(refusal, errors[0].detail);
+            reasons.add(errors[0].code);
+        }
+        assert.deepEqual([...reasons], ['disallowed-character', 'mixed-scripts', 'bidi']);
+    });
+});
+
+test('an empty username and one that is too long are told without the API', async () => {
+    await onPage({}, async (page, { username, signUp, availability, refusal }) => {
+        await eventually(async () => assert.notEqual(await page.locator('#position').textContent(), ''));
+        const requests = [];
+        page.on('request', (request) => requests.push(request.url()));
+        const empty = 'The username is empty; it needs 1 to 80 characters.';
+        await signUp.click();
+        await says(refusal, empty);
+        for (const [name, length] of [['a'.repeat(81), 81], ['𐐷'.repeat(100), 100]]) {
+            const message = `The username has ${length} characters; at most 80 are allowed.`;
+            await username.fill(name);
+            await says(availability, message);
+            await signUp.click();
+            await says(refusal, message);
+        }
+        await username.fill('');
+        await says(availability, empty);
+        assert.deepEqual(requests, []);
+        // Two of them compose to one, so 160 are 80.
+        await username.fill('e\u0301'.repeat(80));
+        await says(availability, `Nobody is called “${'e\u0301'.repeat(80)}” yet.`);
+    });
+});
+
+test('the list is read page by page, to its end and back', async () => {
+    const names = Array.from({ length: 25 }, (_, number) => `paged${String(number).padStart(2, '0')}`);
+    await run.create(...names);
+    await onPage({}, async (page, { prefix, rows, position, previous, next }) => {
+        const isDisabled = (button) => button.getAttribute('aria-disabled');
+        await prefix.fill('PAGED');
+        const pages = [
+            [names.slice(0, 10), 'Users 1 to 10', 'true', 'false'],
+            [names.slice(10, 20), 'Users 11 to 20', 'false', 'false'],
+            [names.slice(20), 'Users 21 to 25', 'false', 'true'],
+        ];
+        const shows = async ([usernames, text, first, last]) => {
+            await lists(rows, usernames);
+            await says(position, text);
+            assert.equal(await isDisabled(previous), first);
+            assert.equal(await isDisabled(next), last);
+        };
+        await shows(pages[0]);
+        await next.click();
+        await shows(pages[1]);
+        await next.click();
+        await shows(pages[2]);
+        assert(await hasFocus(next));
+        // There is no further page to go to.
+        await next.click({ force: true });
+        await shows(pages[2]);
+        await previous.click();
+        await shows(pages[1]);
+        await previous.click();
+        await shows(pages[0]);
+    });
+});
+
+test('the list is filtered by the beginning of a username', async () => {
+    await run.create('Filtered', 'filter', 'fil');
+    await onPage({ complaints: [REFUSED] }, async (page, { prefix, rows, position }) => {
+        await prefix.fill('FILT');
+        await lists(rows, ['filter', 'Filtered']);
+        await says(position, 'Users 1 to 2');
+        await prefix.fill('filtered');
+        await lists(rows, ['Filtered']);
+        await says(position, 'User 1');
+        await prefix.fill('filters');
+        await lists(rows, []);
+        await says(position, 'Nobody’s username begins with “filters”.');
+        await prefix.fill('f'.repeat(81));
+        await says(position, 'The prefix has 81 characters; at most 80 are allowed.');
+        await prefix.fill('fil');
+        await lists(rows, ['fil', 'filter', 'Filtered']);
+    });
+});
+
+test('a username is shown as text, whatever it holds', async () => {
+    const markup = '<img/src=x/onerror=document.body.remove()>';
+    await run.create('שלום');
+    await onPage({}, async (page, { username, availability, prefix, rows }) => {
+        await username.fill(markup);
+        await says(availability, `Nobody is called “${markup}” yet.`);
+        await username.press('Enter');
+        await says(availability, `“${markup}” has signed up.`);
+        await prefix.fill('<IMG');
+        await lists(rows, [markup]);
+        await username.fill(markup);
+        await says(availability, `“${markup}” is taken.`);
+        await prefix.fill('<img>');
+        await says(page.locator('#position'), 'Nobody’s username begins with “<img>”.');
+        assert.equal(await page.locator('img').count(), 0);
+
+        // A name from right to left turns nothing around it.
+        await prefix.fill('של');
+        await lists(rows, ['שלום']);
+        assert.equal(await rows.locator('bdi').count(), 1);
+        await username.fill('שלום');
+        await says(availability, '“שלום” is taken.');
+        assert.equal(await availability.textContent(), '“\u2068שלום\u2069” is taken.');
+    });
+});
+
+test('an API that can not be reached is told, and found again', async () => {
+    await run.create('offline');
+    await onPage({ complaints: [UNREACHABLE] }, async (page, { offline, prefix, rows, ...rest }) => {
+        const { username, availability, refusal } = rest;
+        await prefix.fill('offline');
+        await lists(rows, ['offline']);
+        await says(offline, '');
+        await run.stop();
+        await username.fill('offline2');
+        await says(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
+        await says(availability, '');
+        await username.press('Enter');
+        await says(
+            refusal,
+            'The API did not answer. Sign up again when it does; nobody is created twice.',
+        );
+        assert.equal(await username.inputValue(), 'offline2');
+        await run.start();
+        await says(offline, '');
+        await username.press('Enter');
+        await says(availability, '“offline2” has signed up.');
+        await says(refusal, '');
+        await lists(rows, ['offline', 'offline2']);
+    });
+});
+
+test('a sign-up whose answer is lost is the same one when it is sent again', async () => {
+    await onPage({ complaints: [UNREACHABLE] }, async (page, { username, availability, refusal }) => {
+        let lost = 0;
+        await page.route(run.users, async (route) => {
+            if (route.request().method() !== 'POST' || lost > 0) return route.continue();
+            lost += 1;
+            await route.fetch();
+            return route.abort();
+        });
+        await username.fill('lost');
+        await username.press('Enter');
+        await says(
+            refusal,
+            'The API did not answer. Sign up again when it does; nobody is created twice.',
+        );
+        assert.deepEqual(await run.list('lost'), ['lost']);
+        await username.press('Enter');
+        await says(availability, '“lost” has signed up.');
+        assert.equal(lost, 1);
+    });
+});
+
+test('all of it is done by the keyboard', async () => {
+    const names = Array.from({ length: 11 }, (_, number) => `keys${String.fromCharCode(97 + number)}`);
+    await run.create(...names.slice(0, 10));
+    await onPage({ complaints: [REFUSED] }, async (page, all) => {
+        const { username, signUp, availability, refusal, prefix, rows, position, previous, next } = all;
+        const { keyboard } = page;
+        const tabTo = async (locator, key = 'Tab') => {
+            await keyboard.press(key);
+            assert(await hasFocus(locator), `${locator}`);
+        };
+        await tabTo(username);
+        await keyboard.type('keysa');
+        await says(availability, '“keysa” is taken.');
+        await tabTo(signUp);
+        await keyboard.press('Enter');
+        await eventually(async () => assert.match(await refusal.textContent(), /^Another user has/));
+        assert(await hasFocus(username));
+        await keyboard.press('Backspace');
+        await keyboard.type('k');
+        await keyboard.press('Enter');
+        await says(availability, '“keysk” has signed up.');
+        await tabTo(signUp);
+        await tabTo(prefix);
+        await keyboard.type('keys');
+        await lists(rows, names.slice(0, 10));
+        await tabTo(previous);
+        await tabTo(next);
+        await keyboard.press('Space');
+        await lists(rows, names.slice(10));
+        await says(position, 'User 11');
+        assert(await hasFocus(next));
+        await tabTo(previous, 'Shift+Tab');
+        await keyboard.press('Enter');
+        await lists(rows, names.slice(0, 10));
+        // What has the focus shows it.
+        const outline = await previous.evaluate((element) => getComputedStyle(element).outlineStyle);
+        assert.equal(outline, 'solid');
+    });
+});
+
+test('the page has no fault that axe knows, in light and dark, and fits a narrow screen', async () => {
+    await run.create('axe', 'x'.repeat(80));
+    for (const colorScheme of ['light', 'dark']) {
+        for (const viewport of [NARROW, { width: 1280, height: 900 }]) {
+            const options = { colorScheme, viewport, complaints: [REFUSED, UNREACHABLE] };
+            await onPage(options, async (page, { username, availability, refusal, rows, ...rest }) => {
+                const { prefix, position, offline } = rest;
+                await prefix.fill('x');
+                await lists(rows, ['x'.repeat(80)]);
+                await hasNoFault(page, 'free', async () => {
+                    await username.fill('axe2');
+                    await says(availability, 'Nobody is called “axe2” yet.');
+                });
+                await hasNoFault(page, 'taken and refused', async () => {
+                    await username.fill('axe');
+                    await says(availability, '“axe” is taken.');
+                    await username.press('Enter');
+                    await eventually(async () => assert.notEqual(await refusal.textContent(), ''));
+                });
+                await hasNoFault(page, 'nobody', async () => {
+                    await prefix.fill('xy');
+                    await says(position, 'Nobody’s username begins with “xy”.');
+                });
+                await hasNoFault(page, 'unreachable', async () => {
+                    await page.route(`${run.users}?**`, (route) => route.abort());
+                    await prefix.fill('x');
+                    await eventually(async () => assert.notEqual(await offline.textContent(), ''));
+                });
+            });
+        }
+    }
+});
+
+/** Brings the page into a state, and has axe look at it. */
+async function hasNoFault(page, state, reach) {
+    await reach();
+    // The page's policy allows no script of others; a debugger's is not bound by it.
+    const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
+    const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
+    assert.deepEqual(faults, [], state);
+    assert(passes.some(({ id }) => id === 'color-contrast'), 'contrasts were looked at');
+    const { scrollWidth, clientWidth } = await page.evaluate(() => {
+        const { scrollWidth, clientWidth } = document.documentElement;
+        return { scrollWidth, clientWidth };
+    });
+    assert(scrollWidth <= clientWidth, `${state}: ${scrollWidth} > ${clientWidth}`);
+}
+
+test('no page of another origin reads the API, or creates a user', async () => {
+    await run.create('secret');
+    const server = createServer((_, response) => {
+        response.setHeader('Content-Type', 'text/html').end('<title>Another origin</title>');
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const other = `http://127.0.0.1:${server.address().port}`;
+    try {
+        await withPage(
+            browser,
+            { allowed: [other, run.users], complaints: [/CORS/, UNREACHABLE, REFUSED] },
+            async (page) => {
+                await page.goto(other);
+                const tries = await page.evaluate(async (users) => {
+                    const body = JSON.stringify({ username: 'forged' });
+                    const json = { 'Content-Type': 'application/json' };
+                    const post = (headers) => fetch(users, { method: 'POST', headers, body });
+                    const tries = [fetch(users), post(json), post({})];
+                    const outcomes = await Promise.allSettled(tries);
+                    return outcomes.map(({ reason }) => reason?.message);
+                }, run.users);
+                assert.deepEqual(tries, Array(3).fill('Failed to fetch'));
+            },
+        );
+    } finally {
+        server.close();
+    }
+    assert.deepEqual(await run.list('forged'), []);
+});
+
+test('the page is of one origin, whatever name leads to it', async () => {
+    const answerTo = async (path, host) => {
+        const [answer] = await once(get(`${run.page}${path}`, { headers: { host } }), 'response');
+        answer.resume();
+        return answer;
+    };
+    for (const path of ['/', '/page.js', '/page.css']) {
+        const own = await answerTo(path, `127.0.0.1:${run.pagePort}`);
+        assert.equal(own.statusCode, 200);
+        for (const host of [`localhost:${run.pagePort}`, 'rebound.example', '127.0.0.1']) {
+            const { statusCode, headers } = await answerTo(path, host);
+            assert.deepEqual([statusCode, headers.location], [307, run.page], host);
+        }
+    }
+    assert.equal((await answerTo('/other', `127.0.0.1:${run.pagePort}`)).statusCode, 404);
+});
