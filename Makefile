@@ -55,4 +55,4 @@ check:
 .tools/%.installed: tools/requirements/%.txt tools/install | check
 	@tools/install $*
 
-.tools/node.installed: tools/openapi/package-lock.json tools/mermaid/package-lock.json
+.tools/node.installed: $(wildcard tools/*/package-lock.json)
