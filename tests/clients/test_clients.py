@@ -8,12 +8,15 @@ Run by `make test`; alone, when its tools are installed and the local run is bui
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
@@ -71,6 +74,36 @@ class Clients(unittest.TestCase):
         )
         self.assertEqual(ran.returncode, 0, ran.stdout)
         return ran.stdout
+
+    def test_each_request_to_try_is_answered_as_it_says(self) -> None:
+        variables: dict[str, str] = {}
+        titles, *requests = re.split(
+            r"^### ", (ROOT / "docs/requests.http").read_text(), flags=re.M
+        )
+        for name, value in re.findall(r"^@(\w+) = (.*)$", titles, re.MULTILINE):
+            variables[name] = value
+        # The other tests have users too.
+        variables |= {"host": self.url, "username": "joan"}
+        self.assertEqual(len(requests), 6)
+        for request in requests:
+            for name, value in variables.items():
+                request = request.replace(f"{{{{{name}}}}}", value)
+            head, _, body = request.strip().partition("\n\n")
+            title, line, *headers = head.splitlines()
+            method, url = line.split()
+            sent = urllib.request.Request(
+                url,
+                data=body.encode() or None,
+                headers=dict(header.split(": ", 1) for header in headers),
+                method=method,
+            )
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            try:
+                status = opener.open(sent, timeout=60).status
+            except urllib.error.HTTPError as error:
+                status = error.code
+                error.close()
+            self.assertIn(f": {status}", title)
 
     def test_a_client_in_typescript_has_its_types_and_works(self) -> None:
         folder = CLIENTS / "typescript"
