@@ -74,7 +74,7 @@ check:
 .tools/%.installed: tools/requirements/%.txt tools/install | check
 	@tools/install $*
 
-.tools/node.installed: tools/openapi/package-lock.json tools/mermaid/package-lock.json
+.tools/node.installed: tools/openapi/package-lock.json tools/mermaid/package-lock.json tools/typescript-client/package-lock.json
 
 .tools/browser.installed: tools/browser/package-lock.json tools/browser/fonts.conf tools/install .tools/node.installed | check
 	@tools/install browser

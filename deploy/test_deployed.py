@@ -151,7 +151,7 @@ class Login(DeployedTest):
     def test_there_are_no_other_routes(self) -> None:
         for method in ("PUT", "DELETE", "PATCH"):
             self.assertEqual(self.call(method, self.token).status, 404, method)
-        other = request("GET", self.stack.users_url + "/1", None, {"authorization": self.token})
+        other = request("GET", self.stack.users_url + "/1/2", None, {"authorization": self.token})
         self.assertEqual(other.status, 404)
 
 

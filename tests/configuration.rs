@@ -7,7 +7,7 @@ use tests::{
     Event,
     runtime_api::{Reply, Sandbox},
     service::unreachable,
-    workspace::released,
+    workspace::{functions, released},
 };
 
 use crate::contract;
@@ -58,12 +58,12 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
 
 #[tokio::test]
 async fn a_missing_variable_of_lambdas_own_ends_the_process_with_one_line_that_names_it() {
-    for function in ["create-user", "list-users"] {
+    for function in functions() {
         for missing in LAMBDAS_OWN {
             let rest = COMPLETE.into_iter().filter(|(name, _)| *name != missing);
             let rest: Vec<(&str, &str)> = rest.collect();
             let message = format!("{missing} is not set; set it in the function's environment");
-            assert_refused(&released(function), &rest, &message).await;
+            assert_refused(&released(&function), &rest, &message).await;
         }
     }
 }

@@ -16,41 +16,36 @@ use tests::{
     workspace::read,
 };
 
-/// The one route of each function, by its method.
-const ROUTES: [(&str, &str); 2] = [("GET", "list-users"), ("POST", "create-user")];
+/// Each function with its one route and the one thing that it may do to the table.
+const FUNCTIONS: &[(&str, &str, &str)] = &[
+    ("create-user", "POST /api/users", "dynamodb:PutItem"),
+    ("list-users", "GET /api/users", "dynamodb:Query"),
+];
 
 #[test]
 fn the_contract_has_exactly_the_routes() {
-    let paths = contract()["paths"].as_object().expect("paths");
-    assert_eq!(paths.keys().collect::<Vec<_>>(), [PATH]);
-    let methods: BTreeSet<String> = paths[PATH]
-        .as_object()
-        .expect("operations")
-        .keys()
-        .filter(|key| !matches!(key.as_str(), "summary" | "description" | "parameters"))
-        .map(|method| method.to_ascii_uppercase())
-        .collect();
-    assert_eq!(
-        methods,
-        BTreeSet::from(ROUTES.map(|(method, _)| method.to_owned()))
-    );
+    let mut routes = BTreeSet::new();
+    for (path, operations) in contract()["paths"].as_object().expect("paths") {
+        for method in operations.as_object().expect("operations").keys() {
+            if !matches!(method.as_str(), "summary" | "description" | "parameters") {
+                routes.insert(format!("{} {path}", method.to_ascii_uppercase()));
+            }
+        }
+    }
+    let expected = FUNCTIONS.iter().map(|(_, route, _)| (*route).to_owned());
+    assert_eq!(routes, expected.collect());
 }
 
 #[test]
 fn the_template_has_exactly_the_routes() {
-    let routes: BTreeSet<(String, String, String)> = resources("AWS::ApiGatewayV2::Route")
+    let routes: BTreeSet<(String, String)> = resources("AWS::ApiGatewayV2::Route")
         .iter()
         .map(|(_, route)| {
-            let key = text(&route["RouteKey"]);
-            let (method, path) = key.split_once(' ').expect("a method and a path");
             let target = text(&route["Target"]);
             let integration = target.trim_start_matches("integrations/${");
             let integration = resource(integration.trim_end_matches('}'));
-            let function = text(&integration["Properties"]["IntegrationUri"]);
-            // The alias, which deployments move.
-            let function = function.strip_suffix(".Alias").expect("an alias");
-            let binary = text(&resource(function)["Metadata"]["BuildProperties"]["Binary"]);
-            (method.to_owned(), path.to_owned(), binary)
+            let alias = text(&integration["Properties"]["IntegrationUri"]);
+            (binary_behind(&alias), text(&route["RouteKey"]))
         })
         .collect();
     assert_eq!(routes, expected_routes());
@@ -87,15 +82,19 @@ fn only_its_own_route_may_invoke_a_function() {
             assert_eq!(permission["Principal"], "apigateway.amazonaws.com");
             let arn = text(&permission["SourceArn"]);
             let (_, route) = arn.split_once("${Api}/$default/").expect("an API");
-            (text(&permission["FunctionName"]), route.to_owned())
+            let alias = text(&permission["FunctionName"]);
+            (binary_behind(&alias), route.to_owned())
         })
         .collect();
-    let of = |function: &str, route: &str| (function.to_owned(), route.to_owned());
-    let expected = [
-        of("CreateUserFunction.Alias", "POST/api/users"),
-        of("ListUsersFunction.Alias", "GET/api/users"),
-    ];
-    assert_eq!(permissions, BTreeSet::from(expected));
+    let expected = expected_routes().into_iter().map(|(function, route)| {
+        // A parameter of the path may have any value.
+        let segments = route.split('/').map(|segment| match segment {
+            parameter if parameter.starts_with('{') => "*",
+            segment => segment.trim_end(),
+        });
+        (function, segments.collect::<Vec<_>>().join("/"))
+    });
+    assert_eq!(permissions, expected.collect());
 }
 
 #[test]
@@ -103,13 +102,13 @@ fn the_local_router_has_exactly_the_routes() {
     let manifest: toml::Table = read("Cargo.toml").parse().expect("the manifest is TOML");
     let router = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
     let router = router.as_table().expect("a router");
-    let routes: BTreeSet<(String, String, String)> = router
+    let routes: BTreeSet<(String, String)> = router
         .iter()
         .flat_map(|(path, routes)| {
             let routes = routes.as_array().expect("routes");
             routes.iter().map(move |route| {
                 let member = |name: &str| route[name].as_str().expect("a text").to_owned();
-                (member("method"), path.clone(), member("function"))
+                (member("function"), format!("{} {path}", member("method")))
             })
         })
         .collect();
@@ -120,11 +119,16 @@ fn the_local_router_has_exactly_the_routes() {
 fn each_function_may_do_exactly_one_thing() {
     for function in functions() {
         let binary = text(&function["Metadata"]["BuildProperties"]["Binary"]);
-        let (expected, log_group) = match binary.as_str() {
-            "create-user" => ("dynamodb:PutItem", "CreateUserLogGroup"),
-            "list-users" => ("dynamodb:Query", "ListUsersLogGroup"),
-            other => panic!("{other} is no function"),
-        };
+        let known = FUNCTIONS
+            .iter()
+            .find(|(function, _, _)| *function == binary);
+        let (_, _, action) = known.unwrap_or_else(|| panic!("{binary} is not in FUNCTIONS"));
+        // Its own.
+        let log_group = text(&function["Properties"]["LoggingConfig"]["LogGroup"]);
+        assert_eq!(
+            resource(&log_group)["Properties"]["LogGroupName"],
+            format!("/aws/lambda/${{AWS::StackName}}-{binary}")
+        );
         // A role of its own, and nothing that SAM would add to it.
         assert_eq!(function["Properties"]["Policies"], Value::Null);
         let role = text(&function["Properties"]["Role"]);
@@ -138,7 +142,7 @@ fn each_function_may_do_exactly_one_thing() {
             &json!([
                 {
                     "Effect": "Allow",
-                    "Action": expected,
+                    "Action": action,
                     "Resource": [
                         "UsersTable.Arn",
                         [
@@ -342,11 +346,18 @@ fn cursor_of(link: &Value) -> String {
     cursor.split('&').next().expect("a cursor").to_owned()
 }
 
-fn expected_routes() -> BTreeSet<(String, String, String)> {
-    let route = |(method, function): (&str, &str)| {
-        (method.to_owned(), PATH.to_owned(), function.to_owned())
+fn expected_routes() -> BTreeSet<(String, String)> {
+    let route = |(function, route, _): &(&str, &str, &str)| {
+        let (function, route) = (*function, *route);
+        (function.to_owned(), route.to_owned())
     };
-    ROUTES.into_iter().map(route).collect()
+    FUNCTIONS.iter().map(route).collect()
+}
+
+/// The binary of the function that an alias, which deployments move, stands for.
+fn binary_behind(alias: &str) -> String {
+    let function = alias.strip_suffix(".Alias").expect("an alias");
+    text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])
 }
 
 /// The template. A tag of CloudFormation is read as what it stands before.

@@ -8,15 +8,14 @@ use std::{
 };
 
 use serde_json::Value;
-use tests::workspace::{released, root};
+use tests::workspace::{functions, released, root};
 
-const FUNCTIONS: [&str; 2] = ["create-user", "list-users"];
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 #[test]
 fn no_banned_crate_is_in_a_released_binary() {
-    for function in FUNCTIONS {
-        let binary = fs::read(released(function)).unwrap();
+    for function in functions() {
+        let binary = fs::read(released(&function)).unwrap();
         let contains = |needle: &str| {
             binary
                 .windows(needle.len())
@@ -44,9 +43,10 @@ fn no_banned_crate_is_in_a_released_binary() {
 }
 
 #[test]
-fn a_bare_cargo_lambda_build_yields_exactly_the_two_functions() {
-    let folder = released(FUNCTIONS[0]);
-    let folder = folder
+fn a_bare_cargo_lambda_build_yields_exactly_the_functions() {
+    let functions = functions();
+    let binary = released(functions.first().unwrap());
+    let folder = binary
         .parent()
         .and_then(|function| function.parent())
         .unwrap();
@@ -54,7 +54,7 @@ fn a_bare_cargo_lambda_build_yields_exactly_the_two_functions() {
     let built: BTreeSet<String> = built
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(built, BTreeSet::from(FUNCTIONS.map(ToOwned::to_owned)));
+    assert_eq!(built, functions);
 }
 
 #[test]

@@ -31,8 +31,17 @@ pub fn contract() -> &'static Value {
 /// The answer is not in the contract.
 #[track_caller]
 pub fn check(method: &str, answer: &Answer) {
+    check_at(PATH, method, answer);
+}
+
+/// Asserts that the contract of this path and method allows an answer, in the same way.
+///
+/// # Panics
+/// The answer is not in the contract.
+#[track_caller]
+pub fn check_at(path: &str, method: &str, answer: &Answer) {
     let status = answer.status.to_string();
-    let response = resolve(&CONTRACT["paths"][PATH][method]["responses"][&status]);
+    let response = resolve(&CONTRACT["paths"][path][method]["responses"][&status]);
     assert!(response.is_object(), "{method} has no {status}: {answer:?}");
 
     let headers = response["headers"].as_object();

@@ -30,6 +30,19 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The functions: each has a folder of its name.
+///
+/// # Panics
+/// There is no such folder.
+#[must_use]
+pub fn functions() -> BTreeSet<String> {
+    let folders = fs::read_dir(root().join("functions")).expect("a folder");
+    folders
+        .map(|folder| folder.expect("a folder").file_name())
+        .map(|name| name.into_string().expect("names are ASCII"))
+        .collect()
+}
+
 /// Where cargo puts the binaries of the profile that the tests were built with.
 ///
 /// # Panics

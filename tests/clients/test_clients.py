@@ -1,0 +1,143 @@
+"""Clients that are generated from openapi.yaml, against the running service.
+
+Run by `make test`; alone, when its tools are installed and the local run is built:
+
+    .tools/python-client/bin/python -m unittest discover -s tests/clients -p "test_*.py"
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import ClassVar
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HERE = Path(__file__).resolve().parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
+# Each generator makes its client in a folder of its own.
+CLIENTS = TARGET / "clients"
+TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
+
+
+class Clients(unittest.TestCase):
+    url: ClassVar[str]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        cls.url = f"http://127.0.0.1:{port}"
+        data = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(data.cleanup)
+        # It ends when its parent does, in whatever way.
+        service = subprocess.Popen(
+            [TARGET / "debug" / "local"],
+            env=os.environ | {"PORT": str(port), "DATA_DIR": data.name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+        def stop() -> None:
+            service.terminate()
+            service.communicate(timeout=30)
+
+        cls.addClassCleanup(stop)
+        printed = ""
+        while "The users API is ready" not in printed:
+            line = service.stdout.readline()
+            assert line, printed
+            printed += line
+
+    def run_in(self, folder: Path, *command: str | Path, **environment: str) -> str:
+        """Runs a command, which must succeed, and gives what it prints."""
+        ran = subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        self.assertEqual(ran.returncode, 0, ran.stdout)
+        return ran.stdout
+
+    def test_each_request_to_try_is_answered_as_it_says(self) -> None:
+        variables: dict[str, str] = {}
+        titles, *requests = re.split(
+            r"^### ", (ROOT / "docs/requests.http").read_text(), flags=re.M
+        )
+        for name, value in re.findall(r"^@(\w+) = (.*)$", titles, re.MULTILINE):
+            variables[name] = value
+        # The other tests have users too.
+        variables |= {"host": self.url, "username": "joan"}
+        self.assertEqual(len(requests), 6)
+        for request in requests:
+            for name, value in variables.items():
+                request = request.replace(f"{{{{{name}}}}}", value)
+            head, _, body = request.strip().partition("\n\n")
+            title, line, *headers = head.splitlines()
+            method, url = line.split()
+            sent = urllib.request.Request(
+                url,
+                data=body.encode() or None,
+                headers=dict(header.split(": ", 1) for header in headers),
+                method=method,
+            )
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            try:
+                status = opener.open(sent, timeout=60).status
+            except urllib.error.HTTPError as error:
+                status = error.code
+                error.close()
+            self.assertIn(f": {status}", title)
+
+    def test_a_client_in_typescript_has_its_types_and_works(self) -> None:
+        folder = CLIENTS / "typescript"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "node_modules").symlink_to(TYPESCRIPT)
+        (folder / "package.json").write_text('{"type": "module"}\n')
+        for file in ("smoke.ts", "tsconfig.json"):
+            shutil.copy(HERE / file, folder)
+        programs = folder / "node_modules" / ".bin"
+        contract = ROOT / "openapi.yaml"
+        self.run_in(folder, programs / "openapi-typescript", contract, "--output", "schema.ts")
+        self.run_in(folder, programs / "tsc")
+        self.run_in(folder, "node", "smoke.ts", self.url)
+
+    def test_a_client_in_python_has_every_schema_and_works(self) -> None:
+        folder = CLIENTS / "python"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "settings.yaml").write_text("literal_enums: true\n")
+        printed = self.run_in(
+            folder,
+            Path(sys.executable).parent / "openapi-python-client",
+            "generate",
+            "--fail-on-warning",
+            *("--path", ROOT / "openapi.yaml"),
+            *("--output-path", "generated"),
+            *("--config", "settings.yaml"),
+        )
+        # A schema that it cannot take is left out with a word, and no more.
+        self.assertNotIn("Unable to", printed)
+        generated = str(folder / "generated")
+        self.run_in(folder, sys.executable, HERE / "smoke.py", self.url, PYTHONPATH=generated)
+
+
+if __name__ == "__main__":
+    unittest.main()
