@@ -133,7 +133,6 @@ username.addEventListener('input', () => {
   typing = setTimeout(async () => {
     try {
       const taken = await isTaken(name, signal);
-      if (signal.aborted) return;
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
       else say(availability, `Nobody is called ${quote(name)} yet.`, 'good');
     } catch {
@@ -218,7 +217,6 @@ async function showPage() {
     // Another page is wanted by now, or the API can't be reached, which is said already.
     return;
   }
-  if (signal.aborted) return;
   const users = answer.ok ? JSON.parse(answer.text) : [];
   after = answer.ok ? nextOf(answer.link, url) : undefined;
   document.querySelector('#list tbody').replaceChildren(...users.map(row));

@@ -83,6 +83,20 @@ async function eventually(check) {
     }
 }
 
+/** Holds up the answer about a prefix for a while. */
+async function delayed(page, prefix) {
+    const isIt = (url) => url.searchParams.get('prefix') === prefix;
+    const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+    const isAsked = page.waitForRequest((request) => isIt(new URL(request.url())));
+    const isAnswered = isAsked.then(() => pause(1500));
+    await page.route(isIt, async (route) => {
+        await pause(1000);
+        // Who asked may not want it any more.
+        await route.continue().catch(() => {});
+    });
+    return { isAsked, isAnswered };
+}
+
 const hasFocus = (locator) => locator.evaluate((element) => element === document.activeElement);
 
 test('a person signs up a username that is free', async () => {
@@ -103,7 +117,7 @@ test('a person signs up a username that is free', async () => {
 test('a username that is taken is told while it is typed', async () => {
     await run.create('taken', 'Ὀδυσσέα', 'ｶﾞｽ', 'Dvořák'.normalize('NFD'));
     await onPage({}, async (page, { username, availability }) => {
-        for (const name of ['taken', 'TAKEN', 'ｔａｋｅｎ', 'ὈΔΥΣΣΈΑ', 'ガス', 'dvořák']) {
+        for (const name of ['taken', 'TAKEN', 'ｔａｋｅｎ', 'ὈΔΥΣΣΈΑ', 'ガス', 'ｶﾞｽ', 'dvořák']) {
             await username.fill(name);
             await says(availability, `“${name}” is taken.`);
         }
@@ -111,10 +125,13 @@ test('a username that is taken is told while it is typed', async () => {
             await username.fill(name);
             await says(availability, `Nobody is called “${name}” yet.`);
         }
-        // Of what is typed at once, only what stands there at last is told.
-        await username.pressSequentially('k');
-        await username.fill('tak');
-        await username.pressSequentially('en', { delay: 10 });
+        // An answer that comes late says nothing about another name.
+        const late = await delayed(page, 'late');
+        await username.fill('late');
+        await late.isAsked;
+        await username.fill('taken');
+        await says(availability, '“taken” is taken.');
+        await late.isAnswered;
         await says(availability, '“taken” is taken.');
     });
 });
@@ -225,7 +242,13 @@ test('the list is filtered by the beginning of a username', async () => {
         await says(position, 'Nobody’s username begins with “filters”.');
         await prefix.fill('f'.repeat(81));
         await says(position, 'The prefix has 81 characters; at most 80 are allowed.');
+        // An answer that comes late is not the one to the filter.
+        const late = await delayed(page, 'filtered');
+        await prefix.fill('filtered');
+        await late.isAsked;
         await prefix.fill('fil');
+        await lists(rows, ['fil', 'filter', 'Filtered']);
+        await late.isAnswered;
         await lists(rows, ['fil', 'filter', 'Filtered']);
     });
 });
