@@ -128,7 +128,7 @@ fn a_huge_or_deep_request_is_refused_within_the_smallest_functions_memory() {
     }
 
     let mut with_more = event("get");
-    with_more["pathParameters"] = serde_json::from_str(&deep(100)).unwrap();
+    with_more["stageVariables"] = serde_json::from_str(&deep(100)).unwrap();
     assert_eq!(functions.answer("get", with_more.to_string()).status, 200);
     let deeper = format!(
         "{{\"more\":{},{}",

@@ -98,6 +98,12 @@ def missing(printed: str, expected: list[str]) -> str | None:
     return None
 
 
+def files(source: Path) -> list[Path]:
+    """The files of the copy itself, and not of the tools that it is linked to."""
+    found = [path for path in source.rglob("*") if path.is_file()]
+    return [path for path in found if path.relative_to(source).parts[0] != ".tools"]
+
+
 def copy(source: Path) -> None:
     """Makes a folder a copy of the workspace, and leaves alone what is the same in it."""
     listed = subprocess.run(
@@ -108,7 +114,7 @@ def copy(source: Path) -> None:
         text=True,
     )
     names = {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
-    for path in [path for path in source.rglob("*") if path.is_file() and not path.is_symlink()]:
+    for path in files(source):
         if str(path.relative_to(source)) not in names:
             path.unlink()
     for name in names:
@@ -124,11 +130,7 @@ class Guide(unittest.TestCase):
     def test_a_third_function_is_what_the_guide_says(self) -> None:
         source = TARGET / "source"
         # What the last walk left, by its content: cargo goes by the time of a file.
-        before = {
-            path: (path.read_bytes(), path.stat().st_mtime_ns)
-            for path in source.rglob("*")
-            if path.is_file() and not path.is_symlink()
-        }
+        before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files(source)}
         copy(source)
         steps = blocks(GUIDE.read_text())
         self.assertGreater(len(steps), 20)
