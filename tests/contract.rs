@@ -23,6 +23,11 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
+fn the_contract_has_the_version_of_the_code() {
+    assert_eq!(contract()["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
 fn the_contract_has_exactly_the_routes() {
     let mut routes = BTreeSet::new();
     for (path, operations) in contract()["paths"].as_object().expect("paths") {

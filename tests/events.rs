@@ -57,14 +57,16 @@ impl Functions {
         answer
     }
 
-    /// Sees that both processes live and have stayed small.
-    fn stop(self) {
+    /// Sees that both processes live and have stayed small, and gives their lines.
+    fn stop(self) -> Vec<Value> {
+        let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
             let sandbox = sandbox.into_inner();
             let memory = memory_kib(sandbox.process_id(), "VmHWM");
             assert!(memory < MAX_MEMORY_KIB, "{memory} KiB");
-            self.runtime.block_on(sandbox.stop_with_output());
+            lines.extend(self.runtime.block_on(sandbox.stop()));
         }
+        lines
     }
 }
 
@@ -84,7 +86,7 @@ fn any_request_is_answered_and_none_with_a_5xx() {
 }
 
 #[test]
-fn an_event_of_another_kind_is_a_500_problem() {
+fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
     let functions = Functions::start();
     let mut runner = TestRunner::new(config());
     for method in ["post", "get"] {
@@ -95,7 +97,18 @@ fn an_event_of_another_kind_is_a_500_problem() {
         });
         result.unwrap();
     }
-    functions.stop();
+    let thousands: Map<String, Value> = (0..30_000)
+        .map(|number| (format!("x-{number}"), "1".into()))
+        .collect();
+    let mut crowded = event("post");
+    crowded["headers"] = thousands.into();
+    assert_eq!(functions.answer("post", crowded.to_string()).status, 500);
+
+    for line in functions.stop() {
+        let cause = line["cause"].as_str().unwrap_or_default();
+        let expected = "the event is not one of an HTTP API with payload format 2.0: see line 1,";
+        assert!(cause.starts_with(expected), "{line}");
+    }
 }
 
 #[test]

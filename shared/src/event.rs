@@ -156,7 +156,10 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 };
-                headers.append(name, header_value(&map.next_value::<Cow<'_, str>>()?));
+                let value = header_value(&map.next_value::<Cow<'_, str>>()?);
+                // Thousands of headers are no gateway's.
+                let added = headers.try_append(name, value);
+                added.map_err(|_| A::Error::custom("too many headers"))?;
             }
             Ok(headers)
         }

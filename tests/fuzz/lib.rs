@@ -2,19 +2,37 @@
 
 use lambda_http::{
     Body, Context, Request,
-    aws_lambda_events::apigw::ApiGatewayV2httpRequest,
     http::{
         HeaderMap, HeaderValue,
         header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
 };
-use serde_json::{Map, Value};
-use shared::{event::into_request, problem::Problem};
+use serde_json::{Map, Value, json};
+use shared::{event::HttpApiEvent, problem::Problem};
 
-/// The request that a function makes of an event of the gateway.
+/// The request that a function makes of the gateway's event of these parts. As there, headers of one
+/// name are one, with commas between their values, and what is no UTF-8 is replaced.
 #[must_use]
-pub fn request(event: ApiGatewayV2httpRequest) -> Request {
-    into_request(event, Context::default())
+pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) -> Request {
+    let headers: Map<String, Value> = headers
+        .keys()
+        .map(|name| {
+            let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+            let values: Vec<&[u8]> = values.collect();
+            let value = String::from_utf8_lossy(&values.join(&b","[..])).into_owned();
+            (name.to_string(), value.into())
+        })
+        .collect();
+    let event = json!({
+        "version": "2.0",
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": { "http": { "method": "POST" } },
+        "body": body,
+        "isBase64Encoded": is_base64,
+    });
+    let event = HttpApiEvent::parse(&event.to_string()).expect("an event of an HTTP API");
+    event.into_request(Context::default())
 }
 
 /// What a caller is told who is refused.
