@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed docs deploy-local test torture fuzz soak mutants advisories bench check
+.PHONY: help run seed docs deploy-local test torture fuzz soak mutants advisories bench check check-tests
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
@@ -39,7 +39,7 @@ deploy-local: check .tools/run.installed .tools/build.installed .tools/emulator.
 	@cargo lambda build --locked --release
 	@.tools/emulator/bin/python deploy/local.py
 
-test: check $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt)) .tools/browser.installed
+test: check check-tests $(patsubst tools/requirements/%.txt,.tools/%.installed,$(wildcard tools/requirements/*.txt)) .tools/browser.installed
 	@tools/test
 
 torture: check .tools/run.installed .tools/build.installed
@@ -61,7 +61,7 @@ mutants: check .tools/mutants/bin/cargo-mutants
 advisories: check .tools/dependencies.installed
 	@cargo deny --locked check advisories
 
-fuzz: check
+fuzz: check check-tests
 	@tools/fuzz $$(($(or $(MINUTES),10) * 60))
 
 bench: check .tools/run.installed .tools/build.installed .tools/node.installed .tools/bench.installed
@@ -73,6 +73,9 @@ soak: check .tools/run.installed .tools/build.installed
 
 check:
 	@tools/check
+
+check-tests:
+	@tools/check tests
 
 .tools/%.installed: tools/requirements/%.txt tools/install | check
 	@tools/install $*

@@ -30,11 +30,13 @@ use crate::workspace;
 /// It names none.
 #[must_use]
 pub fn seed() -> u64 {
-    env::var("HISTORY_SEED").map_or_else(
+    let seed = env::var("HISTORY_SEED").unwrap_or_default();
+    if seed.is_empty() {
         // Short enough to be typed.
-        |_| fastrand::u32(..).into(),
-        |seed| seed.parse().expect("HISTORY_SEED is a number"),
-    )
+        fastrand::u32(..).into()
+    } else {
+        seed.parse().expect("HISTORY_SEED is a number")
+    }
 }
 
 /// What clients asked of one service, and what they were told.
