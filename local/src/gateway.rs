@@ -12,7 +12,7 @@ use axum::{
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, ORIGIN,
+            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, HOST, ORIGIN,
             TRANSFER_ENCODING, VARY,
         },
     },
@@ -23,6 +23,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use serde_json::json;
 use serde_norway::Value;
 use tokio::net::TcpListener;
 
@@ -84,6 +85,7 @@ impl Cors {
 
 struct Gateway {
     client: Client<HttpConnector, Body>,
+    port: u16,
     functions_port: u16,
     cors: Cors,
 }
@@ -94,10 +96,12 @@ struct Gateway {
 /// # Errors
 /// The listener fails.
 pub async fn serve(listener: TcpListener, functions_port: u16, cors: Cors) -> io::Result<()> {
+    let port = listener.local_addr()?.port();
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let gateway = Gateway {
         client: Client::builder(TokioExecutor::new()).build(connector),
+        port,
         functions_port,
         cors,
     };
@@ -110,7 +114,10 @@ pub async fn serve(listener: TcpListener, functions_port: u16, cors: Cors) -> io
 }
 
 async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let Gateway { cors, .. } = &*gateway;
+    let Gateway { cors, port, .. } = &*gateway;
+    if !is_for_this_machine(request.headers(), *port) {
+        return refusal(StatusCode::MISDIRECTED_REQUEST);
+    }
     let let_in = cors.lets_in(request.headers());
     let asks = |headers: &HeaderMap| headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let is_preflight = request.method() == Method::OPTIONS && asks(request.headers());
@@ -130,6 +137,22 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
         }
     }
     response
+}
+
+/// Whether a request is to this machine by a name of its own. A page whose name is made to lead here
+/// (DNS rebinding) is of the same origin as the API for its browser, and could read all of it.
+fn is_for_this_machine(headers: &HeaderMap, port: u16) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default();
+    // Who asks port 80 need not say so.
+    let (name, its_port) = host.split_once(':').unwrap_or((host, "80"));
+    ["127.0.0.1", "localhost"].contains(&name) && its_port.parse() == Ok(port)
+}
+
+/// An answer of the gateway's own, in its words.
+fn refusal(status: StatusCode) -> Response {
+    let message = json!({ "message": status.canonical_reason() }).to_string();
+    (status, [(CONTENT_TYPE, "application/json")], message).into_response()
 }
 
 impl Gateway {
@@ -155,13 +178,36 @@ impl Gateway {
                 }
                 response.map(Body::new)
             }
-            // As the gateway says it.
-            Err(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                [(CONTENT_TYPE, "application/json")],
-                r#"{"message":"Service Unavailable"}"#,
-            )
-                .into_response(),
+            Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_for_this_machine_by_its_own_names_and_port_alone() {
+        let is_for = |host: &'static str, port| {
+            let host = HeaderValue::from_static(host);
+            is_for_this_machine(&HeaderMap::from_iter([(HOST, host)]), port)
+        };
+        assert!(is_for("127.0.0.1:9000", 9000));
+        assert!(is_for("localhost:9000", 9000));
+        assert!(is_for("127.0.0.1", 80));
+        assert!(is_for("localhost", 80));
+        for host in [
+            "rebound.example",
+            "rebound.example:9000",
+            "127.0.0.1",
+            "localhost",
+            "127.0.0.1:9001",
+            "127.0.0.1.rebound.example:9000",
+            "",
+        ] {
+            assert!(!is_for(host, 9000), "{host}");
+        }
+        assert!(!is_for_this_machine(&HeaderMap::new(), 9000));
     }
 }

@@ -445,19 +445,37 @@ test('no page of another origin reads the API, or creates a user', async () => {
     assert.deepEqual(await run.list('forged'), []);
 });
 
+/** Asks for a URL with these headers, as no browser would. */
+async function answerTo(url, headers) {
+    const [answer] = await once(get(url, { headers }), 'response');
+    answer.setEncoding('utf8');
+    answer.text = (await answer.toArray()).join('');
+    return answer;
+}
+
+test('a page whose name is made to lead to this machine does not read the API', async () => {
+    await run.create('rebound');
+    for (const host of [`127.0.0.1:${run.port}`, `localhost:${run.port}`]) {
+        const { statusCode, text } = await answerTo(run.users, { host });
+        assert.equal(statusCode, 200, host);
+        assert(text.includes('rebound'));
+    }
+    for (const host of [`rebound.example:${run.port}`, 'rebound.example', '127.0.0.1', 'localhost']) {
+        const { statusCode, headers, text } = await answerTo(run.users, { host });
+        assert.deepEqual([statusCode, headers['content-type']], [421, 'application/json'], host);
+        assert.equal(text, '{"message":"Misdirected Request"}');
+    }
+});
+
 test('the page is of one origin, whatever name leads to it', async () => {
-    const answerTo = async (path, host) => {
-        const [answer] = await once(get(`${run.page}${path}`, { headers: { host } }), 'response');
-        answer.resume();
-        return answer;
-    };
+    const answerAt = (path, host) => answerTo(`${run.page}${path}`, { host });
     for (const path of ['/', '/page.js', '/page.css']) {
-        const own = await answerTo(path, `127.0.0.1:${run.pagePort}`);
+        const own = await answerAt(path, `127.0.0.1:${run.pagePort}`);
         assert.equal(own.statusCode, 200);
         for (const host of [`localhost:${run.pagePort}`, 'rebound.example', '127.0.0.1']) {
-            const { statusCode, headers } = await answerTo(path, host);
+            const { statusCode, headers } = await answerAt(path, host);
             assert.deepEqual([statusCode, headers.location], [307, run.page], host);
         }
     }
-    assert.equal((await answerTo('/other', `127.0.0.1:${run.pagePort}`)).statusCode, 404);
+    assert.equal((await answerAt('/other', `127.0.0.1:${run.pagePort}`)).statusCode, 404);
 });
