@@ -12,8 +12,8 @@ use axum::{
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, HOST, ORIGIN,
-            TRANSFER_ENCODING, VARY,
+            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, HOST, ORIGIN, TE,
+            TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
         },
     },
     response::{IntoResponse, Response},
@@ -30,8 +30,18 @@ use tokio::net::TcpListener;
 /// The type of the resource that says what the gateway lets pages do.
 const API: &str = "AWS::ApiGatewayV2::Api";
 
-/// The headers that belong to one connection and are not passed on to the next.
-const OF_ONE_CONNECTION: [HeaderName; 3] = [CONNECTION, EXPECT, TRANSFER_ENCODING];
+/// The headers that belong to one connection and are not passed on to the next, besides those that
+/// `Connection` names (RFC 9110, section 7.6.1).
+const OF_ONE_CONNECTION: [HeaderName; 8] = [
+    CONNECTION,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// What the page of one other origin may do, as `template.yaml` has it for those that a deployment
 /// lets in (CORS). Pages of all others may send nothing but what any form could, and read nothing.
@@ -155,6 +165,17 @@ fn refusal(status: StatusCode) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], message).into_response()
 }
 
+/// Takes away what is about the connection that a message came by.
+fn end_connection(headers: &mut HeaderMap) {
+    let named = headers.get_all(CONNECTION).iter();
+    let named = named.filter_map(|names| names.to_str().ok());
+    let named = named.flat_map(|names| names.split(','));
+    let named: Vec<HeaderName> = named.filter_map(|it| it.trim().parse().ok()).collect();
+    for name in named.iter().chain(&OF_ONE_CONNECTION) {
+        headers.remove(name);
+    }
+}
+
 impl Gateway {
     async fn forward(&self, request: Request) -> Response {
         let (mut parts, body) = request.into_parts();
@@ -168,14 +189,10 @@ impl Gateway {
         };
         parts.uri = uri;
         parts.version = Version::HTTP_11;
-        for name in &OF_ONE_CONNECTION {
-            parts.headers.remove(name);
-        }
+        end_connection(&mut parts.headers);
         match self.client.request(Request::from_parts(parts, body)).await {
             Ok(mut response) => {
-                for name in &OF_ONE_CONNECTION {
-                    response.headers_mut().remove(name);
-                }
+                end_connection(response.headers_mut());
                 response.map(Body::new)
             }
             Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE),
@@ -209,5 +226,32 @@ mod tests {
             assert!(!is_for(host, 9000), "{host}");
         }
         assert!(!is_for_this_machine(&HeaderMap::new(), 9000));
+    }
+
+    #[test]
+    fn what_is_about_one_connection_is_not_passed_on_to_the_next() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Hop"),
+            ("connection", "keep-alive,x-other-hop,,not a name"),
+            ("expect", "100-continue"),
+            ("host", "127.0.0.1:9000"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-hop", "1"),
+            ("x-hop", "2"),
+            ("x-other", "kept"),
+            ("x-other-hop", "1"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        end_connection(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-other"]);
     }
 }
