@@ -24,10 +24,14 @@ const SCRIPT: &str = include_str!("../page/page.js");
 /// What stands in the HTML where the URL of the users belongs.
 const USERS_URL: &str = "{users_url}";
 
-/// The origin of the page: its URL without a path.
+/// The origin of the page as browsers write it: its URL without a path, and without the port that
+/// goes without saying.
 #[must_use]
 pub fn origin(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
+    match port {
+        80 => "http://127.0.0.1".to_owned(),
+        port => format!("http://127.0.0.1:{port}"),
+    }
 }
 
 /// Serves the page for the users at a URL. Returns only when the listener fails.
@@ -77,4 +81,13 @@ async fn answer(origin: String, policy: HeaderValue, request: Request, next: Nex
     headers.insert(CONTENT_SECURITY_POLICY, policy);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_origin_is_written_as_browsers_write_it() {
+        assert_eq!(super::origin(9001), "http://127.0.0.1:9001");
+        assert_eq!(super::origin(80), "http://127.0.0.1");
+    }
 }
