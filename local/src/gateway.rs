@@ -1,7 +1,7 @@
 //! What stands in the API gateway's place: cargo-lambda has its routes, and this, in front of it, its
 //! answers to the pages of other origins.
 
-use std::{io, net::Ipv4Addr, sync::Arc};
+use std::{convert::Infallible, net::Ipv4Addr, sync::Arc};
 
 use axum::{
     Router,
@@ -100,13 +100,14 @@ struct Gateway {
     cors: Cors,
 }
 
-/// Passes requests on to the functions' port, and what the functions answer back. Returns only when
-/// the listener fails.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(listener: TcpListener, functions_port: u16, cors: Cors) -> io::Result<()> {
-    let port = listener.local_addr()?.port();
+/// Passes requests to a port on to the functions' port, and what the functions answer back. Never
+/// returns.
+pub async fn serve(
+    listener: TcpListener,
+    port: u16,
+    functions_port: u16,
+    cors: Cors,
+) -> Infallible {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let gateway = Gateway {
@@ -120,7 +121,8 @@ pub async fn serve(listener: TcpListener, functions_port: u16, cors: Cors) -> io
         let _ = stream.set_nodelay(true);
     });
     let routes = Router::new().fallback(answer).with_state(Arc::new(gateway));
-    axum::serve(listener, routes).await
+    let ended = axum::serve(listener, routes).await;
+    unreachable!("axum serves for ever: {ended:?}")
 }
 
 async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {

@@ -82,16 +82,15 @@ async fn run() -> Result<(), String> {
         ready(functions_port).await?;
         announce(port, page_port, &folder);
         let users_url = http::users_url(port);
-        let served = tokio::select! {
-            served = gateway::serve(api_listener, functions_port, cors) => served,
-            served = page::serve(page_listener, &users_url) => served,
-        };
-        served.map_err(|error| format!("the service can't be reached any more: {error}"))
+        Ok(tokio::select! {
+            never = gateway::serve(api_listener, port, functions_port, cors) => never,
+            never = page::serve(page_listener, page_port, &users_url) => never,
+        })
     };
     let result = tokio::select! {
         () = &mut stop => Ok(()),
         status = watching.ended() => Err(ended(status)),
-        result = serving => result,
+        result = serving => result.map(|never: Infallible| match never {}),
         never = watch_disk(&failed, &data) => match never {},
     };
     // The functions end before the table that they use.

@@ -1,6 +1,6 @@
 //! The page on which a person tries the service, on a port and so of an origin of its own.
 
-use std::io;
+use std::convert::Infallible;
 
 use axum::{
     Router,
@@ -34,12 +34,8 @@ pub fn origin(port: u16) -> String {
     }
 }
 
-/// Serves the page for the users at a URL. Returns only when the listener fails.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(listener: TcpListener, users_url: &str) -> io::Result<()> {
-    let port = listener.local_addr()?.port();
+/// Serves the page for the users at a URL. Never returns.
+pub async fn serve(listener: TcpListener, port: u16, users_url: &str) -> Infallible {
     let origin = origin(port);
     let html = HTML.replace(USERS_URL, users_url);
     // The page loads its own two files and calls the API, and makes no markup of any text.
@@ -65,7 +61,8 @@ pub async fn serve(listener: TcpListener, users_url: &str) -> io::Result<()> {
         .layer(middleware::from_fn(move |request, next| {
             answer(origin.clone(), policy.clone(), request, next)
         }));
-    axum::serve(listener, routes).await
+    let ended = axum::serve(listener, routes).await;
+    unreachable!("axum serves for ever: {ended:?}")
 }
 
 /// Answers the page's own origin alone: by another name, such as `localhost`, the page would be of an
