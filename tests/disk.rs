@@ -143,6 +143,7 @@ impl Disk {
         let mut local = self.program();
         local
             .env("PORT", free_port().to_string())
+            .env("PAGE_PORT", free_port().to_string())
             .env("DATA_DIR", self.data());
         output(local)
     }

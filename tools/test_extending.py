@@ -30,6 +30,9 @@ BLOCK = re.compile(r"(?:^`([^`\n]+)`(, new)?:\n\n)?^```(\w+)\n(.*?)^```$", re.MU
 # What starts a service that runs until it is stopped, or asks one.
 NOT_RUN = ("make ", "curl ")
 
+# How long a command may take, in seconds. The first time, cargo builds everything.
+PATIENCE = 3600
+
 
 class GuideError(Exception):
     """The guide does not fit the workspace. The text is for people."""
@@ -182,6 +185,7 @@ class Guide(unittest.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=PATIENCE,
         )
         self.assertEqual(ran.returncode, 0, f"{where}: {script}\n{ran.stdout}")
         lacks = missing(ran.stdout, expected)

@@ -47,12 +47,14 @@ async function ask(url, options) {
 
 /** The reason for a refusal, for people: of the service's problem, or of the gateway's answer. */
 function reasonOf({ status, text }) {
+  let problem;
   try {
-    const problem = JSON.parse(text);
-    return problem.errors?.[0]?.detail ?? problem.detail ?? problem.message;
+    problem = JSON.parse(text);
   } catch {
-    return `The API answered ${status}.`;
+    // It is from something between the page and the API.
   }
+  const reason = problem?.errors?.[0]?.detail ?? problem?.detail ?? problem?.message;
+  return reason ?? `The API answered ${status}.`;
 }
 
 function listUrl(parameters) {
@@ -176,18 +178,24 @@ byId('sign-up').addEventListener('submit', async (event) => {
       headers: { 'Content-Type': 'application/json', 'Idempotency-Key': `"${attempt.key}"` },
       body: JSON.stringify({ username: name }),
     });
+    if (answer.ok) {
+      attempt = {};
+      showPage();
+    }
+    // Another name may stand there by now, of which the answer says nothing.
+    if (username.value !== name) return;
+    forgetAvailability();
     if (!answer.ok) {
       say(availability, '');
       refuse(reasonOf(answer));
       return;
     }
-    attempt = {};
-    if (username.value === name) username.value = '';
+    username.value = '';
     username.focus();
     say(availability, `${quote(JSON.parse(answer.text).username)} has signed up.`, 'good');
-    showPage();
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
+    if (username.value !== name) return;
     say(availability, '');
     refuse('The API did not answer. Sign up again when it does; nobody is created twice.');
   } finally {
@@ -233,8 +241,10 @@ function positionOf(count) {
     const last = first + count - 1;
     return first === last ? `User ${first}` : `Users ${first} to ${last}`;
   }
-  if (prefix.value === '') return 'Nobody has signed up yet.';
-  return `Nobody’s username begins with ${quote(prefix.value)}.`;
+  // Another prefix than this list's may be typed by now.
+  const wanted = new URL(pages[0]).searchParams.get('prefix');
+  if (wanted === null) return 'Nobody has signed up yet.';
+  return `Nobody’s username begins with ${quote(wanted)}.`;
 }
 
 function row(user) {

@@ -1,7 +1,7 @@
 //! What stands in the API gateway's place: cargo-lambda has its routes, and this, in front of it, its
 //! answers to the pages of other origins.
 
-use std::{io, net::Ipv4Addr, sync::Arc};
+use std::{convert::Infallible, net::Ipv4Addr, sync::Arc};
 
 use axum::{
     Router,
@@ -12,8 +12,8 @@ use axum::{
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, ORIGIN,
-            TRANSFER_ENCODING, VARY,
+            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, HOST, ORIGIN, TE,
+            TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
         },
     },
     response::{IntoResponse, Response},
@@ -23,14 +23,25 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use serde_json::json;
 use serde_norway::Value;
 use tokio::net::TcpListener;
 
 /// The type of the resource that says what the gateway lets pages do.
 const API: &str = "AWS::ApiGatewayV2::Api";
 
-/// The headers that belong to one connection and are not passed on to the next.
-const OF_ONE_CONNECTION: [HeaderName; 3] = [CONNECTION, EXPECT, TRANSFER_ENCODING];
+/// The headers that belong to one connection and are not passed on to the next, besides those that
+/// `Connection` names (RFC 9110, section 7.6.1).
+const OF_ONE_CONNECTION: [HeaderName; 8] = [
+    CONNECTION,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// What the page of one other origin may do, as `template.yaml` has it for those that a deployment
 /// lets in (CORS). Pages of all others may send nothing but what any form could, and read nothing.
@@ -84,20 +95,24 @@ impl Cors {
 
 struct Gateway {
     client: Client<HttpConnector, Body>,
+    port: u16,
     functions_port: u16,
     cors: Cors,
 }
 
-/// Passes requests on to the functions' port, and what the functions answer back. Returns only when
-/// the listener fails.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(listener: TcpListener, functions_port: u16, cors: Cors) -> io::Result<()> {
+/// Passes requests to a port on to the functions' port, and what the functions answer back. Never
+/// returns.
+pub async fn serve(
+    listener: TcpListener,
+    port: u16,
+    functions_port: u16,
+    cors: Cors,
+) -> Infallible {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let gateway = Gateway {
         client: Client::builder(TokioExecutor::new()).build(connector),
+        port,
         functions_port,
         cors,
     };
@@ -106,11 +121,15 @@ pub async fn serve(listener: TcpListener, functions_port: u16, cors: Cors) -> io
         let _ = stream.set_nodelay(true);
     });
     let routes = Router::new().fallback(answer).with_state(Arc::new(gateway));
-    axum::serve(listener, routes).await
+    let ended = axum::serve(listener, routes).await;
+    unreachable!("axum serves for ever: {ended:?}")
 }
 
 async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let Gateway { cors, .. } = &*gateway;
+    let Gateway { cors, port, .. } = &*gateway;
+    if !is_for_this_machine(request.headers(), *port) {
+        return refusal(StatusCode::MISDIRECTED_REQUEST);
+    }
     let let_in = cors.lets_in(request.headers());
     let asks = |headers: &HeaderMap| headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let is_preflight = request.method() == Method::OPTIONS && asks(request.headers());
@@ -132,6 +151,33 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
     response
 }
 
+/// Whether a request is to this machine by a name of its own. A page whose name is made to lead here
+/// (DNS rebinding) is of the same origin as the API for its browser, and could read all of it.
+fn is_for_this_machine(headers: &HeaderMap, port: u16) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default();
+    // Who asks port 80 need not say so.
+    let (name, its_port) = host.split_once(':').unwrap_or((host, "80"));
+    ["127.0.0.1", "localhost"].contains(&name) && its_port.parse() == Ok(port)
+}
+
+/// An answer of the gateway's own, in its words.
+fn refusal(status: StatusCode) -> Response {
+    let message = json!({ "message": status.canonical_reason() }).to_string();
+    (status, [(CONTENT_TYPE, "application/json")], message).into_response()
+}
+
+/// Takes away what is about the connection that a message came by.
+fn end_connection(headers: &mut HeaderMap) {
+    let named = headers.get_all(CONNECTION).iter();
+    let named = named.filter_map(|names| names.to_str().ok());
+    let named = named.flat_map(|names| names.split(','));
+    let named: Vec<HeaderName> = named.filter_map(|it| it.trim().parse().ok()).collect();
+    for name in named.iter().chain(&OF_ONE_CONNECTION) {
+        headers.remove(name);
+    }
+}
+
 impl Gateway {
     async fn forward(&self, request: Request) -> Response {
         let (mut parts, body) = request.into_parts();
@@ -145,23 +191,69 @@ impl Gateway {
         };
         parts.uri = uri;
         parts.version = Version::HTTP_11;
-        for name in &OF_ONE_CONNECTION {
-            parts.headers.remove(name);
-        }
+        end_connection(&mut parts.headers);
         match self.client.request(Request::from_parts(parts, body)).await {
             Ok(mut response) => {
-                for name in &OF_ONE_CONNECTION {
-                    response.headers_mut().remove(name);
-                }
+                end_connection(response.headers_mut());
                 response.map(Body::new)
             }
-            // As the gateway says it.
-            Err(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                [(CONTENT_TYPE, "application/json")],
-                r#"{"message":"Service Unavailable"}"#,
-            )
-                .into_response(),
+            Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_for_this_machine_by_its_own_names_and_port_alone() {
+        let is_for = |host: &'static str, port| {
+            let host = HeaderValue::from_static(host);
+            is_for_this_machine(&HeaderMap::from_iter([(HOST, host)]), port)
+        };
+        assert!(is_for("127.0.0.1:9000", 9000));
+        assert!(is_for("localhost:9000", 9000));
+        assert!(is_for("127.0.0.1", 80));
+        assert!(is_for("localhost", 80));
+        for host in [
+            "rebound.example",
+            "rebound.example:9000",
+            "127.0.0.1",
+            "localhost",
+            "127.0.0.1:9001",
+            "127.0.0.1.rebound.example:9000",
+            "",
+        ] {
+            assert!(!is_for(host, 9000), "{host}");
+        }
+        assert!(!is_for_this_machine(&HeaderMap::new(), 9000));
+    }
+
+    #[test]
+    fn what_is_about_one_connection_is_not_passed_on_to_the_next() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Hop"),
+            ("connection", "keep-alive,x-other-hop,,not a name"),
+            ("expect", "100-continue"),
+            ("host", "127.0.0.1:9000"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-hop", "1"),
+            ("x-hop", "2"),
+            ("x-other", "kept"),
+            ("x-other-hop", "1"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        end_connection(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-other"]);
     }
 }

@@ -7,6 +7,7 @@ use std::{
     path::Path,
     pin::pin,
     process::{ExitCode, ExitStatus},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -22,6 +23,7 @@ use local::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, oneshot},
+    task,
 };
 
 /// How often this process looks whether its parent is still there.
@@ -54,7 +56,7 @@ async fn run() -> Result<(), String> {
     let page_listener = settings::listen("PAGE_PORT", page_port).await?;
     functions::check_cargo_lambda()?;
     let folder = settings::data_folder().unwrap_or_else(|| root.join(".data"));
-    let data = DataFolder::open(&folder)?;
+    let data = Arc::new(DataFolder::open(&folder)?);
     let failed = failures::listen();
     let template = root.join("template.yaml");
     let template = std::fs::read_to_string(&template)
@@ -82,16 +84,15 @@ async fn run() -> Result<(), String> {
         ready(functions_port).await?;
         announce(port, page_port, &folder);
         let users_url = http::users_url(port);
-        let served = tokio::select! {
-            served = gateway::serve(api_listener, functions_port, cors) => served,
-            served = page::serve(page_listener, &users_url) => served,
-        };
-        served.map_err(|error| format!("the service can't be reached any more: {error}"))
+        Ok(tokio::select! {
+            never = gateway::serve(api_listener, port, functions_port, cors) => never,
+            never = page::serve(page_listener, page_port, &users_url) => never,
+        })
     };
     let result = tokio::select! {
         () = &mut stop => Ok(()),
         status = watching.ended() => Err(ended(status)),
-        result = serving => result,
+        result = serving => result.map(|never: Infallible| match never {}),
         never = watch_disk(&failed, &data) => match never {},
     };
     // The functions end before the table that they use.
@@ -120,18 +121,25 @@ fn start_engine(template: &str, data: &DataFolder) -> Result<Engine, String> {
 }
 
 /// Says why the engine fails when its disk is the reason, and when that is over. Never returns.
-async fn watch_disk(failed: &Notify, data: &DataFolder) -> Infallible {
+async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     loop {
         failed.notified().await;
-        let Err(problem) = data.check() else {
+        let Err(problem) = check(data).await else {
             continue;
         };
         eprintln!("make run: {problem}; until it can, creates are answered 503");
-        while data.check().is_err() {
+        while check(data).await.is_err() {
             tokio::time::sleep(DISK_INTERVAL).await;
         }
         eprintln!("make run: the data folder can be written again");
     }
+}
+
+/// Checks that the folder takes more data, beside this thread: the gateway has no other.
+async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
+    let data = Arc::clone(data);
+    let checked = task::spawn_blocking(move || data.check()).await;
+    checked.expect("a check does not panic")
 }
 
 /// Waits until the functions answer.

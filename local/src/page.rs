@@ -1,6 +1,6 @@
 //! The page on which a person tries the service, on a port and so of an origin of its own.
 
-use std::io;
+use std::convert::Infallible;
 
 use axum::{
     Router,
@@ -24,18 +24,18 @@ const SCRIPT: &str = include_str!("../page/page.js");
 /// What stands in the HTML where the URL of the users belongs.
 const USERS_URL: &str = "{users_url}";
 
-/// The origin of the page: its URL without a path.
+/// The origin of the page as browsers write it: its URL without a path, and without the port that
+/// goes without saying.
 #[must_use]
 pub fn origin(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
+    match port {
+        80 => "http://127.0.0.1".to_owned(),
+        port => format!("http://127.0.0.1:{port}"),
+    }
 }
 
-/// Serves the page for the users at a URL. Returns only when the listener fails.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(listener: TcpListener, users_url: &str) -> io::Result<()> {
-    let port = listener.local_addr()?.port();
+/// Serves the page for the users at a URL. Never returns.
+pub async fn serve(listener: TcpListener, port: u16, users_url: &str) -> Infallible {
     let origin = origin(port);
     let html = HTML.replace(USERS_URL, users_url);
     // The page loads its own two files and calls the API, and makes no markup of any text.
@@ -61,7 +61,8 @@ pub async fn serve(listener: TcpListener, users_url: &str) -> io::Result<()> {
         .layer(middleware::from_fn(move |request, next| {
             answer(origin.clone(), policy.clone(), request, next)
         }));
-    axum::serve(listener, routes).await
+    let ended = axum::serve(listener, routes).await;
+    unreachable!("axum serves for ever: {ended:?}")
 }
 
 /// Answers the page's own origin alone: by another name, such as `localhost`, the page would be of an
@@ -77,4 +78,13 @@ async fn answer(origin: String, policy: HeaderValue, request: Request, next: Nex
     headers.insert(CONTENT_SECURITY_POLICY, policy);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_origin_is_written_as_browsers_write_it() {
+        assert_eq!(super::origin(9001), "http://127.0.0.1:9001");
+        assert_eq!(super::origin(80), "http://127.0.0.1");
+    }
 }

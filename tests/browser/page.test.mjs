@@ -327,6 +327,72 @@ test('a sign-up whose answer is lost is the same one when it is sent again', asy
     });
 });
 
+test('an answer to a sign-up says nothing about the name that is typed meanwhile', async () => {
+    await run.create('sent-taken');
+    const complaints = [REFUSED, UNREACHABLE];
+    await onPage({ complaints }, async (page, { username, availability, refusal, prefix, rows }) => {
+        await prefix.fill('sent-');
+        await lists(rows, ['sent-taken']);
+        const answers = {
+            'sent-free': (route) => route.continue(),
+            'sent-taken': (route) => route.continue(),
+            'sent-lost': (route) => route.abort(),
+        };
+        for (const [name, answer] of Object.entries(answers)) {
+            const typed = `${name}-other`;
+            await page.route(run.users, async (route) => {
+                await username.fill(typed);
+                await says(availability, `Nobody is called “${typed}” yet.`);
+                await answer(route);
+            });
+            const ended = page.waitForEvent(name === 'sent-lost' ? 'requestfailed' : 'requestfinished', {
+                predicate: (request) => request.method() === 'POST',
+            });
+            await username.fill(name);
+            await username.press('Enter');
+            await ended;
+            await page.unroute(run.users);
+            // Long enough for the page to deal with the answer.
+            await page.waitForTimeout(500);
+            assert.equal(await refusal.textContent(), '', name);
+            assert.equal(await username.getAttribute('aria-invalid'), null);
+            assert.equal(await username.inputValue(), typed);
+            await says(availability, `Nobody is called “${typed}” yet.`);
+        }
+        await lists(rows, ['sent-free', 'sent-taken']);
+    });
+});
+
+test('an answer that gives no reason is told by its status', async () => {
+    await onPage({ complaints: [/status of 500/] }, async (page, { username, availability, refusal }) => {
+        for (const body of ['{}', '{"errors":[]}', 'null', '"text"', '<h1>Oh</h1>', '']) {
+            await page.route(run.users, (route) => route.fulfill({
+                status: 500,
+                headers: { 'Access-Control-Allow-Origin': run.page },
+                body,
+            }));
+            await username.fill('reasonless');
+            await username.press('Enter');
+            await says(refusal, 'The API answered 500.');
+            await says(availability, '');
+            await page.unroute(run.users);
+        }
+    });
+});
+
+test('an empty list is of the prefix that was asked for', async () => {
+    await onPage({}, async (page, { prefix, position }) => {
+        await page.route(`${run.users}?*prefix=nobody`, async (route) => {
+            // As if it was typed so late that the page has not noticed it yet.
+            await prefix.evaluate((element) => { element.value = 'nobody-else'; });
+            await route.continue();
+        });
+        await prefix.fill('nobody');
+        await says(position, 'Nobody’s username begins with “nobody”.');
+        assert.equal(await prefix.inputValue(), 'nobody-else');
+    });
+});
+
 test('all of it is done by the keyboard', async () => {
     const names = Array.from({ length: 11 }, (_, number) => `keys${String.fromCharCode(97 + number)}`);
     await run.create(...names.slice(0, 10));
@@ -445,19 +511,37 @@ test('no page of another origin reads the API, or creates a user', async () => {
     assert.deepEqual(await run.list('forged'), []);
 });
 
+/** Asks for a URL with these headers, as no browser would. */
+async function answerTo(url, headers) {
+    const [answer] = await once(get(url, { headers }), 'response');
+    answer.setEncoding('utf8');
+    answer.text = (await answer.toArray()).join('');
+    return answer;
+}
+
+test('a page whose name is made to lead to this machine does not read the API', async () => {
+    await run.create('rebound');
+    for (const host of [`127.0.0.1:${run.port}`, `localhost:${run.port}`]) {
+        const { statusCode, text } = await answerTo(run.users, { host });
+        assert.equal(statusCode, 200, host);
+        assert(text.includes('rebound'));
+    }
+    for (const host of [`rebound.example:${run.port}`, 'rebound.example', '127.0.0.1', 'localhost']) {
+        const { statusCode, headers, text } = await answerTo(run.users, { host });
+        assert.deepEqual([statusCode, headers['content-type']], [421, 'application/json'], host);
+        assert.equal(text, '{"message":"Misdirected Request"}');
+    }
+});
+
 test('the page is of one origin, whatever name leads to it', async () => {
-    const answerTo = async (path, host) => {
-        const [answer] = await once(get(`${run.page}${path}`, { headers: { host } }), 'response');
-        answer.resume();
-        return answer;
-    };
+    const answerAt = (path, host) => answerTo(`${run.page}${path}`, { host });
     for (const path of ['/', '/page.js', '/page.css']) {
-        const own = await answerTo(path, `127.0.0.1:${run.pagePort}`);
+        const own = await answerAt(path, `127.0.0.1:${run.pagePort}`);
         assert.equal(own.statusCode, 200);
         for (const host of [`localhost:${run.pagePort}`, 'rebound.example', '127.0.0.1']) {
-            const { statusCode, headers } = await answerTo(path, host);
+            const { statusCode, headers } = await answerAt(path, host);
             assert.deepEqual([statusCode, headers.location], [307, run.page], host);
         }
     }
-    assert.equal((await answerTo('/other', `127.0.0.1:${run.pagePort}`)).statusCode, 404);
+    assert.equal((await answerAt('/other', `127.0.0.1:${run.pagePort}`)).statusCode, 404);
 });

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -27,38 +28,46 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
+# How long the service may take until it is ready, and each command, in seconds: generous, as a
+# machine may be busy, but bounded.
+PATIENCE = 300
+
 
 class Clients(unittest.TestCase):
     url: ClassVar[str]
 
     @classmethod
     def setUpClass(cls) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # Both are held until both are known, or they could be the same one.
+        with socket.socket() as free, socket.socket() as free_too:
+            for held in (free, free_too):
+                held.bind(("127.0.0.1", 0))
+            port, page_port = (held.getsockname()[1] for held in (free, free_too))
         cls.url = f"http://127.0.0.1:{port}"
         data = tempfile.TemporaryDirectory()
         cls.addClassCleanup(data.cleanup)
+        log = Path(data.name) / "local.log"
         # It ends when its parent does, in whatever way.
-        service = subprocess.Popen(
-            [TARGET / "debug" / "local"],
-            env=os.environ | {"PORT": str(port), "DATA_DIR": data.name},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with log.open("w") as output:
+            service = subprocess.Popen(
+                [TARGET / "debug" / "local"],
+                env=os.environ
+                | {"PORT": str(port), "PAGE_PORT": str(page_port), "DATA_DIR": data.name},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
         def stop() -> None:
             service.terminate()
-            service.communicate(timeout=30)
+            service.wait(timeout=30)
 
         cls.addClassCleanup(stop)
-        printed = ""
-        while "The users API is ready" not in printed:
-            line = service.stdout.readline()
-            assert line, printed
-            printed += line
+        started = time.monotonic()
+        while "The users API is ready" not in (printed := log.read_text(errors="replace")):
+            assert service.poll() is None, printed
+            assert time.monotonic() - started < PATIENCE, printed
+            time.sleep(0.1)
 
     def run_in(self, folder: Path, *command: str | Path, **environment: str) -> str:
         """Runs a command, which must succeed, and gives what it prints."""
@@ -70,7 +79,7 @@ class Clients(unittest.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )
         self.assertEqual(ran.returncode, 0, ran.stdout)
         return ran.stdout
