@@ -121,6 +121,10 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
         .arg(&report)
         .current_dir(root())
         .env("NO_PROXY", "127.0.0.1")
+        .env(
+            "HYPOTHESIS_STORAGE_DIRECTORY",
+            data.path().join("hypothesis"),
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1");
     // To see a failure again, with the seed that its output ends with.
     if let Ok(seed) = env::var("SEED") {

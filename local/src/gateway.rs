@@ -1,7 +1,7 @@
 //! What stands in the API gateway's place: cargo-lambda has its routes, and this, in front of it, its
 //! answers to the pages of other origins.
 
-use std::{convert::Infallible, net::Ipv4Addr, sync::Arc};
+use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -25,7 +25,7 @@ use hyper_util::{
 };
 use serde_json::json;
 use serde_norway::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 
 /// The type of the resource that says what the gateway lets pages do.
 const API: &str = "AWS::ApiGatewayV2::Api";
@@ -42,6 +42,12 @@ const OF_ONE_CONNECTION: [HeaderName; 8] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// How long a function may take, as with API Gateway (its quotas name it the maximum integration
+/// timeout). cargo-lambda knows none: a function that an edit ends in the middle of a request never
+/// answers it.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
+const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the page of one other origin may do, as `template.yaml` has it for those that a deployment
 /// lets in (CORS). Pages of all others may send nothing but what any form could, and read nothing.
@@ -192,18 +198,21 @@ impl Gateway {
         parts.uri = uri;
         parts.version = Version::HTTP_11;
         end_connection(&mut parts.headers);
-        match self.client.request(Request::from_parts(parts, body)).await {
-            Ok(mut response) => {
+        let answer = self.client.request(Request::from_parts(parts, body));
+        match timeout(INTEGRATION_TIMEOUT, answer).await {
+            Ok(Ok(mut response)) => {
                 end_connection(response.headers_mut());
                 response.map(Body::new)
             }
-            Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE),
+            Ok(Err(_)) | Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -255,5 +264,21 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-other"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_function_that_never_answers_is_given_up_after_30_seconds() {
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let template = include_str!("../../template.yaml");
+        let gateway = Gateway {
+            client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
+            port: 9000,
+            functions_port: silent.local_addr().unwrap().port(),
+            cors: Cors::from_template(template, "http://127.0.0.1:9001").unwrap(),
+        };
+        let asked = Instant::now();
+        let response = gateway.forward(Request::new(Body::empty())).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked.elapsed().as_secs(), 30);
     }
 }
