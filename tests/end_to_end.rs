@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tests::{
     answer::headers,
     local_run::{LocalRun, free_port, output, program},
@@ -370,6 +370,26 @@ fn a_missing_tool_is_named_in_one_line() {
             .env("PATH", folder.path());
         assert_refused(&output(check), message);
     }
+}
+
+#[test]
+fn a_write_beside_the_sources_starts_no_function_anew() {
+    // cargo-lambda gathers the changes of three seconds before it acts.
+    const TIME_TO_ACT: Duration = Duration::from_secs(6);
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let starts = || run.output().matches("Running `").count();
+    let before = starts();
+    assert!(before >= 2, "both functions have started");
+    let beside = NamedTempFile::new_in(root()).unwrap();
+    fs::write(beside.path(), "a note").unwrap();
+    let written = Instant::now();
+    while written.elapsed() < TIME_TO_ACT {
+        assert_eq!(run.list("").status, 200);
+    }
+    assert_eq!(starts(), before);
+    run.stop();
 }
 
 #[test]
