@@ -6,7 +6,12 @@ use std::{
 };
 
 use lambda_http::http::HeaderValue;
-use list_users::{cursor, freshness::Freshness, page::Page, request};
+use list_users::{
+    cursor::{self, CursorError},
+    freshness::Freshness,
+    page::Page,
+    request,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::user::{Username, username::UsernamePrefix};
@@ -552,6 +557,19 @@ fn assert_invalid_cursor(answer: &Answer) {
     let detail = "The cursor is damaged or belongs to another prefix; follow the Link header as \
                   it is, or start again without a cursor.";
     assert_invalid_query(answer, &[("cursor", "invalid-cursor", detail)]);
+}
+
+#[test]
+fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
+    let prefix = UsernamePrefix::default();
+    let longest = "𐐨".repeat(Username::MAX_CHARS);
+    assert_eq!(longest.len(), Username::MAX_KEY_BYTES);
+    let cursor = cursor::encode(&prefix, &longest);
+    assert_eq!(cursor.len(), cursor::MAX_CHARS);
+    assert_eq!(cursor::decode(&cursor, &prefix).as_ref(), Ok(&longest));
+
+    let cursor = cursor::encode(&prefix, &(longest + "a"));
+    assert_eq!(cursor::decode(&cursor, &prefix), Err(CursorError));
 }
 
 /// Usernames close to each other: many share a prefix, some differ only in case.

@@ -2,7 +2,6 @@
 //! no process holds more at the end than at the start.
 
 use std::{
-    env,
     fmt::{Display, Write as _},
     process::ExitCode,
     sync::{
@@ -15,15 +14,15 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tests::{
-    Answer, Event, contract, process,
+    Answer, Event, contract,
+    minutes::minutes,
+    process,
     runtime_api::{Sandbox, environment},
     service::engine,
     workspace::released,
 };
 use tokio::{process::Command, task::JoinSet};
 
-/// How long it takes, unless `MINUTES` says otherwise.
-const MINUTES: u64 = 10;
 /// How much more memory a process may hold in the last minute than in the first, in KiB. In 100,000
 /// calls, what ten minutes have at the least, it is a leak of 5 bytes a call; what the allocator keeps
 /// grows by a tenth of it.
@@ -39,15 +38,13 @@ const PAGES: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let minutes = match env::var("MINUTES").unwrap_or_default().as_str() {
-        "" => MINUTES,
-        text => match text.parse() {
-            Ok(minutes) if minutes > 1 => minutes,
-            _ => {
-                eprintln!("make soak: MINUTES is not a number above 1: {text}");
-                return ExitCode::FAILURE;
-            }
-        },
+    // A first minute and a last one.
+    let minutes = match minutes(2) {
+        Ok(minutes) => minutes,
+        Err(message) => {
+            eprintln!("make soak: {message}");
+            return ExitCode::FAILURE;
+        }
     };
     let duration = Duration::from_secs(60 * minutes);
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tests::history::{History, Plan, Totals, run, seed};
+use tests::{
+    history::{History, Plan, Totals, run, seed},
+    minutes::minutes,
+};
 
 /// Large enough for pages to have neighbours, and small enough for a person to read what went wrong.
 const PLAN: Plan = Plan {
@@ -38,14 +41,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn torture() -> Result<String, String> {
-    let minutes = env::var("MINUTES").unwrap_or_default();
-    // `make` passes on what is not set as nothing.
-    let minutes = if minutes.is_empty() { "10" } else { &minutes };
-    let time = minutes.parse().ok().filter(|minutes| *minutes > 0);
-    let time = time.map(|minutes: u64| Duration::from_secs(minutes * 60));
-    let time = time.ok_or_else(|| {
-        format!("MINUTES is not a number of minutes, as in `make torture MINUTES=10`: {minutes}")
-    })?;
+    let time = Duration::from_secs(60 * minutes(1)?);
 
     let bar = ProgressBar::new(time.as_secs()).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} s, {msg}")

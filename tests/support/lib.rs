@@ -8,6 +8,7 @@ pub mod event;
 pub mod fault;
 pub mod history;
 pub mod local_run;
+pub mod minutes;
 pub mod process;
 pub mod runtime_api;
 pub mod service;
