@@ -8,7 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tests::local_run::{LocalRun, free_port, output, program};
+use tests::local_run::{LocalRun, free_ports, output, program};
 
 use crate::{alone, assert_refused, temporary_folder};
 
@@ -140,10 +140,11 @@ impl Disk {
 
     /// Starts the local run, which must refuse.
     fn start(&self) -> Output {
+        let [port, page_port] = free_ports();
         let mut local = self.program();
         local
-            .env("PORT", free_port().to_string())
-            .env("PAGE_PORT", free_port().to_string())
+            .env("PORT", port.to_string())
+            .env("PAGE_PORT", page_port.to_string())
             .env("DATA_DIR", self.data());
         output(local)
     }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 use tests::{
     answer::headers,
-    local_run::{LocalRun, free_port, output, program},
+    local_run::{LocalRun, free_ports, output, program},
     service::unreachable,
     workspace::{built, root},
 };
@@ -312,7 +312,7 @@ fn a_data_folder_of_its_own_is_overlooked_by_git() {
 fn a_file_that_is_no_database_is_said_in_one_line() {
     let data = temporary_folder();
     fs::write(data.path().join("dynamodb.sqlite"), "x".repeat(10_000)).unwrap();
-    let refused = start_refused(&free_ports(), data.path(), None);
+    let refused = start_refused(&two_ports(), data.path(), None);
     let message = String::from_utf8(refused.stderr).unwrap();
     assert!(message.starts_with("make run: "), "{message}");
     assert!(message.contains("dynamodb.sqlite is no database of this service, or is damaged"));
@@ -492,7 +492,7 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     fs::write(&file, "").unwrap();
     let used = TcpListener::bind("127.0.0.1:0").unwrap();
     let used = used.local_addr().unwrap().port();
-    let [port, page_port] = free_ports();
+    let [port, page_port] = two_ports();
     let in_use = |variable| {
         let other = used.checked_add(2).unwrap_or(9000);
         format!(
@@ -523,7 +523,7 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
             "PAGE_PORT is not a number from 1 to 65535: 0".to_owned(),
         ),
         (
-            free_ports(),
+            two_ports(),
             &file.join("data"),
             format!(
                 "the data folder {}/data can't be written: Not a directory (os error 20); choose \
@@ -536,14 +536,14 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
         assert_refused(&refused, &format!("make run: {message}\n"));
     }
 
-    let refused = start_refused(&free_ports(), data.path(), Some("/nowhere"));
+    let refused = start_refused(&two_ports(), data.path(), Some("/nowhere"));
     assert_refused(
         &refused,
         "make run: cargo-lambda is missing; start the service with `make run`, which installs it\n",
     );
 
     let run = LocalRun::start(data.path());
-    let refused = start_refused(&free_ports(), data.path(), None);
+    let refused = start_refused(&two_ports(), data.path(), None);
     let message = format!(
         "make run: the data folder {} is in use by another `make run`; stop that one, or choose \
          another folder, as in `make run DATA_DIR=/tmp/users`\n",
@@ -554,9 +554,8 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     run.stop();
 }
 
-/// A port for the service and one for its page.
-fn free_ports() -> [String; 2] {
-    [free_port().to_string(), free_port().to_string()]
+fn two_ports() -> [String; 2] {
+    free_ports().map(|port| port.to_string())
 }
 
 fn start_refused([port, page_port]: &[String; 2], data: &Path, path: Option<&str>) -> Output {

@@ -560,6 +560,15 @@ fn assert_invalid_cursor(answer: &Answer) {
 }
 
 #[test]
+fn debug_output_holds_no_prefix_and_no_key() {
+    let cursor = cursor::encode(&UsernamePrefix::parse("ada").unwrap(), "adam");
+    let query = format!("prefix=ada&limit=7&cursor={cursor}");
+    let request = request::parse(&Event::list(&query).into_request()).unwrap();
+    assert_eq!(request.after.as_deref(), Some("adam"));
+    assert_eq!(format!("{request:?}"), "PageRequest { limit: 7, .. }");
+}
+
+#[test]
 fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
     let prefix = UsernamePrefix::default();
     let longest = "𐐨".repeat(Username::MAX_CHARS);

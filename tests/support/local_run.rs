@@ -5,6 +5,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use local::{http, page, settings};
+use local::{http, page};
 use serde_json::json;
 use ureq::Agent;
 
@@ -54,7 +55,7 @@ impl LocalRun {
     /// It does not get ready.
     #[must_use]
     pub fn start_by(mut command: Command, data: &Path) -> Self {
-        let (port, page_port) = (free_port(), free_port());
+        let [port, page_port] = free_ports();
         let mut process = command
             .env("PORT", port.to_string())
             .env("PAGE_PORT", page_port.to_string())
@@ -266,13 +267,15 @@ pub fn output(mut command: Command) -> Output {
     output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// A port that nobody uses.
+/// A port for the service and one for its page, which nobody uses.
 ///
 /// # Panics
-/// There is none.
+/// There are none.
 #[must_use]
-pub fn free_port() -> u16 {
-    settings::free_port().expect("a free port")
+pub fn free_ports() -> [u16; 2] {
+    // Both are held until both are known: they could be the same one.
+    let held = [(), ()].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
 /// Reads a stream to its end.
