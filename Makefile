@@ -62,7 +62,7 @@ advisories: check .tools/dependencies.installed
 	@cargo deny --locked check advisories
 
 fuzz: check check-tests
-	@tools/fuzz $$(($(or $(MINUTES),10) * 60))
+	@tools/fuzz '$(or $(MINUTES),10)'
 
 bench: check .tools/run.installed .tools/build.installed .tools/node.installed .tools/bench.installed
 	@tools/bench
