@@ -16,14 +16,14 @@ help:
 	@echo 'make test          proves everything'
 	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
 	@echo
-	@echo 'What make test does for some seconds, for as long as you like:'
+	@echo 'As in make test, but for as long as you like:'
 	@echo 'make torture       many clients at once, under faults and kills: MINUTES=10'
 	@echo 'make fuzz          inputs that may break what reads requests: MINUTES=10'
 	@echo
-	@echo 'And what it does not:'
+	@echo 'Not part of make test:'
 	@echo 'make soak          full load, and nothing more held at its end: MINUTES=10'
 	@echo 'make mutants       each small change of the code is noticed by a test: hours'
-	@echo 'make advisories    known weaknesses of the dependencies: needs the internet'
+	@echo 'make advisories    known vulnerabilities of the dependencies: needs the internet'
 
 run: check .tools/run.installed
 	@cargo run --locked --package local
