@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde::{Serialize, Serializer};
-use uuid::Uuid;
+use uuid::{Uuid, Variant, fmt::Hyphenated};
+
+/// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write. A UUID version 7 reaches beyond it.
+const LAST_MILLIS: u128 = 253_402_300_799_999;
 
 /// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
 ///
@@ -22,21 +25,29 @@ impl UserId {
         Self(Uuid::now_v7())
     }
 
-    /// Reads an id in the hyphenated form; `None` for anything but a UUID version 7.
+    /// Reads an id in the hyphenated form; `None` for anything but a UUID version 7 whose time is
+    /// before the year 10000.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let id = Uuid::try_parse(text).ok()?;
-        (id.get_version_num() == 7).then_some(Self(id))
+        let id = text.parse::<Hyphenated>().ok()?.into_uuid();
+        let is_id = id.get_version_num() == 7
+            && id.get_variant() == Variant::RFC4122
+            && unix_millis(id) <= LAST_MILLIS;
+        is_id.then_some(Self(id))
     }
 
     /// When the user was created, to the millisecond, as an
     /// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) time in UTC.
     #[must_use]
     pub fn created_at(self) -> CreatedAt {
-        let millis = self.0.as_u128() >> 80;
-        let millis = u64::try_from(millis).expect("48 bits fit in 64");
+        let millis = u64::try_from(unix_millis(self.0)).expect("48 bits fit in 64");
         CreatedAt(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
+}
+
+/// The first 48 bits of a UUID version 7.
+fn unix_millis(id: Uuid) -> u128 {
+    id.as_u128() >> 80
 }
 
 impl Default for UserId {
@@ -87,9 +98,25 @@ mod tests {
 
     #[test]
     fn only_version_7_is_an_id() {
-        for text in ["", "ada", "919108f7-52d1-4320-9bac-f847db4148a8"] {
+        let id = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
+        for text in [
+            "",
+            "ada",
+            "919108f7-52d1-4320-9bac-f847db4148a8",
+            &id.replace('-', ""),
+            &format!("{{{id}}}"),
+            // Of another variant.
+            "017f22e2-79b0-7cc3-d8c4-dc0c0c07398f",
+        ] {
             assert_eq!(UserId::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_ids_time_can_be_written() {
+        let last = UserId::parse("e677d21f-dbff-7000-8000-000000000000").unwrap();
+        assert_eq!(last.created_at().to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(UserId::parse("e677d21f-dc00-7000-8000-000000000000"), None);
     }
 
     #[test]
