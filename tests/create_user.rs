@@ -245,7 +245,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
         ),
         (
             r#"{"username":"\ud800"}"#,
-            "The member username is no text: it has an escape of half a character, such as \\ud800.",
+            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
         ),
         ("\u{feff}{}", "The body is not JSON: see line 1, column 1."),
         (
@@ -258,7 +258,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
         ),
         (
             r#"{"username":"ada","username":"ada"}"#,
-            "The member username stands there twice.",
+            "The member username occurs twice.",
         ),
     ] {
         let answer = service.post(Event::create(body)).await;

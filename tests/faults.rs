@@ -14,6 +14,7 @@ use shared::{
 };
 use tests::{
     Answer, Event, Service,
+    answer::respond,
     fault::Fault,
     service::{connect, get, post, unreachable},
 };
@@ -203,7 +204,8 @@ async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
         .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
         .build();
     let table = Table::new(Client::from_conf(config), service.table().name().to_owned());
-    let response = create_user::handle(&table, Event::create_user("ada").into_request()).await;
+    let response =
+        respond(create_user::handle(&table, Event::create_user("ada").into_request()).await);
     assert_eq!(response.status(), 500);
     let outcome: &Outcome = response.extensions().get().expect("an outcome");
     let cause = outcome.cause.as_deref().expect("a cause");
@@ -251,8 +253,9 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let (proxy, table, lister) = service.behind_faults().await;
         let fault = Fault::Answer("400 Bad Request", throttled.to_string());
         proxy.inject(iter::repeat_n(fault, 2 * ATTEMPTS));
-        let created = create_user::handle(&table, Event::create_user("ada").into_request()).await;
-        let listed = list_users::handle(&lister, Event::list("").into_request()).await;
+        let created =
+            respond(create_user::handle(&table, Event::create_user("ada").into_request()).await);
+        let listed = respond(list_users::handle(&lister, Event::list("").into_request()).await);
         for response in [created, listed] {
             let outcome: &Outcome = response.extensions().get().expect("an outcome");
             assert_eq!(outcome.metrics, metrics);
@@ -266,25 +269,26 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
 async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_attribute() {
     let service = Service::start();
     let table = service.table();
-    let put = table.client().put_item().table_name(table.name());
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
-    let put = put
-        .item("kind", text("user"))
-        .item("username_key", text("ada"));
-    put.item("username", text("Ada"))
-        .item("id", text("1"))
-        .send()
-        .await
-        .unwrap();
-
     let lister = Lister::new(table.clone(), Duration::ZERO);
-    let created = create_user::handle(table, Event::create_user("ada").into_request()).await;
-    let listed = list_users::handle(&lister, Event::list("").into_request()).await;
-    for response in [created, listed] {
-        let outcome: &Outcome = response.extensions().get().expect("an outcome");
-        let cause = "an item of the table has no valid attribute id";
-        assert_eq!(outcome.cause.as_deref(), Some(cause));
-        assert_eq!(response.status(), 500);
+    // No UUID at all, and one whose time no RFC 3339 can write.
+    for id in ["1", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
+        let put = table.client().put_item().table_name(table.name());
+        let put = put
+            .item("kind", text("user"))
+            .item("username_key", text("ada"));
+        let put = put.item("username", text("Ada")).item("id", text(id));
+        put.send().await.unwrap();
+
+        let created =
+            respond(create_user::handle(table, Event::create_user("ada").into_request()).await);
+        let listed = respond(list_users::handle(&lister, Event::list("").into_request()).await);
+        for response in [created, listed] {
+            let outcome: &Outcome = response.extensions().get().expect("an outcome");
+            let cause = "an item of the table has no valid attribute id";
+            assert_eq!(outcome.cause.as_deref(), Some(cause));
+            assert_eq!(response.status(), 500);
+        }
     }
 }
 

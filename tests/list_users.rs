@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -231,7 +232,7 @@ async fn an_unknown_parameter_is_refused() {
 #[tokio::test]
 async fn a_repeated_parameter_is_refused() {
     let service = Service::start();
-    let detail = "The parameter stands there more than once.";
+    let detail = "The parameter occurs more than once; send it once.";
     for (query, name) in [
         ("prefix=ada&prefix=ada", "prefix"),
         ("limit=1&prefix=a&limit=1", "limit"),
@@ -267,7 +268,7 @@ async fn all_faults_of_a_query_are_told_at_once() {
             (
                 "limit",
                 "repeated",
-                "The parameter stands there more than once.",
+                "The parameter occurs more than once; send it once.",
             ),
             (
                 "prefix",
@@ -472,7 +473,7 @@ fn a_kept_page_grows_old_by_the_wall_clock() {
         next: None,
     };
     let since = SystemTime::now();
-    cache.insert(wanted.clone(), &page, since);
+    cache.insert(wanted.clone(), Arc::new(page), since);
 
     let age = |now| cache.get(&wanted, now).map(|(_, age)| age);
     assert_eq!(age(since), Some(Duration::ZERO));
@@ -497,7 +498,7 @@ fn the_kept_pages_are_bounded() {
             etag: HeaderValue::from_static("\"tag\""),
             next: None,
         };
-        cache.insert(wanted(limit), &page, now);
+        cache.insert(wanted(limit), Arc::new(page), now);
     }
     let kept = (1..=1000).filter(|limit| cache.get(&wanted(*limit), now).is_some());
     // 8 MiB have room for 83 pages of this size.

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::{Value, json};
 use tests::{
     Event,
-    event::REQUEST_ID,
+    answer::REQUEST_ID,
     runtime_api::{Reply, Sandbox, TRACE_ID, environment},
     service::engine,
     workspace::{released, released_example},
@@ -120,7 +120,8 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(panic["level"], "ERROR");
         let place = panic["place"].as_str().expect("a place");
         assert!(place.contains("examples/panics.rs:"), "{place}");
-        assert_eq!(request["cause"], "a panic, logged before");
+        let cause = format!("a panic at {place}, whose line stands before this one");
+        assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
         // By the version too, whose deployment it rolls back.

@@ -19,13 +19,17 @@ const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL
 pub struct ConfigError {
     /// The variable's name.
     pub variable: &'static str,
-    /// What is wrong with it, as the rest of a sentence that begins with the name.
+    /// What is wrong with it, to stand behind the name.
     pub problem: String,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.variable, self.problem)
+        let Self { variable, problem } = self;
+        write!(
+            f,
+            "{variable} {problem}; set it in the function's environment"
+        )
     }
 }
 
@@ -44,7 +48,7 @@ pub fn required(variable: &'static str) -> Result<String, ConfigError> {
     };
     Err(ConfigError {
         variable,
-        problem: format!("{problem}; set it in the function's environment"),
+        problem: problem.to_owned(),
     })
 }
 

@@ -8,9 +8,9 @@ use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{
-    Body, Context, Request, RequestExt, Response,
+    Body, Request, Response,
     aws_lambda_events::apigw::ApiGatewayV2httpResponse,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, uri::PathAndQuery},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, uri::PathAndQuery},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{
@@ -40,13 +40,10 @@ pub struct HttpApiEvent {
 
 #[derive(Deserialize)]
 struct RequestContext {
-    http: Http,
+    /// Method and path, which the gateway has matched with the function's one route.
+    #[serde(rename = "http")]
+    _http: IgnoredAny,
     authorizer: Option<Authorizer>,
-}
-
-#[derive(Deserialize)]
-struct Http {
-    method: String,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +76,7 @@ impl HttpApiEvent {
 
     /// The request that the event holds.
     #[must_use]
-    pub fn into_request(self, context: Context) -> Request {
+    pub fn into_request(self) -> Request {
         let body = match self.body {
             None => Body::Empty,
             Some(text) if self.is_base64_encoded => {
@@ -90,17 +87,15 @@ impl HttpApiEvent {
             }
             Some(text) => Body::Text(text),
         };
-        let RequestContext { http, authorizer } = self.request_context;
+        let authorizer = self.request_context.authorizer;
         let jwt = authorizer.and_then(|authorizer| authorizer.jwt);
         let mut request = Request::new(body);
-        // The gateway has matched the route already; a method that is none can only come from a test.
-        *request.method_mut() = Method::from_bytes(http.method.as_bytes()).unwrap_or_default();
         *request.uri_mut() = uri(self.raw_query_string.as_deref().unwrap_or_default());
         *request.headers_mut() = self.headers;
         if let Some(sub) = jwt.and_then(|jwt| jwt.claims.sub) {
             request.extensions_mut().insert(Caller(sub));
         }
-        request.with_lambda_context(context)
+        request
     }
 }
 
@@ -125,12 +120,18 @@ impl fmt::Display for EventError {
 impl std::error::Error for EventError {}
 
 fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    if String::deserialize(deserializer)? == FORMAT {
+    let Text(version) = Text::deserialize(deserializer)?;
+    if version == FORMAT {
         Ok(())
     } else {
         Err(D::Error::custom("another format"))
     }
 }
+
+/// A text that is not copied unless it has escapes. A `Cow` by itself always is.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Reads headers, whatever they hold. What a header can't hold is replaced, so that a value which
 /// matters is refused rather than overlooked.
@@ -150,15 +151,15 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HeaderMap, A::Error> {
             let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
-            while let Some(name) = map.next_key::<String>()? {
+            while let Some(Text(name)) = map.next_key()? {
                 // No handler looks for a name that is none.
-                let Ok(name) = HeaderName::try_from(name) else {
+                let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 };
-                let value = header_value(&map.next_value::<Cow<'_, str>>()?);
+                let Text(value) = map.next_value()?;
                 // Thousands of headers are no gateway's.
-                let added = headers.try_append(name, value);
+                let added = headers.try_append(name, header_value(&value));
                 added.map_err(|_| A::Error::custom("too many headers"))?;
             }
             Ok(headers)

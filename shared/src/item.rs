@@ -76,7 +76,7 @@ pub fn primary_key(username_key: String) -> Item {
 /// The comparison form of a username in a primary key or an item.
 ///
 /// # Errors
-/// There is none.
+/// The attribute is absent or no text.
 pub fn sort_key(mut item: Item) -> Result<String, ItemError> {
     take_text(&mut item, USERNAME_KEY)
 }

@@ -1,11 +1,10 @@
 //! What a caller is told when a request fails: problem documents
-//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The only place that knows the status codes
-//! of errors.
+//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The only place that gives an error its status.
 
 use std::borrow::Cow;
 
 use lambda_http::{
-    Body, Request, RequestExt, Response,
+    Body, Response,
     http::{
         HeaderValue, StatusCode,
         header::{ACCEPT, RETRY_AFTER},
@@ -196,10 +195,7 @@ impl Problem {
         .caused_by(cause)
     }
 
-    /// The answer to send.
-    ///
-    /// # Panics
-    /// Never: a document of strings can always be written as JSON.
+    /// The answer to the request to which Lambda gave this id.
     #[must_use]
     pub fn into_response(self, request_id: &str) -> Response<Body> {
         #[derive(Serialize)]
@@ -253,12 +249,4 @@ impl From<TableError> for Problem {
             TableError::Unexpected { cause } => Self::internal_error(cause),
         }
     }
-}
-
-/// The id that Lambda gave a request, for its problem's `instance` and its log line.
-#[must_use]
-pub fn request_id(request: &Request) -> &str {
-    request
-        .lambda_context_ref()
-        .map_or("unknown", |context| context.request_id.as_str())
 }

@@ -26,17 +26,17 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Starts the function, then serves events until Lambda ends the process.
 ///
-/// `start` does the expensive work, in Lambda's INIT phase, and gives the handler. A handler never
-/// fails: what goes wrong is an answer too, a panic and a missed deadline included.
+/// `start` does the expensive work, in Lambda's INIT phase, and gives the handler. To Lambda an event
+/// never fails: what goes wrong is an answer too, a panic and a missed deadline included.
 pub async fn run<S, H, F>(route: &'static str, start: S) -> ExitCode
 where
     S: AsyncFnOnce() -> Result<H, ConfigError>,
-    H: Fn(Request) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    H: Fn(Request) -> F + Copy + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Body>, Problem>> + Send + 'static,
 {
     telemetry::init();
-    let handler: &'static H = match start().await {
-        Ok(handler) => Box::leak(Box::new(handler)),
+    let handler = match start().await {
+        Ok(handler) => handler,
         Err(error) => {
             telemetry::write_fatal(&error.to_string());
             return ExitCode::FAILURE;
@@ -59,29 +59,28 @@ where
 /// Answers one event and writes its line.
 async fn answer<H, F>(
     route: &'static str,
-    handler: &H,
+    handler: H,
     event: LambdaEvent<Box<RawValue>>,
 ) -> ApiGatewayV2httpResponse
 where
     H: Fn(Request) -> F,
-    F: Future<Output = Response<Body>>,
+    F: Future<Output = Result<Response<Body>, Problem>>,
 {
     static WARM: AtomicBool = AtomicBool::new(false);
     let cold_start = !WARM.swap(true, Ordering::Relaxed);
     let started = Instant::now();
 
     let LambdaEvent { payload, context } = event;
-    let (response, caller) = match HttpApiEvent::parse(payload.get()) {
+    let (result, caller) = match HttpApiEvent::parse(payload.get()) {
         Ok(event) => {
-            let request = event.into_request(context.clone());
+            let request = event.into_request();
             let caller = caller(&request).map(ToOwned::to_owned);
             (handle(handler, request, &context).await, caller)
         }
         // Lambda's own error would be a 5xx without a word to the caller, whose gateway this is.
         Err(error) => (Err(Problem::internal_error(error.to_string())), None),
     };
-    let mut response =
-        response.unwrap_or_else(|problem| problem.into_response(&context.request_id));
+    let mut response = result.unwrap_or_else(|problem| problem.into_response(&context.request_id));
 
     let outcome: Outcome = response.extensions_mut().remove().unwrap_or_default();
     RequestLine {
@@ -102,13 +101,13 @@ where
 
 /// Has the handler answer a request before the event's deadline, and survives its panic.
 async fn handle<H, F>(
-    handler: &H,
+    handler: H,
     request: Request,
     context: &Context,
 ) -> Result<Response<Body>, Problem>
 where
     H: Fn(Request) -> F,
-    F: Future<Output = Response<Body>>,
+    F: Future<Output = Result<Response<Body>, Problem>>,
 {
     let handling = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
     let result = match time_left(context) {
@@ -116,8 +115,8 @@ where
         None => Ok(handling.await),
     };
     match result {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(_)) => Err(Problem::internal_error("a panic, logged before")),
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Problem::internal_error(telemetry::last_panic())),
         Err(_) => Err(Problem::unavailable("the event's deadline came")),
     }
 }

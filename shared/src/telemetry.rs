@@ -6,6 +6,7 @@
 //! No line holds a username, a token, a body or a query string.
 
 use std::{
+    cell::Cell,
     error::Error,
     io::{self, Write as _},
     panic,
@@ -135,8 +136,8 @@ impl RequestLine<'_> {
 
     fn level(&self) -> &'static str {
         match self.status {
-            500.. if self.status != 503 => "ERROR",
             503 => "WARN",
+            500.. => "ERROR",
             _ => "INFO",
         }
     }
@@ -245,6 +246,18 @@ pub fn write_fatal(message: &str) {
     });
 }
 
+thread_local! {
+    /// Where this thread panicked last.
+    static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Where this thread panicked last, as the cause of the request that the panic ended.
+#[must_use]
+pub fn last_panic() -> String {
+    let place = PANIC_PLACE.take().unwrap_or_default();
+    format!("a panic at {place}, whose line stands before this one")
+}
+
 /// Lets the libraries' own warnings and every panic appear as JSON lines too.
 ///
 /// A panic's message may quote the data it failed on, so the line holds a message only when the
@@ -259,6 +272,7 @@ pub fn init() {
         let message = info.payload().downcast_ref::<&str>().unwrap_or(&"a panic");
         let place = info.location().map(ToString::to_string);
         tracing::error!(place, "{message}");
+        PANIC_PLACE.set(place);
     }));
 }
 

@@ -1,7 +1,7 @@
 //! What the fuzz targets share: requests, and the check of every refusal.
 
 use lambda_http::{
-    Body, Context, Request,
+    Body, Request,
     http::{
         HeaderMap, HeaderValue,
         header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
@@ -32,7 +32,7 @@ pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) ->
         "isBase64Encoded": is_base64,
     });
     let event = HttpApiEvent::parse(&event.to_string()).expect("an event of an HTTP API");
-    event.into_request(Context::default())
+    event.into_request()
 }
 
 /// What a caller is told who is refused.

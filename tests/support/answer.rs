@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
+use shared::problem::Problem;
 
-use crate::event::REQUEST_ID;
+/// Lambda's id of every request that the tests make themselves.
+pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
 /// An answer: its status, all its headers, and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +104,18 @@ impl Answer {
 pub fn headers(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
     headers.iter().map(owned).collect()
+}
+
+/// What a handler gives, as the function's runtime answers it.
+#[must_use]
+pub fn respond(result: Result<Response<Body>, Problem>) -> Response<Body> {
+    result.unwrap_or_else(|problem| problem.into_response(REQUEST_ID))
+}
+
+impl From<Result<Response<Body>, Problem>> for Answer {
+    fn from(result: Result<Response<Body>, Problem>) -> Self {
+        respond(result).into()
+    }
 }
 
 impl From<Response<Body>> for Answer {

@@ -1,11 +1,8 @@
 //! Real API Gateway events (payload format 2.0, as an HTTP API sends them), changed for a test.
 
-use lambda_http::{Context, Request};
+use lambda_http::Request;
 use serde_json::{Value, json};
 use shared::event::HttpApiEvent;
-
-/// Lambda's id of every request that the tests make themselves.
-pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
 /// An event.
 #[derive(Clone, Debug)]
@@ -84,10 +81,9 @@ impl Event {
     #[must_use]
     pub fn into_request(self) -> Request {
         let event = HttpApiEvent::parse(&self.0.to_string());
-        let event = event.expect("the event is one of an HTTP API");
-        let mut context = Context::default();
-        REQUEST_ID.clone_into(&mut context.request_id);
-        event.into_request(context)
+        event
+            .expect("the event is one of an HTTP API")
+            .into_request()
     }
 
     /// The event as Lambda sends it.

@@ -158,7 +158,7 @@ function parseBody(event) {
   }
   if (!username.isWellFormed()) {
     throw invalidBody(
-      "The member username is no text: it has an escape of half a character, such as \\ud800.",
+      "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
     );
   }
   try {

@@ -79,7 +79,7 @@ function parseQuery(text) {
       const detail = "There is no such parameter; there are prefix, limit and cursor.";
       addFault(echoed, "unknown", detail);
     } else if (given.has(name)) {
-      addFault(name, "repeated", "The parameter stands there more than once.");
+      addFault(name, "repeated", "The parameter occurs more than once; send it once.");
     } else {
       given.set(name, value);
     }

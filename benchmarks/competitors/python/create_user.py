@@ -139,14 +139,14 @@ def parse_body(event: Event) -> shared.Username:
     if not usernames:
         raise invalid_username("missing", "The member username is missing.")
     if len(usernames) > 1:
-        raise Problem("invalid-body", "The member username stands there twice.")
+        raise Problem("invalid-body", "The member username occurs twice.")
     username = usernames[0]
     if not isinstance(username, str):
         raise invalid_username("not-a-string", "The member username is not a string.")
     if any("\ud800" <= character <= "\udfff" for character in username):
         raise Problem(
             "invalid-body",
-            "The member username is no text: it has an escape of half a character, such as "
+            "The member username is no text: it escapes half of a surrogate pair, such as "
             "\\ud800.",
         )
     try:

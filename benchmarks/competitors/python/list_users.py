@@ -97,7 +97,7 @@ def parse_query(text: str) -> PageRequest:
             detail = "There is no such parameter; there are prefix, limit and cursor."
             add_fault(name[:MAX_ECHOED_CHARS], "unknown", detail)
         elif name in given:
-            add_fault(name, "repeated", "The parameter stands there more than once.")
+            add_fault(name, "repeated", "The parameter occurs more than once; send it once.")
         else:
             given[name] = value
 

@@ -9,7 +9,7 @@ use lambda_http::{
 };
 use shared::{
     item::StoredUser,
-    problem::{Problem, ProblemType, request_id},
+    problem::{Problem, ProblemType},
     response,
     table::Table,
     telemetry::{Metric, Outcome},
@@ -22,16 +22,12 @@ use crate::insert::Insertion;
 /// name is the one that other public APIs use.
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 
-/// Answers one request. It never fails: what goes wrong is an answer too.
-pub async fn handle(table: &Table, request: Request) -> Response<Body> {
-    match create(table, &request).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(request_id(&request)),
-    }
-}
-
-async fn create(table: &Table, request: &Request) -> Result<Response<Body>, Problem> {
-    let new_user = request::parse(request)?;
+/// Answers one request.
+///
+/// # Errors
+/// The problem to answer instead.
+pub async fn handle(table: &Table, request: Request) -> Result<Response<Body>, Problem> {
+    let new_user = request::parse(&request)?;
     let stored = StoredUser {
         user: User::new(new_user.username),
         request: new_user.request,

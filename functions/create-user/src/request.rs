@@ -92,8 +92,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
     Err(Problem::new(
         ProblemType::InvalidIdempotencyKey,
-        "Send one Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID, in double \
-         quotes.",
+        format!(
+            "Send one Idempotency-Key of 1 to {MAX_IDEMPOTENCY_KEY_CHARS} visible ASCII characters, \
+             such as a UUID, in double quotes."
+        ),
     ))
 }
 
@@ -181,7 +183,7 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
         });
     }
     let members: Members = serde_json::from_str(body).map_err(|error| match error.classify() {
-        Category::Data => invalid_body("The member username stands there twice.".to_owned()),
+        Category::Data => invalid_body("The member username occurs twice.".to_owned()),
         Category::Syntax | Category::Eof | Category::Io => not_json(&error),
     })?;
     let Some(username) = members.username.map(RawValue::get) else {
@@ -198,7 +200,7 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
     }
     let username: String = serde_json::from_str(username).map_err(|_| {
         invalid_body(
-            "The member username is no text: it has an escape of half a character, such as \\ud800."
+            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800."
                 .to_owned(),
         )
     })?;

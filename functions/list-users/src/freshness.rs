@@ -5,7 +5,10 @@
 //! eventually consistent, at half the price, clients may keep a page, and so does the warm
 //! function.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use lambda_http::http::HeaderValue;
 use quick_cache::{Weighter, sync};
@@ -51,9 +54,6 @@ pub struct Freshness {
 
 impl Freshness {
     /// Pages that may be `max_age` old.
-    ///
-    /// # Panics
-    /// Never: the header's value is ASCII.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
         if max_age.is_zero() {
@@ -69,19 +69,13 @@ impl Freshness {
         }
     }
 
-    /// Whether a page must show every user created before it was asked for.
-    #[must_use]
-    pub fn is_always_current(&self) -> bool {
-        self.cache.is_none()
-    }
-
     /// What clients are told.
     #[must_use]
     pub fn cache_control(&self) -> HeaderValue {
         self.cache_control.clone()
     }
 
-    /// The kept pages, if any may be kept.
+    /// The kept pages; `None` where a page must show every user created before it was asked for.
     #[must_use]
     pub fn cache(&self) -> Option<&PageCache> {
         self.cache.as_ref()
@@ -103,7 +97,7 @@ impl PageCache {
 
     /// A page that is young enough now, and its age.
     #[must_use]
-    pub fn get(&self, wanted: &PageRequest, now: SystemTime) -> Option<(Page, Duration)> {
+    pub fn get(&self, wanted: &PageRequest, now: SystemTime) -> Option<(Arc<Page>, Duration)> {
         let kept = self.pages.get(wanted)?;
         // Where the clock was set back the age is unknown, and the page is too old.
         let age = now.duration_since(kept.since).ok()?;
@@ -114,15 +108,14 @@ impl PageCache {
     ///
     /// The time is the wall clock's: the monotonic clock may stand still while Lambda has the
     /// sandbox frozen, and a page would stay young for ever.
-    pub fn insert(&self, wanted: PageRequest, page: &Page, since: SystemTime) {
-        let page = page.clone();
+    pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
-    page: Page,
+    page: Arc<Page>,
     since: SystemTime,
 }
 

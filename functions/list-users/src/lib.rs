@@ -5,7 +5,10 @@ pub mod freshness;
 pub mod page;
 pub mod request;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use lambda_http::{
     Body, Request, Response,
@@ -15,13 +18,13 @@ use lambda_http::{
     },
 };
 use shared::{
-    problem::{Problem, request_id},
+    problem::Problem,
     response,
-    table::Table,
+    table::{Table, TableError},
     telemetry::{Metric, Outcome},
 };
 
-use crate::{freshness::Freshness, page::Page};
+use crate::{freshness::Freshness, page::Page, request::PageRequest};
 
 /// What the function keeps between requests.
 #[derive(Debug)]
@@ -41,37 +44,32 @@ impl Lister {
         }
     }
 
-    /// Makes the connection and the SDK's lazy parts ready before the first request.
-    pub async fn warm_up(&self) {
-        page::warm_up(&self.table).await;
-    }
-}
-
-/// Answers one request. It never fails: what goes wrong is an answer too.
-pub async fn handle(lister: &Lister, request: Request) -> Response<Body> {
-    match list(lister, &request).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(request_id(&request)),
-    }
-}
-
-async fn list(lister: &Lister, request: &Request) -> Result<Response<Body>, Problem> {
-    let wanted = request::parse(request)?;
-    let freshness = &lister.freshness;
-    let now = SystemTime::now();
-    let cached = freshness.cache().and_then(|cache| cache.get(&wanted, now));
-    let (page, age) = if let Some((page, age)) = cached {
-        (page, Some(age))
-    } else {
-        let consistent = freshness.is_always_current();
-        let page = page::query(&lister.table, &wanted, consistent).await?;
-        if let Some(cache) = freshness.cache() {
-            cache.insert(wanted, &page, now);
+    /// A page, and its age if it was kept.
+    async fn page(&self, wanted: PageRequest) -> Result<(Arc<Page>, Option<Duration>), TableError> {
+        let Some(cache) = self.freshness.cache() else {
+            let page = page::query(&self.table, &wanted, true).await?;
+            return Ok((Arc::new(page), None));
+        };
+        let now = SystemTime::now();
+        if let Some((page, age)) = cache.get(&wanted, now) {
+            return Ok((page, Some(age)));
         }
-        (page, None)
-    };
+        let page = Arc::new(page::query(&self.table, &wanted, false).await?);
+        cache.insert(wanted, Arc::clone(&page), now);
+        Ok((page, None))
+    }
+}
+
+/// Answers one request.
+///
+/// # Errors
+/// The problem to answer instead.
+pub async fn handle(lister: &Lister, request: Request) -> Result<Response<Body>, Problem> {
+    let wanted = request::parse(&request)?;
+    let (page, age) = lister.page(wanted).await?;
     let not_modified = request::none_match(request.headers(), &page.etag);
-    Ok(respond(page, not_modified, age, freshness.cache_control()))
+    let cache_control = lister.freshness.cache_control();
+    Ok(respond(page, not_modified, age, cache_control))
 }
 
 /// The answer that sends a page, or tells the client that it has it already.
@@ -80,19 +78,21 @@ async fn list(lister: &Lister, request: &Request) -> Result<Response<Body>, Prob
 /// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)), and the link to the
 /// next page, which a client may have stored before there was one.
 fn respond(
-    page: Page,
+    page: Arc<Page>,
     not_modified: bool,
     age: Option<Duration>,
     cache_control: HeaderValue,
 ) -> Response<Body> {
+    let (etag, next) = (page.etag.clone(), page.next.clone());
     let mut response = if not_modified {
         response::empty(StatusCode::NOT_MODIFIED, cache_control)
     } else {
-        response::json(StatusCode::OK, cache_control, "application/json", page.body)
+        let body = Arc::unwrap_or_clone(page).body;
+        response::json(StatusCode::OK, cache_control, "application/json", body)
     };
     let headers = response.headers_mut();
-    headers.insert(ETAG, page.etag);
-    if let Some(next) = page.next {
+    headers.insert(ETAG, etag);
+    if let Some(next) = next {
         headers.insert(LINK, next);
     }
     if let Some(age) = age {

@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
-use list_users::{Lister, handle};
+use list_users::{Lister, freshness, handle, page};
 use shared::{runtime, table::Table};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     runtime::run("GET /api/users", async || {
-        let max_age = list_users::freshness::max_age()?;
-        let lister = Lister::new(Table::from_env()?, max_age);
-        lister.warm_up().await;
-        let lister: &Lister = Box::leak(Box::new(lister));
+        let max_age = freshness::max_age()?;
+        let table = Table::from_env()?;
+        page::warm_up(&table).await;
+        let lister: &Lister = Box::leak(Box::new(Lister::new(table, max_age)));
         Ok(|request| handle(lister, request))
     })
     .await

@@ -47,8 +47,8 @@ impl fmt::Debug for PageRequest {
 /// Reads the query string of a request.
 ///
 /// # Errors
-/// A problem with all the faults at once, up to [`MAX_FAULTS`]. An unknown parameter is one of them: a mistyped `prefix`
-/// must not list everybody.
+/// A problem with all the faults at once, up to [`MAX_FAULTS`]. An unknown parameter is one of
+/// them: a mistyped `prefix` must not list everybody.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let mut parameters = Parameters::default();
@@ -117,7 +117,7 @@ impl Parameters {
             }
         };
         if slot.is_some() {
-            let detail = "The parameter stands there more than once.";
+            let detail = "The parameter occurs more than once; send it once.";
             self.faults.push(fault(name, "repeated", detail));
             return;
         }

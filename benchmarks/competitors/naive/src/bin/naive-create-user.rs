@@ -8,7 +8,8 @@ use lambda_http::{Error, run, service_fn};
 async fn main() -> Result<(), Error> {
     let table = naive::connect().await?;
     run(service_fn(async |request| {
-        Ok::<_, Infallible>(create_user::handle(&table, request).await)
+        let result = create_user::handle(&table, request).await;
+        Ok::<_, Infallible>(result.unwrap_or_else(|problem| problem.into_response("unknown")))
     }))
     .await
 }

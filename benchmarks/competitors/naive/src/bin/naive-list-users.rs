@@ -9,7 +9,8 @@ use list_users::{Lister, handle};
 async fn main() -> Result<(), Error> {
     let lister = Lister::new(naive::connect().await?, Duration::ZERO);
     run(service_fn(async |request| {
-        Ok::<_, Infallible>(handle(&lister, request).await)
+        let result = handle(&lister, request).await;
+        Ok::<_, Infallible>(result.unwrap_or_else(|problem| problem.into_response("unknown")))
     }))
     .await
 }
