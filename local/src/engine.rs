@@ -1,6 +1,7 @@
 //! The embedded DynamoDB: a real engine on SQLite, served over HTTP on loopback.
 
 use std::{
+    convert::Infallible,
     fmt, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
@@ -26,6 +27,8 @@ pub struct Engine {
     address: SocketAddr,
     database: Database,
     stop: Option<oneshot::Sender<()>>,
+    /// Ends with the thread, which holds the other side.
+    running: oneshot::Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,15 +61,20 @@ impl Engine {
             .map_err(EngineError::Machine)?;
         let address = listener.local_addr().map_err(EngineError::Machine)?;
         let (stop, stopping) = oneshot::channel();
+        let (alive, running) = oneshot::channel();
         let served = database.clone();
         let thread = thread::Builder::new()
             .name("dynamodb".to_owned())
-            .spawn(move || serve(listener, served, stopping))
+            .spawn(move || {
+                let _alive = alive;
+                serve(listener, served, stopping);
+            })
             .map_err(EngineError::Machine)?;
         Ok(Self {
             address,
             database,
             stop: Some(stop),
+            running,
             thread: Some(thread),
         })
     }
@@ -75,6 +83,11 @@ impl Engine {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until the engine has ended, though nobody stopped it. What failed is on standard error.
+    pub async fn ended(&mut self) {
+        let Err(_) = (&mut self.running).await;
     }
 
     /// The database itself, for what is too much for requests, such as filling it with a million
@@ -105,8 +118,10 @@ impl Engine {
         self.database
             .create_table(request)
             .map_err(|error| match error {
-                DynoxideError::ValidationException(error) => EngineError::Template(error),
-                error => EngineError::Database(error),
+                DynoxideError::SqliteError(_) | DynoxideError::InternalServerError(_) => {
+                    EngineError::Database(error)
+                }
+                error => EngineError::Template(error.to_string()),
             })?;
         Ok(true)
     }
@@ -182,3 +197,16 @@ impl fmt::Display for EngineError {
 }
 
 impl std::error::Error for EngineError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_has_ended_is_told_of() {
+        let mut engine = Engine::in_memory().unwrap();
+        engine.stop.take().unwrap().send(()).unwrap();
+        engine.ended().await;
+        assert!(std::net::TcpStream::connect(engine.address).is_err());
+    }
+}

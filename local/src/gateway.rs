@@ -1,7 +1,7 @@
 //! What stands in the API gateway's place: cargo-lambda has its routes, and this, in front of it, its
 //! answers to the pages of other origins.
 
-use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, iter, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -198,14 +198,23 @@ impl Gateway {
         parts.uri = uri;
         parts.version = Version::HTTP_11;
         end_connection(&mut parts.headers);
+        let call = format!("{} {}", parts.method, parts.uri.path());
         let answer = self.client.request(Request::from_parts(parts, body));
-        match timeout(INTEGRATION_TIMEOUT, answer).await {
+        let failure = match timeout(INTEGRATION_TIMEOUT, answer).await {
             Ok(Ok(mut response)) => {
                 end_connection(response.headers_mut());
-                response.map(Body::new)
+                return response.map(Body::new);
             }
-            Ok(Err(_)) | Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE),
-        }
+            Ok(Err(error)) => {
+                let causes = iter::successors(Some(&error as &dyn Error), |&error| error.source());
+                let causes: Vec<_> = causes.map(ToString::to_string).collect();
+                causes.join(": ")
+            }
+            Err(_) => format!("no answer in {} seconds", INTEGRATION_TIMEOUT.as_secs()),
+        };
+        // The caller is told no more than API Gateway tells.
+        eprintln!("make run: {call}: {failure}");
+        refusal(StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 

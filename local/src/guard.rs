@@ -48,7 +48,7 @@ impl Guarded {
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end by itself. What it leaves behind in its process group is ended then.
     ///
     /// # Errors
     /// The operating system does not tell.
@@ -61,5 +61,26 @@ impl Guarded {
     pub async fn stop(mut self) {
         self.lifeline.take();
         let _ = timeout(STOP_TIMEOUT, self.shell.wait()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_process_leaves_behind_ends_with_it() {
+        let mut command = Guarded::command("sh");
+        command.args(["-c", "sleep 600 & exit 3"]);
+        command.stdout(Stdio::piped());
+        let mut guarded = Guarded::start(command).unwrap();
+        let stdout = guarded.shell.stdout.take().unwrap();
+        let mut lines = BufReader::new(stdout).lines();
+        assert_eq!(guarded.ended().await.unwrap().code(), Some(3));
+        // The output ends with the last process that could write to it.
+        let end = timeout(Duration::from_secs(60), lines.next_line()).await;
+        assert_eq!(end.expect("nothing is left").unwrap(), None);
     }
 }

@@ -24,4 +24,7 @@ while :; do
 done
 [ -z "$stopping" ] || kill -KILL 0
 kill -KILL "$watcher"
+# What the command has left behind when it ended by itself, such as a compiler.
+trap '' TERM
+kill -TERM 0
 exit "$status"

@@ -62,7 +62,7 @@ async fn run() -> Result<(), String> {
     let template = std::fs::read_to_string(&template)
         .map_err(|error| format!("{}: {error}", template.display()))?;
     let cors = Cors::from_template(&template, &page::origin(page_port))?;
-    let engine = start_engine(&template, &data)?;
+    let mut engine = start_engine(&template, &data)?;
 
     println!("Building the functions …");
     let mut building = functions::build(root).map_err(no_shell)?;
@@ -92,6 +92,7 @@ async fn run() -> Result<(), String> {
     let result = tokio::select! {
         () = &mut stop => Ok(()),
         status = watching.ended() => Err(ended(status)),
+        () = engine.ended() => Err("the embedded DynamoDB ended; see the lines above".to_owned()),
         result = serving => result.map(|never: Infallible| match never {}),
         never = watch_disk(&failed, &data) => match never {},
     };

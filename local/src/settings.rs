@@ -71,7 +71,7 @@ pub async fn listen(variable: &str, port: u16) -> Result<TcpListener, String> {
 /// A port that nobody uses.
 ///
 /// # Errors
-/// There is none.
+/// No port is free.
 pub fn free_port() -> io::Result<u16> {
     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())

@@ -41,7 +41,7 @@ fn seed() -> Result<String, String> {
     let wanted = std::env::var("N").unwrap_or_default();
     let wanted: u64 = wanted
         .parse()
-        .map_err(|_| format!("N is not a number of users, as in `make seed N=1000`: {wanted}"))?;
+        .map_err(|_| format!("say how many users, as in `make seed N=1000`, not N={wanted}"))?;
     let url = http::users_url(settings::port()?);
     let agent = http::agent(TIMEOUT);
 
