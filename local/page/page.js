@@ -122,12 +122,14 @@ function forgetAvailability() {
 }
 
 username.addEventListener('input', () => {
+  isWaiting = false;
   forgetAvailability();
   refuse('');
   const name = username.value;
   const problem = tooShortOrLong(name);
   if (problem) {
     say(availability, problem, 'bad');
+    username.setAttribute('aria-invalid', 'true');
     return;
   }
   say(availability, '');
@@ -136,7 +138,8 @@ username.addEventListener('input', () => {
     try {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
-      else say(availability, `Nobody is called ${quote(name)} yet.`, 'good');
+      // Whether it is allowed is the server's to say, which judges no prefix.
+      else say(availability, `Nobody is called ${quote(name)} yet.`, '');
     } catch {
       // It is not known, and the server decides at last. Whether it can be reached is said already.
     }
@@ -155,11 +158,22 @@ function refuse(reason) {
 
 /** The attempt to create one username: sent again, it must not count as another's. */
 let attempt = {};
-let isSending = false;
+/** The username that is on its way. */
+let sending;
+/** Whether the one that stands there now is to follow it. */
+let isWaiting = false;
 
-byId('sign-up').addEventListener('submit', async (event) => {
+const signUp = byId('sign-up');
+signUp.addEventListener('submit', async (event) => {
   event.preventDefault();
-  if (isSending) return;
+  if (sending !== undefined) {
+    isWaiting = username.value !== sending;
+    if (isWaiting) {
+      forgetAvailability();
+      say(availability, `Waiting for the answer about ${quote(sending)} …`, '');
+    }
+    return;
+  }
   forgetAvailability();
   say(availability, '');
   refuse('');
@@ -170,7 +184,7 @@ byId('sign-up').addEventListener('submit', async (event) => {
     return;
   }
   if (attempt.name !== name) attempt = { name, key: crypto.randomUUID() };
-  isSending = true;
+  sending = name;
   say(availability, 'Signing up …', '');
   try {
     const answer = await ask(usersUrl, {
@@ -199,7 +213,11 @@ byId('sign-up').addEventListener('submit', async (event) => {
     say(availability, '');
     refuse('The API did not answer. Sign up again when it does; nobody is created twice.');
   } finally {
-    isSending = false;
+    sending = undefined;
+    if (isWaiting) {
+      isWaiting = false;
+      signUp.requestSubmit();
+    }
   }
 });
 

@@ -327,6 +327,35 @@ test('a sign-up whose answer is lost is the same one when it is sent again', asy
     });
 });
 
+test('a name that is signed up while another is on its way follows it', async () => {
+    await onPage({}, async (page, { username, availability, prefix, rows }) => {
+        await prefix.fill('queue-');
+        let arrived;
+        const isThere = new Promise((resolve) => (arrived = resolve));
+        let letOn;
+        const isLetOn = new Promise((resolve) => (letOn = resolve));
+        await page.route(
+            run.users,
+            async (route) => {
+                arrived();
+                await isLetOn;
+                await route.continue();
+            },
+            { times: 1 },
+        );
+        await username.fill('queue-first');
+        await username.press('Enter');
+        await isThere;
+        await username.fill('queue-second');
+        await username.press('Enter');
+        await says(availability, 'Waiting for the answer about “queue-first” …');
+        letOn();
+        await says(availability, '“queue-second” has signed up.');
+        await lists(rows, ['queue-first', 'queue-second']);
+        assert.equal(await username.inputValue(), '');
+    });
+});
+
 test('an answer to a sign-up says nothing about the name that is typed meanwhile', async () => {
     await run.create('sent-taken');
     const complaints = [REFUSED, UNREACHABLE];
