@@ -170,7 +170,7 @@ async fn compare(
     rounds: usize,
     quota: Option<(u32, &Quota)>,
 ) -> Comparison {
-    let table = CannedTable::start(Duration::ZERO).await;
+    let table = CannedTable::start().await;
     let (quota_percent, quota) = quota.unzip();
     let warm = match quota {
         None => WARM_CALLS,
@@ -217,7 +217,6 @@ pub async fn check(contestant: &Contestant) {
     let name = contestant.name;
     let mut create = measure::start(contestant.program(Operation::Create), table).await;
     let mut list = measure::start(contestant.program(Operation::List), table).await;
-    let timeout = Duration::from_secs(25);
     for (event, status) in [
         (Event::create_user("Grace"), 201),
         (Event::create_user("ada"), 201),
@@ -225,10 +224,12 @@ pub async fn check(contestant: &Contestant) {
         (Event::create_user("grace hopper"), 422),
         (Event::create("{"), 400),
     ] {
-        let reply = create.invoke(event, timeout).await;
+        let reply = create.invoke(event, measure::TIMEOUT).await;
         assert_eq!(answer(&reply)["statusCode"], status, "{name}: {reply:?}");
     }
-    let reply = list.invoke(Event::list("limit=100"), timeout).await;
+    let reply = list
+        .invoke(Event::list("limit=100"), measure::TIMEOUT)
+        .await;
     let users: Value = serde_json::from_str(answer(&reply)["body"].as_str().unwrap_or_default())
         .unwrap_or_else(|error| panic!("{name}: {error}: {reply:?}"));
     let users = users.as_array().expect("an array");

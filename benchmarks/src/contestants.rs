@@ -13,6 +13,9 @@ use tokio::process::Command;
 
 use crate::table::Trust;
 
+/// The name of what all others are compared with.
+pub const THIS_PROJECT: &str = "this project";
+
 /// One of the two functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -190,7 +193,7 @@ pub fn all(target: &Path) -> Vec<Contestant> {
             works: false,
         },
         Contestant {
-            name: "this project",
+            name: THIS_PROJECT,
             create: rust("lambda", "create-user", authority),
             list: rust("lambda", "list-users", authority),
             works: true,

@@ -3,14 +3,15 @@
 //! It drives each function through the Lambda Runtime API as the service does, with a table behind
 //! TLS, and writes what it measured to `benchmarks/results`.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{env, process::ExitCode};
 
 use benchmarks::{
     compare::{at_full_speed, check, under_quota},
-    contestants::{self, Operation},
+    contestants::{self, Operation, THIS_PROJECT},
     load,
     report::Report,
 };
+use tests::workspace::target;
 
 /// How many lives everybody lives, unless `ROUNDS` says otherwise.
 const ROUNDS: usize = 15;
@@ -33,7 +34,8 @@ async fn main() -> ExitCode {
         },
     };
     let contestants = contestants::all(&target());
-    let this = &contestants[1];
+    let this = contestants.iter().find(|it| it.name == THIS_PROJECT);
+    let this = this.expect("this project is measured");
     for contestant in contestants.iter().filter(|contestant| contestant.works) {
         check(contestant).await;
     }
@@ -47,7 +49,10 @@ async fn main() -> ExitCode {
         let rounds = rounds.min(ROUNDS_UNDER_QUOTA);
         match under_quota(&contestants, Operation::Create, rounds, percent).await {
             Ok(comparison) => comparisons.push(comparison),
-            Err(error) => no_quota = Some(error.to_string()),
+            Err(error) => {
+                eprintln!("make bench: no share of a processor can be given: {error}");
+                no_quota = Some(error.to_string());
+            }
         }
     }
     println!("Creates from many sandboxes at once …");
@@ -59,14 +64,4 @@ async fn main() -> ExitCode {
     report.write();
     println!("\n{}", report.markdown());
     ExitCode::SUCCESS
-}
-
-/// Cargo's folder, of which this program is in one of a profile.
-fn target() -> PathBuf {
-    let program = env::current_exe().expect("the program has a path");
-    let profile = program.parent().expect("the program is in a folder");
-    profile
-        .parent()
-        .expect("the profile is in target")
-        .to_owned()
 }

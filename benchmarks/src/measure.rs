@@ -9,8 +9,7 @@ use nix::{
 use tests::{
     Event,
     process::memory_kib,
-    runtime_api::{Reply, Sandbox},
-    service::TABLE_NAME,
+    runtime_api::{self, Reply, Sandbox},
 };
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
 };
 
 /// How long a function may take for an event: far more than any takes, at any quota.
-const TIMEOUT: Duration = Duration::from_secs(25);
+pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A stretch of a function's life.
 #[derive(Clone, Copy, Debug)]
@@ -60,17 +59,12 @@ pub struct Access<'a> {
 /// # Panics
 /// It can't be started.
 pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
-    let mut environment = vec![
-        ("TABLE_NAME", TABLE_NAME),
-        ("LIST_MAX_AGE_SECONDS", "0"),
-        ("AWS_REGION", "eu-central-1"),
+    let mut environment = runtime_api::environment(table.url).to_vec();
+    environment.extend([
         ("AWS_DEFAULT_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_SESSION_TOKEN", "test"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.url),
         ("LANG", "C.UTF-8"),
-    ];
+    ]);
     environment.extend(program.environment());
     if let Some(certificates) = table.certificates {
         let (variable, kind) = program.trust();

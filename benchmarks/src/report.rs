@@ -8,7 +8,7 @@ use tests::workspace::root;
 
 use crate::{
     compare::{Comparison, Figures},
-    contestants::Operation,
+    contestants::{Operation, THIS_PROJECT},
     load::{Load, Pages},
 };
 
@@ -199,7 +199,7 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
         comparison.expect("every operation was measured at full speed")
     };
     let (create, list) = (of(Operation::Create), of(Operation::List));
-    let this = create.of("this project");
+    let this = create.of(THIS_PROJECT);
     let ratio = |figure, reached: f64, at_most: f64| Goal {
         figure,
         reached,
@@ -208,7 +208,7 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
     let against = |other: &str, of: fn(&Figures) -> f64| of(this) / of(create.of(other));
     let largest = |of: fn(&Figures) -> u64| {
         [create, list]
-            .map(|comparison| of(comparison.of("this project")))
+            .map(|comparison| of(comparison.of(THIS_PROJECT)))
             .into_iter()
             .max()
             .map_or(0.0, megabytes)
@@ -251,7 +251,7 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
         ),
         ratio(
             "warm list of 100 users against a warm create",
-            list.of("this project").warm.median / this.warm.median,
+            list.of(THIS_PROJECT).warm.median / this.warm.median,
             2.0,
         ),
         ratio(

@@ -1,7 +1,7 @@
 //! A table that answers at once with what it always answers, so that a measurement is of the
 //! functions alone. What it holds is never looked at: correctness is checked with the real engine.
 
-use std::{fs, io, sync::Arc, time::Duration};
+use std::{fs, io, sync::Arc};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
@@ -39,15 +39,15 @@ pub struct CannedTable {
 }
 
 impl CannedTable {
-    /// Starts a table behind TLS, as DynamoDB is, that takes this long for every answer.
+    /// Starts a table behind TLS, as DynamoDB is, that answers at once.
     ///
     /// # Panics
     /// There is no free port.
-    pub async fn start(latency: Duration) -> Self {
+    pub async fn start() -> Self {
         let (certificates, tls) = Certificates::make();
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = tcp.local_addr().expect("a listener has an address");
-        let answers = Arc::new(Answers::new(latency));
+        let answers = Arc::new(Answers::new());
         let server = tokio::spawn(async move {
             loop {
                 let (stream, _) = tcp.accept().await.expect("connections come");
@@ -159,12 +159,11 @@ fn tls(authority: &CertifiedIssuer<'_, KeyPair>) -> TlsAcceptor {
 }
 
 struct Answers {
-    latency: Duration,
     page: String,
 }
 
 impl Answers {
-    fn new(latency: Duration) -> Self {
+    fn new() -> Self {
         let users: Vec<Value> = (0..USERS)
             .map(|number| {
                 let name = format!("user-{number:05}");
@@ -179,13 +178,10 @@ impl Answers {
             .collect();
         let page = json!({ "Count": USERS, "ScannedCount": USERS, "Items": users });
         Self {
-            latency,
             page: page.to_string(),
         }
     }
-}
 
-impl Answers {
     /// The status line and the body for a request, which is known by its operation.
     fn to(&self, head: &str, body: &[u8]) -> (&'static str, &str) {
         let is = |operation: &str| head.contains(&format!("DynamoDB_20120810.{operation}\r"));
@@ -229,9 +225,6 @@ async fn serve(mut stream: TlsStream<TcpStream>, answers: Arc<Answers>) -> io::R
             if stream.read_buf(&mut received).await? == 0 {
                 return Ok(());
             }
-        }
-        if !answers.latency.is_zero() {
-            tokio::time::sleep(answers.latency).await;
         }
         let (status, body) = answers.to(&head, &received[body_starts..body_ends]);
         let response = format!(
