@@ -356,6 +356,12 @@ fn a_missing_tool_is_named_in_one_line() {
             "python3",
             "This needs Python 3. Install the package python3.\n",
         ),
+        (
+            "c++",
+            "This needs a C++ compiler, c++. Install g++ or clang, for instance the package \
+             build-essential.\n",
+        ),
+        ("git", "This needs git. Install the package git.\n"),
     ];
     for (missing, message) in tools {
         let folder = temporary_folder();
@@ -365,7 +371,7 @@ fn a_missing_tool_is_named_in_one_line() {
         }
         let mut check = Command::new("/bin/sh");
         check
-            .arg("tools/check")
+            .args(["tools/check", "tests"])
             .current_dir(root())
             .env("PATH", folder.path());
         assert_refused(&output(check), message);
