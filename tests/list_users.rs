@@ -501,8 +501,8 @@ fn the_kept_pages_are_bounded() {
         cache.insert(wanted(limit), Arc::new(page), now);
     }
     let kept = (1..=1000).filter(|limit| cache.get(&wanted(*limit), now).is_some());
-    // 8 MiB have room for 83 pages of this size.
-    assert!((1..=83).contains(&kept.count()));
+    // 8 MiB have room for 83 pages of this size, and the cache may leave some of it empty.
+    assert!((42..=83).contains(&kept.count()));
 }
 
 /// The age of a kept page, in seconds.
