@@ -54,7 +54,10 @@ pub async fn query(
     let answer = query.send().await?;
     TableError::check_origin(&answer)?;
 
-    let items = answer.items.unwrap_or_default();
+    // DynamoDB sends items even where it finds none. The SDK takes an empty body for an empty result.
+    let items = answer.items.ok_or_else(|| TableError::Unavailable {
+        cause: "an answer without items, which is not DynamoDB's".to_owned(),
+    })?;
     let is_full = items.len() > limit;
     let users: Vec<User> = items
         .into_iter()
