@@ -7,7 +7,7 @@ use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use tests::{
     Answer, Event, Service, contract,
-    fault::{Fault, Proxy},
+    fault::{Fault, Place, Proxy},
     runtime_api::Sandbox,
 };
 use tokio::task::JoinSet;
@@ -20,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What a function makes of a fault.
 #[derive(Clone, Copy, Debug)]
 enum Policy {
+    /// It does not mind.
+    Ignore,
     /// It waits until the fault is over.
     Wait,
     /// It sends the request again, until all attempts are used up.
@@ -28,7 +30,7 @@ enum Policy {
     GiveUp,
 }
 
-use Policy::{GiveUp, Retry, Wait};
+use Policy::{GiveUp, Ignore, Retry, Wait};
 
 /// A fault that so many requests of one call meet in a row.
 struct Case {
@@ -41,7 +43,7 @@ impl Case {
     /// How many requests the call makes.
     fn requests(&self) -> usize {
         match self.policy {
-            Wait | GiveUp => 1,
+            Ignore | Wait | GiveUp => 1,
             Retry => min(self.times + 1, ATTEMPTS),
         }
     }
@@ -49,7 +51,7 @@ impl Case {
     /// Whether the call succeeds.
     fn succeeds(&self) -> bool {
         match self.policy {
-            Wait => true,
+            Ignore | Wait => true,
             Retry => self.times < ATTEMPTS,
             GiveUp => false,
         }
@@ -61,8 +63,10 @@ impl Case {
             Fault::Delay(_)
             | Fault::LoseAnswer
             | Fault::ResetAfter
-            | Fault::TruncateAnswer
-            | Fault::StallAnswer => true,
+            | Fault::TruncateAnswer(_)
+            | Fault::StallAnswer
+            | Fault::StallWithinAnswer(_)
+            | Fault::ContentType(_) => true,
             Fault::LoseRequest
             | Fault::ResetBefore
             | Fault::Stall
@@ -92,7 +96,7 @@ impl fmt::Debug for Case {
 fn cases(faults: Vec<(Fault, Policy)>) -> impl Iterator<Item = Case> {
     faults.into_iter().flat_map(|(fault, policy)| {
         let most = match policy {
-            Wait | GiveUp => 1,
+            Ignore | Wait | GiveUp => 1,
             Retry => ATTEMPTS,
         };
         (1..=most).map(move |times| Case {
@@ -113,9 +117,14 @@ fn faults() -> Vec<(Fault, Policy)> {
         (Fault::ResetBefore, Retry),
         (Fault::LoseAnswer, Retry),
         (Fault::ResetAfter, Retry),
-        (Fault::TruncateAnswer, Retry),
+        (Fault::TruncateAnswer(Place::Head), Retry),
+        (Fault::TruncateAnswer(Place::Body), Retry),
+        (Fault::TruncateAnswer(Place::LastByte), Retry),
         (Fault::Stall, Retry),
         (Fault::StallAnswer, Retry),
+        (Fault::StallWithinAnswer(Place::Head), Retry),
+        (Fault::StallWithinAnswer(Place::Body), Retry),
+        (Fault::ContentType("text/html"), Ignore),
         // The table's own errors.
         (error(BAD_REQUEST, "ThrottlingException"), Retry),
         (error(BAD_REQUEST, "RequestLimitExceeded"), Retry),
@@ -258,6 +267,22 @@ async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     assert_eq!(created.status, 201, "{created:?}");
     assert_eq!(requests, 2);
     assert_eq!(service.list("").await.json(), json!([created.json()]));
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_another_type_means_the_same() {
+    let service = Service::start();
+    let event = || Event::create_user("ada").with_header("idempotency-key", "one");
+    let user = service.post(event()).await;
+    let mut function = Function::start("create-user", &service).await;
+    let faults = iter::repeat_n(Fault::ContentType("text/plain; charset=latin1"), 2);
+    function.proxy.inject(faults);
+    let (replayed, requests) = function.call_undisturbed(event()).await;
+    assert_eq!(replayed.header("idempotent-replayed"), Some("true"));
+    assert_eq!((replayed.json(), requests), (user.json(), 1));
+    let (taken, requests) = function.call_undisturbed(Event::create_user("Ada")).await;
+    assert_eq!((taken.status, requests), (409, 1));
     function.stop().await;
 }
 

@@ -30,12 +30,16 @@ pub enum Fault {
     LoseAnswer,
     /// The table does what it is asked, and the connection is reset before its answer comes.
     ResetAfter,
-    /// The table does what it is asked, and the connection ends in the middle of its answer.
-    TruncateAnswer,
+    /// The table does what it is asked, and the connection ends within its answer.
+    TruncateAnswer(Place),
     /// The table never gets the request, and the connection stays silent for ever.
     Stall,
     /// The table does what it is asked, and the connection stays silent for ever.
     StallAnswer,
+    /// The table does what it is asked, and the connection falls silent for ever within its answer.
+    StallWithinAnswer(Place),
+    /// The table does what it is asked, and says that its answer is of this type.
+    ContentType(&'static str),
     /// The table never gets the request; this is the answer instead, status line and body.
     Answer(&'static str, String),
     /// The table never gets the request; these bytes come instead, and the connection ends.
@@ -43,6 +47,30 @@ pub enum Fault {
     /// A query that need not be consistent sees the table as it was before the first write. Any
     /// other request passes.
     ReadOld,
+}
+
+/// Where an answer breaks off.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// In the middle of its head.
+    Head,
+    /// In the middle of its body.
+    Body,
+    /// Before its last byte.
+    LastByte,
+}
+
+impl Place {
+    /// What comes of an answer.
+    fn until(self, answer: &[u8]) -> &[u8] {
+        let head = head_length(answer).expect("a whole answer");
+        let length = match self {
+            Self::Head => head / 2,
+            Self::Body => usize::midpoint(head, answer.len()),
+            Self::LastByte => answer.len() - 1,
+        };
+        &answer[..length]
+    }
 }
 
 /// The answer to a query that finds nothing.
@@ -178,14 +206,24 @@ async fn relay(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
                 forward(&request, &engine).await?;
                 return client.set_zero_linger();
             }
-            Some(Fault::TruncateAnswer) => {
+            Some(Fault::TruncateAnswer(place)) => {
                 let answer = forward(&request, &engine).await?;
-                return client.write_all(&answer[..answer.len() - 1]).await;
+                return client.write_all(place.until(&answer)).await;
             }
             Some(Fault::Stall) => return pending().await,
             Some(Fault::StallAnswer) => {
                 forward(&request, &engine).await?;
                 return pending().await;
+            }
+            Some(Fault::StallWithinAnswer(place)) => {
+                let answer = forward(&request, &engine).await?;
+                client.write_all(place.until(&answer)).await?;
+                return pending().await;
+            }
+            Some(Fault::ContentType(content_type)) => {
+                let answer = forward(&request, &engine).await?;
+                let answer = with_content_type(&answer, content_type);
+                client.write_all(answer.as_bytes()).await?;
             }
             Some(Fault::Answer(status, body)) => {
                 let length = body.len();
@@ -207,6 +245,16 @@ async fn forward(request: &[u8], engine: &str) -> io::Result<Vec<u8>> {
     read_message(&mut engine).await
 }
 
+/// The same answer of another type.
+fn with_content_type(answer: &[u8], content_type: &str) -> String {
+    let answer = str::from_utf8(answer).expect("the engine answers in JSON");
+    let is_another = |line: &&str| !line.to_ascii_lowercase().starts_with("content-type:");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    let head: Vec<&str> = head.split("\r\n").filter(is_another).collect();
+    let head = head.join("\r\n");
+    format!("{head}\r\ncontent-type: {content_type}\r\n\r\n{body}")
+}
+
 fn table_request(message: &[u8]) -> TableRequest {
     let message = String::from_utf8_lossy(message);
     let (head, body) = message.split_once("\r\n\r\n").expect("a whole message");
@@ -226,16 +274,23 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
         if stream.read_buf(&mut message).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let Some(end) = message.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        let Some(head_length) = head_length(&message) else {
             continue;
         };
-        let head = String::from_utf8_lossy(&message[..end]).to_ascii_lowercase();
+        let head = String::from_utf8_lossy(&message[..head_length]).to_ascii_lowercase();
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length:"));
         let length: usize = length.map_or(0, |length| length.trim().parse().unwrap_or(0));
-        if message.len() >= end + 4 + length {
+        if message.len() >= head_length + length {
             return Ok(message);
         }
     }
+}
+
+/// How long the head of an HTTP message is, the empty line at its end included.
+fn head_length(message: &[u8]) -> Option<usize> {
+    let end = b"\r\n\r\n";
+    let at = message.windows(end.len()).position(|bytes| bytes == end);
+    at.map(|at| at + end.len())
 }

@@ -23,7 +23,7 @@ use super::{Create, History, List, Name, Operation, Outcome, Request, User, Walk
 use crate::{
     Answer, Event, contract,
     engine_process::EngineProcess,
-    fault::{Fault, Proxy},
+    fault::{Fault, Place, Proxy},
     runtime_api::{Reply, Sandbox},
 };
 
@@ -506,7 +506,7 @@ fn fault(rng: &mut Rng) -> Fault {
         9..12 => Fault::ResetBefore,
         12..17 => Fault::LoseAnswer,
         17..21 => Fault::ResetAfter,
-        21..25 => Fault::TruncateAnswer,
+        21..25 => Fault::TruncateAnswer(Place::LastByte),
         25..27 => Fault::Answer("400 Bad Request", error("ThrottlingException")),
         27..29 => Fault::Answer("500 Internal Server Error", error("InternalServerError")),
         29..31 => Fault::Answer("503 Service Unavailable", String::new()),
