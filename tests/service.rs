@@ -11,4 +11,5 @@ mod gateway;
 mod list_users;
 mod storage;
 mod telemetry;
+mod tls;
 mod wire;

@@ -1,6 +1,6 @@
 //! Faults on the wire between the functions, as they are deployed, and the table: what a function
-//! makes of each, in how many requests, and what the table holds then. `faults.rs` has what only
-//! shows in process.
+//! makes of each, in how many requests, and what the table holds then. The wire is TLS, as
+//! `DynamoDB`'s is. `faults.rs` has what only shows in process, and `tls.rs` the handshake.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -11,6 +11,8 @@ use tests::{
     runtime_api::Sandbox,
 };
 use tokio::task::JoinSet;
+
+use crate::tls::{Authority, Front};
 
 /// How often the SDK sends a request at most.
 const ATTEMPTS: usize = 3;
@@ -186,9 +188,10 @@ fn answer(status: &'static str, body: &str) -> Fault {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_keeps_its_word_whatever_the_wire_does() {
     let service = Arc::new(Service::start());
+    let authority = Authority::new();
     let mut running = JoinSet::new();
     for (number, case) in cases(faults()).enumerate() {
-        let function = Function::start("create-user", &service).await;
+        let function = Function::start("create-user", &service, &authority).await;
         let name = format!("user{number:02}");
         let service = Arc::clone(&service);
         running.spawn(async move { create(&name, &case, function, &service).await });
@@ -231,10 +234,11 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_the_tables_whatever_the_wire_does() {
     let service = Service::start();
+    let authority = Authority::new();
     let user = service.create("ada").await.json();
     let mut running = JoinSet::new();
     for case in cases(faults()).chain(cases(faults_of_a_list())) {
-        let function = Function::start("list-users", &service).await;
+        let function = Function::start("list-users", &service, &authority).await;
         let page = json!([user]);
         running.spawn(async move { list(&page, &case, function).await });
     }
@@ -258,7 +262,7 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
 #[tokio::test]
 async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
-    let mut function = Function::start("create-user", &service).await;
+    let mut function = Function::start("create-user", &service, &Authority::new()).await;
     // The first is given up after 1.2 s and comes after 1.4 s, the second after 1.8 s at least.
     let delays = [1400, 600].map(|time| Fault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
@@ -275,7 +279,7 @@ async fn an_answer_of_another_type_means_the_same() {
     let service = Service::start();
     let event = || Event::create_user("ada").with_header("idempotency-key", "one");
     let user = service.post(event()).await;
-    let mut function = Function::start("create-user", &service).await;
+    let mut function = Function::start("create-user", &service, &Authority::new()).await;
     let faults = iter::repeat_n(Fault::ContentType("text/plain; charset=latin1"), 2);
     function.proxy.inject(faults);
     let (replayed, requests) = function.call_undisturbed(event()).await;
@@ -286,19 +290,20 @@ async fn an_answer_of_another_type_means_the_same() {
     function.stop().await;
 }
 
-/// A function's process, whose table is behind a proxy.
+/// A function's process, whose table is behind TLS and a proxy.
 struct Function {
     method: &'static str,
     sandbox: Sandbox,
+    _front: Front,
     proxy: Proxy,
 }
 
 impl Function {
     /// Starts a function and waits until it is warm.
-    async fn start(name: &str, service: &Service) -> Self {
+    async fn start(name: &str, service: &Service, authority: &Authority) -> Self {
         let proxy = Proxy::start(&service.engine().url()).await;
-        let mut sandbox = Sandbox::of(name, &proxy.url()).await;
-        sandbox.polled().await;
+        let front = Front::start(&proxy.url(), authority.vouches()).await;
+        let sandbox = front.function(name, authority).await;
         let method = match name {
             "create-user" => "post",
             _ => "get",
@@ -306,6 +311,7 @@ impl Function {
         Self {
             method,
             sandbox,
+            _front: front,
             proxy,
         }
     }

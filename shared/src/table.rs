@@ -253,9 +253,9 @@ where
         match &error {
             // Nothing that makes sense came back, in all attempts.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // The SDK gives a fault of the connection a kind, but for an answer that is no HTTP. It
-            // gives none either to a failure to resolve the endpoint, to sign or to trust: that is
-            // a wrong deployment.
+            // The SDK gives a fault of the connection a kind, a certificate that is not trusted
+            // included, but for an answer that is no HTTP. It gives none either to a failure to
+            // resolve the endpoint or to sign: that is a wrong deployment.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
