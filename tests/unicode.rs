@@ -14,10 +14,10 @@ use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use icu_properties::{
     CodePointMapData,
-    props::{EastAsianWidth, GeneralCategory, Script},
+    props::{EastAsianWidth, GeneralCategory, HangulSyllableType, Script},
 };
 use proptest::prelude::*;
-use shared::user::Username;
+use shared::user::{Username, username::UsernameError};
 use tests::workspace::source_of;
 
 use crate::usernames::any_text;
@@ -92,6 +92,19 @@ fn rfc_form(text: &str) -> String {
 /// no usernames.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
+}
+
+/// What RFC 8264 refuses (§9.9, §9.17), though not what it composes to: the parts of Korean syllables, and
+/// characters that no composed text has, such as U+212B, which is Å by now.
+fn is_refused_for_its_spelling(c: char) -> bool {
+    let syllable_types = CodePointMapData::<HangulSyllableType>::new();
+    let is_part = matches!(
+        syllable_types.get(c),
+        HangulSyllableType::LeadingJamo
+            | HangulSyllableType::VowelJamo
+            | HangulSyllableType::TrailingJamo
+    );
+    is_part || composed(c.encode_utf8(&mut [0; 4])) != c.to_string()
 }
 
 /// Parses a text and, if it is a username, checks all that is known of it without the functions'
@@ -209,7 +222,7 @@ fn all_canonical_equivalents_of_the_normalisation_test_suite_have_one_key() {
     let suite = fs::read_to_string(suite).unwrap();
     let scripts = CodePointMapData::<Script>::new();
     let letters = letters();
-    let (mut lines, mut accepted, mut pairs) = (0, 0, 0);
+    let (mut lines, mut accepted, mut pairs, mut refused) = (0, 0, 0, 0);
     for line in suite.lines().filter(|line| !line.starts_with(['#', '@'])) {
         lines += 1;
         let columns: Vec<String> = line.split(';').take(5).map(text_of).collect();
@@ -229,6 +242,17 @@ fn all_canonical_equivalents_of_the_normalisation_test_suite_have_one_key() {
                 let usernames = texts.iter().filter_map(|text| parse_and_check(text));
                 let usernames: Vec<Username> = usernames.collect();
                 accepted += usernames.len();
+                for text in texts.iter().filter(|_| !usernames.is_empty()) {
+                    if let Err(error) = Username::parse(text) {
+                        refused += 1;
+                        let mut culprits = text.chars().filter(|c| is_refused_for_its_spelling(*c));
+                        let explains = |c: char| {
+                            let code_point = c.into();
+                            error == UsernameError::DisallowedCharacter { code_point }
+                        };
+                        assert!(culprits.any(explains), "{text:?}: {error}");
+                    }
+                }
                 for pair in usernames.windows(2) {
                     pairs += 1;
                     // The display form is composed too.
@@ -237,10 +261,15 @@ fn all_canonical_equivalents_of_the_normalisation_test_suite_have_one_key() {
             }
         }
     }
-    println!("{lines} lines, {accepted} usernames, {pairs} pairs of equals");
+    println!(
+        "{lines} lines, {accepted} usernames, {pairs} pairs of equals, {refused} refused whose \
+         equal is a username"
+    );
     assert!(lines > 20_000, "{lines}");
     assert!(accepted > 65_000, "{accepted}");
     assert!(pairs > 6_000, "{pairs}");
+    // Four for each of the 11,172 Korean syllables.
+    assert_eq!(refused, 47_333);
 }
 
 /// The text of a column: its code points in hexadecimal digits.
