@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tests::history::{
-    Create, History, List, Name, Operation, Outcome, Request, Rule, User, Walk, check,
+    Create, History, Item, List, Name, Operation, Outcome, Request, Rule, User, Walk, check,
 };
 
 #[test]
@@ -372,6 +372,38 @@ fn an_unsorted_list_at_the_end_is_found() {
 }
 
 #[test]
+fn an_item_that_no_list_shows_is_found() {
+    let hidden = item(9, "zoe");
+    let mut of_another_kind = item(1, "ada");
+    of_another_kind.insert("kind".to_owned(), "warm-up".to_owned());
+    let mut of_another_key = item(1, "ada");
+    of_another_key.insert("username_key".to_owned(), "Ada".to_owned());
+    let mut without_a_user = item(1, "ada");
+    without_a_user.retain(|name, _| name == "kind" || name == "username_key");
+    let mut with_more = item(1, "ada");
+    with_more.insert("password".to_owned(), "secret".to_owned());
+    for stray in [
+        hidden,
+        item(1, "ada"),
+        of_another_kind,
+        of_another_key,
+        without_a_user,
+        with_more,
+    ] {
+        let mut story = Story::with_users();
+        story.history.items.push(stray);
+        story.assert_broken(&[Rule::Table]);
+    }
+}
+
+#[test]
+fn a_listed_user_that_is_not_in_the_table_is_found() {
+    let mut story = Story::with_users();
+    story.history.items.pop();
+    story.assert_broken(&[Rule::Table]);
+}
+
+#[test]
 fn a_history_is_the_same_after_it_was_in_a_file() {
     let mut story = Story::with_users();
     story.create("ada", Some("one"), "Ada", Outcome::Killed);
@@ -443,9 +475,11 @@ impl Story {
         });
     }
 
-    /// What the list is at the end.
+    /// What the list and the table are at the end.
     fn end(&mut self, users: &[(u64, &str)]) {
         self.walk("", 1000, users);
+        let items = users.iter().map(|(id, username)| item(*id, username));
+        self.history.items = items.collect();
     }
 
     fn walk(&mut self, prefix: &str, limit: usize, users: &[(u64, &str)]) {
@@ -479,6 +513,16 @@ fn user(id: u64, username: &str) -> User {
         username: username.to_owned(),
         created_at: format!("2026-03-01T12:00:0{id}.000Z"),
     }
+}
+
+fn item(id: u64, username: &str) -> Item {
+    let user = user(id, username);
+    Item::from([
+        ("kind".to_owned(), "user".to_owned()),
+        ("username_key".to_owned(), username.to_lowercase()),
+        ("username".to_owned(), user.username),
+        ("id".to_owned(), user.id),
+    ])
 }
 
 fn users(users: &[(u64, &str)]) -> Vec<User> {

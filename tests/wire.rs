@@ -7,7 +7,7 @@ use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use tests::{
     Answer, Event, Service, contract,
-    fault::{Fault, Place, Proxy},
+    fault::{Fault, Place, Proxy, TableRequest},
     runtime_api::Sandbox,
 };
 use tokio::task::JoinSet;
@@ -73,8 +73,7 @@ impl Case {
             | Fault::ResetBefore
             | Fault::Stall
             | Fault::Answer(..)
-            | Fault::Bytes(_)
-            | Fault::ReadOld => false,
+            | Fault::Bytes(_) => false,
         }
     }
 
@@ -256,6 +255,10 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
+    // A page lacks nobody that was there before it was asked for. The first request is the warm-up's.
+    let requests = function.proxy.requests();
+    let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
+    assert!(requests[1..].iter().all(is_current), "{requests:?}");
     function.stop().await;
 }
 

@@ -51,7 +51,12 @@ pub struct History {
     /// Walks through the whole list after the last write, when the faults were over. The first one
     /// shows all users.
     pub walks: Vec<Walk>,
+    /// All that the table holds then, as the table itself shows it.
+    pub items: Vec<Item>,
 }
+
+/// The attributes of an item, but for what tells a repeated request.
+pub type Item = BTreeMap<String, String>;
 
 /// A request and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

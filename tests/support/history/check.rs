@@ -9,7 +9,7 @@ use std::{
     iter,
 };
 
-use super::{Create, History, List, Operation, Outcome, Request, User, Walk};
+use super::{Create, History, Item, List, Operation, Outcome, Request, User, Walk};
 
 /// What a history must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,8 @@ pub enum Rule {
     Walk,
     /// When nothing is written any more, all walks show the same users.
     Quiet,
+    /// The table holds the users that the list shows then, and nothing else.
+    Table,
 }
 
 /// Where a history breaks a rule.
@@ -189,6 +191,36 @@ impl<'a> Checker<'a> {
                 self.report(Rule::Quiet, what);
             }
         }
+        self.check_table(users);
+    }
+
+    /// Compares the table with the whole list.
+    fn check_table(&mut self, users: &[User]) {
+        let mut listed: Vec<Item> = users.iter().map(|user| self.item(user)).collect();
+        for item in &self.history.items {
+            match listed.iter().position(|it| it == item) {
+                Some(at) => drop(listed.swap_remove(at)),
+                None => self.report(Rule::Table, format!("no list shows {item:?}")),
+            }
+        }
+        for item in listed {
+            self.report(Rule::Table, format!("the table has no {item:?}"));
+        }
+    }
+
+    /// The item of a user.
+    fn item(&self, user: &User) -> Item {
+        let username = &*user.username;
+        // Of a user that nobody asked for, another rule tells.
+        let key = self.keys.get(username).copied().unwrap_or(username);
+        let attributes = [
+            ("kind", "user"),
+            ("username_key", key),
+            ("username", username),
+            ("id", &user.id),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Item::from(attributes)
     }
 
     /// Checks that a user which a client was told of at this time was asked for, and gives its

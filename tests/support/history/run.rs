@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use fastrand::Rng;
 use serde_json::json;
 use tokio::{
@@ -19,12 +20,15 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Create, History, List, Name, Operation, Outcome, Request, User, Walk, names::Prefix};
+use super::{
+    Create, History, Item, List, Name, Operation, Outcome, Request, User, Walk, names::Prefix,
+};
 use crate::{
     Answer, Event, contract,
     engine_process::EngineProcess,
     fault::{Fault, Place, Proxy},
     runtime_api::{Reply, Sandbox},
+    service::connect,
 };
 
 /// The functions' own timeout in the template.
@@ -67,7 +71,7 @@ pub struct Totals {
     pub pages: usize,
     /// Requests of which the client does not know what became.
     pub unknown: usize,
-    /// Faults on the wire between a function and the table.
+    /// Requests that met a fault on the wire between a function and the table.
     pub faults: usize,
     /// Functions that were killed before they replied.
     pub killed_functions: usize,
@@ -143,7 +147,6 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
         began: Instant::now(),
         operations: StdMutex::default(),
         walks: AtomicUsize::new(0),
-        faults: AtomicUsize::new(0),
         killed_engines: AtomicUsize::new(0),
     });
 
@@ -170,7 +173,7 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
         }
     }
     let world = Arc::into_inner(world).expect("no client is left");
-    world.end(seed, failure).await
+    world.end(seed, rng, failure).await
 }
 
 /// What a panic says.
@@ -189,7 +192,6 @@ struct World {
     began: Instant,
     operations: StdMutex<Vec<Operation>>,
     walks: AtomicUsize,
-    faults: AtomicUsize,
     killed_engines: AtomicUsize,
 }
 
@@ -210,14 +212,15 @@ impl World {
     }
 
     /// Ends all processes, and looks at the list when no client writes any more.
-    async fn end(self, seed: u64, failure: Option<String>) -> (History, Totals) {
+    async fn end(self, seed: u64, rng: Rng, failure: Option<String>) -> (History, Totals) {
         let mut history = History {
             seed,
             failure,
             operations: self.operations.into_inner().expect("no holder panics"),
             walks: Vec::new(),
+            items: Vec::new(),
         };
-        let faults = self.faults.into_inner() - self.proxy.calm();
+        let faults = self.proxy.struck();
         let killed_engines = self.killed_engines.into_inner();
         if history.failure.is_none() {
             self.creators.stop().await;
@@ -227,10 +230,11 @@ impl World {
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
-            match tokio::spawn(walks_at_the_end(engine.url().to_owned())).await {
+            match tokio::spawn(walks_at_the_end(engine.url().to_owned(), rng)).await {
                 Ok(walks) => history.walks = walks,
                 Err(error) => history.failure = Some(message(&*error.into_panic())),
             }
+            history.items = items(engine.url()).await;
         }
         let totals = Totals {
             faults,
@@ -242,12 +246,20 @@ impl World {
 }
 
 /// Walks through the list of this table by several limits and prefixes, the whole list first.
-async fn walks_at_the_end(table_url: String) -> Vec<Walk> {
+async fn walks_at_the_end(table_url: String, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", &table_url).await;
-    let all = Prefix::all().map(|prefix| (prefix, 1000));
-    let small = Prefix::all().map(|prefix| (prefix, 7));
+    let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
+    let large = Prefix::all().map(|prefix| (prefix, 200));
+    let small = Prefix::all()
+        .chain(Prefix::all())
+        .map(|prefix| (prefix, 20));
     let mut walks = Vec::new();
-    for (prefix, limit) in all.chain(small) {
+    for (prefix, most) in whole.chain(large).chain(small) {
+        let limit = if walks.is_empty() {
+            most
+        } else {
+            rng.usize(1..=most)
+        };
         let mut users = Vec::new();
         let mut next = Some(query(prefix, limit));
         for _ in 0..MAX_PAGES {
@@ -267,6 +279,29 @@ async fn walks_at_the_end(table_url: String) -> Vec<Walk> {
     }
     lister.stop_with_output().await;
     walks
+}
+
+/// All items of this table, whoever wrote them.
+async fn items(table_url: &str) -> Vec<Item> {
+    let table = connect(table_url);
+    let scan = table.client().scan().table_name(table.name());
+    let items = scan.into_paginator().items().send().try_collect().await;
+    let items = items
+        .expect("without faults, the engine answers")
+        .into_iter();
+    let text = |value: AttributeValue| match value {
+        AttributeValue::S(text) => text,
+        other => format!("{other:?}"),
+    };
+    let is_told = |(name, value): &(String, AttributeValue)| name != "request" || !value.is_b();
+    items
+        .map(|item| {
+            let attributes = item.into_iter().filter(is_told);
+            attributes
+                .map(|(name, value)| (name, text(value)))
+                .collect()
+        })
+        .collect()
 }
 
 fn query(prefix: Prefix, limit: usize) -> String {
@@ -358,7 +393,6 @@ impl Client {
         let world = &self.world;
         if rng.u8(..5) == 0 {
             let faults: Vec<Fault> = (0..rng.usize(1..=4)).map(|_| fault(rng)).collect();
-            world.faults.fetch_add(faults.len(), Ordering::Relaxed);
             world.proxy.inject(faults);
         }
         if rng.u8(..64) == 0 {
@@ -500,22 +534,27 @@ fn fault(rng: &mut Rng) -> Fault {
         let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");
         json!({ "__type": exception }).to_string()
     };
-    match rng.u8(..40) {
+    let place = |rng: &mut Rng| {
+        let place = rng.choice([Place::Head, Place::Body, Place::LastByte]);
+        place.expect("there are some")
+    };
+    match rng.u8(..38) {
         0..6 => Fault::Delay(Duration::from_millis(rng.u64(..50))),
         6..9 => Fault::LoseRequest,
         9..12 => Fault::ResetBefore,
         12..17 => Fault::LoseAnswer,
         17..21 => Fault::ResetAfter,
-        21..25 => Fault::TruncateAnswer(Place::LastByte),
+        21..25 => Fault::TruncateAnswer(place(rng)),
         25..27 => Fault::Answer("400 Bad Request", error("ThrottlingException")),
         27..29 => Fault::Answer("500 Internal Server Error", error("InternalServerError")),
         29..31 => Fault::Answer("503 Service Unavailable", String::new()),
         // A proxy that answers for itself.
         31..33 => Fault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
-        33..37 => Fault::ReadOld,
+        33 => Fault::ContentType("text/html"),
         // These take long, and so they are fewer. The function gives an attempt up after 1.2 s.
-        37 => Fault::Stall,
-        38 => Fault::StallAnswer,
+        34 => Fault::Stall,
+        35 => Fault::StallAnswer,
+        36 => Fault::StallWithinAnswer(place(rng)),
         _ => Fault::Delay(Duration::from_millis(rng.u64(1200..1600))),
     }
 }
