@@ -274,30 +274,40 @@ fn a_page_beyond_its_prefix_is_found() {
 
 #[test]
 fn a_page_before_its_beginning_is_found() {
-    let mut story = Story::with_users();
     let pages: [&[_]; 2] = [&[(2, "bea"), (3, "cleo")], &[(1, "ada"), (3, "cleo")]];
     for page in pages {
+        let mut story = Story::with_users();
         story.list("", 2, Some("bea"), page, true);
+        story.assert_broken(&[Rule::Page]);
     }
-    story.assert_broken(&[Rule::Page]);
+}
+
+#[test]
+fn a_page_that_is_not_full_before_a_next_one_is_found() {
+    let pages: [&[_]; 2] = [&[(1, "ada")], &[]];
+    for page in pages {
+        let mut story = Story::with_users();
+        story.list("", 2, None, page, true);
+        story.assert_broken(&[Rule::Page]);
+    }
 }
 
 #[test]
 fn a_page_with_a_hole_is_found() {
-    for (after, users, has_next) in [
+    for (limit, after, users, has_next) in [
         // In the middle.
-        (None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
+        (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
         // In the middle, before a next page.
-        (None, &[(1, "ada"), (3, "cleo")], true),
+        (2, None, &[(1, "ada"), (3, "cleo")], true),
         // At the beginning, after a cursor that skips one.
-        (Some("ada"), &[(3, "cleo"), (4, "dora")], false),
+        (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),
         // At the end.
-        (None, &[(1, "ada"), (2, "bea"), (3, "cleo")], false),
+        (3, None, &[(1, "ada"), (2, "bea"), (3, "cleo")], false),
         // Everywhere.
-        (None, &[], false),
+        (3, None, &[], false),
     ] {
         let mut story = Story::with_users();
-        story.list("", 3, after, users, has_next);
+        story.list("", limit, after, users, has_next);
         story.assert_broken(&[Rule::Complete]);
     }
 }
