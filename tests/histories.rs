@@ -8,7 +8,7 @@ use std::{
     io::{self, Write},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -58,6 +58,8 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
 /// How often the engine is killed in one test.
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
+/// How long the writers may take until the kill: generous, as a machine may be busy, but bounded.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
@@ -69,18 +71,22 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
         let table = connect(engine.url());
         let written = Arc::new(AtomicUsize::new(0));
         let enough = Arc::new(Notify::new());
+        let killed = Arc::new(AtomicBool::new(false));
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
-            let (table, written, enough) =
-                (table.clone(), Arc::clone(&written), Arc::clone(&enough));
+            let (written, enough) = (Arc::clone(&written), Arc::clone(&enough));
+            let (table, killed) = (table.clone(), Arc::clone(&killed));
             writers.spawn(async move {
                 let mut users = HashMap::new();
                 for number in 0.. {
                     let username = format!("user{round}x{writer}x{number}");
                     let answer = create(&table, &username).await;
                     if answer.status != 201 {
-                        // The engine is gone.
                         assert_eq!(answer.status, 503, "{answer:?}");
+                        assert!(
+                            killed.load(Ordering::Relaxed),
+                            "before the kill: {answer:?}"
+                        );
                         return (users, username);
                     }
                     users.insert(username, answer.json());
@@ -91,7 +97,9 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
                 unreachable!("the engine is killed")
             });
         }
-        enough.notified().await;
+        let wait = tokio::time::timeout(PATIENCE, enough.notified()).await;
+        wait.expect("the writers get ahead");
+        killed.store(true, Ordering::Relaxed);
         engine.kill().await;
         let ended = writers.join_all().await;
         engine.start_again().await;
