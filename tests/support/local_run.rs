@@ -8,7 +8,10 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -222,11 +225,11 @@ impl LocalRun {
     /// Waits until the service has ended and nothing that it started is left.
     ///
     /// # Panics
-    /// Something is left.
+    /// It does not end, or something is left.
     #[must_use]
     pub fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
-        let status = self.process.wait().expect("the process has a status");
+        let status = wait(&mut self.process);
         while let left = processes_with(self.data.as_os_str())
             && !left.is_empty()
         {
@@ -259,12 +262,61 @@ pub fn program(name: &str) -> Command {
 /// Runs a command to its end and gives its output.
 ///
 /// # Panics
-/// It can't be started.
+/// It can't be started, or does not end.
 #[must_use]
 pub fn output(mut command: Command) -> Output {
-    command.stdin(Stdio::null());
-    let output = command.output();
-    output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    let mut process = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // Both are read meanwhile: a full pipe would stop the process.
+    let stdout = read(process.stdout.take().expect("the output is piped"));
+    let stderr = read(process.stderr.take().expect("the output is piped"));
+    let status = wait(&mut process);
+    // What the process has started may still hold them.
+    let [stdout, stderr] = [stdout, stderr].map(|read| {
+        let read = read.recv_timeout(PATIENCE);
+        read.unwrap_or_else(|_| panic!("{command:?} left a process behind"))
+    });
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
+}
+
+/// Reads a stream to its end beside everything else.
+fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("a pipe can be read");
+        // Nobody may be there to hear it: then the test is over.
+        let _ = give.send(bytes);
+    });
+    take
+}
+
+/// Waits for a process to end.
+///
+/// # Panics
+/// It does not. Then it is killed.
+fn wait(process: &mut Child) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        let status = process.try_wait().expect("the process has a state");
+        if let Some(status) = status {
+            return status;
+        }
+        if started.elapsed() >= PATIENCE {
+            process.kill().expect("the process can be killed");
+            process.wait().expect("the process has a status");
+            panic!("a process did not end within {PATIENCE:?}");
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 /// A port for the service and one for its page, which nobody uses.
