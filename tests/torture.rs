@@ -1,5 +1,6 @@
 //! `make torture MINUTES=10`: histories under faults, round after round, until the time is over or
-//! one breaks a rule. Each has a fresh seed unless `HISTORY_SEED` names one.
+//! one breaks a rule. Each has a fresh seed unless `HISTORY_SEED` names one, and says which it is
+//! before it begins.
 //! `target/debug/torture --check FILE` judges the history in a file once more.
 
 use std::{
@@ -44,15 +45,15 @@ async fn torture() -> Result<String, String> {
     let time = Duration::from_secs(60 * minutes(1)?);
 
     let bar = ProgressBar::new(time.as_secs()).with_style(
-        ProgressStyle::with_template("{bar:40} {pos}/{len} s, {msg}")
-            .expect("the template is valid"),
+        ProgressStyle::with_template("{bar:40} {pos}/{len} s").expect("the template is valid"),
     );
     bar.enable_steady_tick(Duration::from_millis(500));
     let began = Instant::now();
     let (mut rounds, mut totals) = (0, Totals::default());
     while began.elapsed() < time {
         let seed = seed();
-        bar.set_message(format!("round {} by the seed {seed}", rounds + 1));
+        rounds += 1;
+        bar.suspend(|| println!("round {rounds}, seed {seed}"));
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         // A task of its own, so that a panic is told with its seed.
         let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
@@ -60,8 +61,8 @@ async fn torture() -> Result<String, String> {
             .await
             .map_err(|error| format!("seed {seed}: {error}"))?;
         history.judge()?;
+        bar.suspend(|| println!("round {rounds}: {happened}"));
         totals += happened;
-        rounds += 1;
         bar.set_position(began.elapsed().as_secs());
     }
     bar.finish_and_clear();
