@@ -339,6 +339,20 @@ fn a_page_may_lack_a_user_that_is_created_meanwhile() {
 }
 
 #[test]
+fn a_page_may_lack_a_user_for_as_long_as_it_may_be_old() {
+    for (old, broken) in [(1_999_990, &[][..]), (2_000_010, &[Rule::Complete])] {
+        let mut story = Story::default();
+        story.history.max_age = 2;
+        story.create("ada", None, "ada", created(1, "ada"));
+        story.list("", 2, None, &[], false);
+        let page = &mut story.history.operations[1];
+        (page.start, page.end) = (old, old + 1);
+        story.end(&[(1, "ada")]);
+        story.assert_broken(broken);
+    }
+}
+
+#[test]
 fn a_walk_that_shows_a_user_twice_is_found() {
     let mut story = Story::with_users();
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);

@@ -6,9 +6,9 @@
 //! [`check()`] judges it. A history is data: it can be written to a file, read by a person, and judged
 //! again.
 //!
-//! A seed decides what each client asks for, and between which of its requests it adds which faults
-//! and kills. It does not decide how the processes are scheduled: the same seed makes the same
-//! choices, and not the same history.
+//! A seed decides how old a page may be, what each client asks for, and between which of its requests
+//! it adds which faults and kills. It does not decide how the processes are scheduled: the same seed
+//! makes the same choices, and not the same history.
 
 pub mod check;
 pub mod names;
@@ -44,6 +44,8 @@ pub fn seed() -> u64 {
 pub struct History {
     /// The seed of the clients' choices.
     pub seed: u64,
+    /// How old a page may be, in seconds.
+    pub max_age: u64,
     /// What ended the run before its time, such as an answer that there may never be.
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.

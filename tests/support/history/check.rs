@@ -31,7 +31,8 @@ pub enum Rule {
     /// A page is sorted by username key without doubles, and keeps its limit, its prefix and its
     /// beginning. It is full where it links to a next one.
     Page,
-    /// A page has every user in its range that anybody was told of before it was asked for.
+    /// A page has every user in its range that anybody was told of before it was asked for, and longer
+    /// before than a page may be old.
     Complete,
     /// A walk shows a user once.
     Walk,
@@ -317,6 +318,7 @@ impl<'a> Checker<'a> {
 
     fn check_pages(&mut self) {
         let told = self.told();
+        let max_age = 1_000_000 * self.history.max_age;
         let mut walks = HashMap::<usize, HashSet<&str>>::new();
         for operation in &self.history.operations {
             let Operation {
@@ -352,7 +354,7 @@ impl<'a> Checker<'a> {
                 let in_range = *key > after
                     && key.starts_with(&list.prefix)
                     && last.is_none_or(|last| *key <= last);
-                if in_range && *time < operation.start && !on_page.contains(key) {
+                if in_range && *time + max_age < operation.start && !on_page.contains(key) {
                     self.report(Rule::Complete, format!("{key} is missing: {operation:?}"));
                 }
             }

@@ -27,8 +27,9 @@ use crate::{
     Answer, Event, contract,
     engine_process::EngineProcess,
     fault::{Fault, Place, Proxy},
-    runtime_api::{Reply, Sandbox},
+    runtime_api::{Reply, Sandbox, environment},
     service::connect,
+    workspace::released,
 };
 
 /// The functions' own timeout in the template.
@@ -41,6 +42,9 @@ const LISTERS: usize = 3;
 
 /// Where a walk that never ends is cut off, to be judged.
 const MAX_PAGES: usize = 1000;
+
+/// How old a page may be, in seconds. The first is the template's, and with the last pages are kept.
+const MAX_AGES: [u64; 3] = [0, 0, 2];
 
 /// Few enough for clients to be one another's caller with one another's key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
@@ -139,9 +143,11 @@ impl fmt::Display for Totals {
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
+    let mut rng = Rng::with_seed(seed);
+    let max_age = rng.choice(MAX_AGES).expect("there are some");
     let world = Arc::new(World {
-        creators: Pool::start("create-user", &proxy.url(), CREATORS).await,
-        listers: Pool::start("list-users", &proxy.url(), LISTERS).await,
+        creators: Pool::start("create-user", &proxy.url(), max_age, CREATORS).await,
+        listers: Pool::start("list-users", &proxy.url(), max_age, LISTERS).await,
         proxy,
         engine: Mutex::new(engine),
         began: Instant::now(),
@@ -150,7 +156,6 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
         killed_engines: AtomicUsize::new(0),
     });
 
-    let mut rng = Rng::with_seed(seed);
     let mut clients = JoinSet::new();
     for number in 0..plan.clients {
         let client = Client {
@@ -215,6 +220,7 @@ impl World {
     async fn end(self, seed: u64, rng: Rng, failure: Option<String>) -> (History, Totals) {
         let mut history = History {
             seed,
+            max_age: self.listers.max_age,
             failure,
             operations: self.operations.into_inner().expect("no holder panics"),
             walks: Vec::new(),
@@ -319,16 +325,18 @@ fn users_of(page: &Answer) -> Vec<User> {
 struct Pool {
     function: &'static str,
     table_url: String,
+    max_age: u64,
     give: mpsc::UnboundedSender<Sandbox>,
     take: Mutex<mpsc::UnboundedReceiver<Sandbox>>,
 }
 
 impl Pool {
-    async fn start(function: &'static str, table_url: &str, size: usize) -> Self {
+    async fn start(function: &'static str, table_url: &str, max_age: u64, size: usize) -> Self {
         let (give, take) = mpsc::unbounded_channel();
         let pool = Self {
             function,
             table_url: table_url.to_owned(),
+            max_age,
             give,
             take: Mutex::new(take),
         };
@@ -339,7 +347,10 @@ impl Pool {
     }
 
     async fn add(&self) {
-        self.put(Sandbox::of(self.function, &self.table_url).await);
+        let max_age = self.max_age.to_string();
+        let mut environment = environment(&self.table_url).to_vec();
+        environment.push(("LIST_MAX_AGE_SECONDS", &max_age));
+        self.put(Sandbox::start(&released(self.function), &environment).await);
     }
 
     fn put(&self, sandbox: Sandbox) {
