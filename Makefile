@@ -60,6 +60,8 @@ mutants: check .tools/mutants/bin/cargo-mutants
 # Not part of `make test`: its database is a repository on the internet.
 advisories: check .tools/dependencies.installed
 	@cargo deny --locked check advisories
+	@cargo deny --locked --manifest-path benchmarks/competitors/naive/Cargo.toml check advisories
+	@cargo deny --locked --manifest-path tests/fuzz/Cargo.toml check advisories
 
 fuzz: check check-tests
 	@tools/fuzz '$(or $(MINUTES),10)'
