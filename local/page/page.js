@@ -166,21 +166,19 @@ let isWaiting = false;
 const signUp = byId('sign-up');
 signUp.addEventListener('submit', async (event) => {
   event.preventDefault();
-  if (sending !== undefined) {
-    isWaiting = username.value !== sending;
-    if (isWaiting) {
-      forgetAvailability();
-      say(availability, `Waiting for the answer about ${quote(sending)} …`, '');
-    }
-    return;
-  }
+  const name = username.value;
+  if (name === sending) return;
   forgetAvailability();
   say(availability, '');
   refuse('');
-  const name = username.value;
   const problem = tooShortOrLong(name);
   if (problem) {
     refuse(problem);
+    return;
+  }
+  if (sending !== undefined) {
+    isWaiting = true;
+    say(availability, `Waiting for the answer about ${quote(sending)} …`, '');
     return;
   }
   if (attempt.name !== name) attempt = { name, key: crypto.randomUUID() };

@@ -160,16 +160,20 @@ fn serve(listener: TcpListener, database: Database, stopping: oneshot::Receiver<
             let _ = finishing.await;
         };
         let mut serving = pin!(serve_with_shutdown(listener, database, finishing));
+        let mut is_stopped = false;
         let result = tokio::select! {
             result = &mut serving => result,
             _ = stopping => {
+                is_stopped = true;
                 let _ = finish.send(());
                 // A client that has sent half a request would hold the engine up for ever.
                 tokio::time::timeout(STOP_TIMEOUT, serving).await.unwrap_or(Ok(()))
             }
         };
-        if let Err(error) = result {
-            eprintln!("The embedded DynamoDB failed: {error}");
+        match result {
+            Ok(()) if is_stopped => {}
+            Ok(()) => eprintln!("The embedded DynamoDB ended by itself."),
+            Err(error) => eprintln!("The embedded DynamoDB failed: {error}"),
         }
     });
     runtime.shutdown_timeout(STOP_TIMEOUT);
@@ -206,7 +210,8 @@ mod tests {
     async fn an_engine_that_has_ended_is_told_of() {
         let mut engine = Engine::in_memory().unwrap();
         engine.stop.take().unwrap().send(()).unwrap();
-        engine.ended().await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), engine.ended());
+        ended.await.expect("it has ended");
         assert!(std::net::TcpStream::connect(engine.address).is_err());
     }
 }

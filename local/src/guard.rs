@@ -48,7 +48,8 @@ impl Guarded {
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself. What it leaves behind in its process group is ended then.
+    /// Waits for the process to end by itself. What it leaves behind in its process group is told to
+    /// end then.
     ///
     /// # Errors
     /// The operating system does not tell.
