@@ -251,10 +251,11 @@ thread_local! {
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Where this thread panicked last, as the cause of the request that the panic ended.
+/// Takes where this thread panicked last, as the cause of the request that the panic ended.
 #[must_use]
-pub fn last_panic() -> String {
-    let place = PANIC_PLACE.take().unwrap_or_default();
+pub fn take_panic() -> String {
+    let place = PANIC_PLACE.take();
+    let place = place.as_deref().unwrap_or("an unknown place");
     format!("a panic at {place}, whose line stands before this one")
 }
 
