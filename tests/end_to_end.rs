@@ -8,6 +8,7 @@ use std::{
     env,
     fs::{self, File},
     net::TcpListener,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -363,19 +364,33 @@ fn a_missing_tool_is_named_in_one_line() {
         ),
         ("git", "This needs git. Install the package git.\n"),
     ];
-    for (missing, message) in tools {
+    let all_but = |missing: &str| {
         let folder = temporary_folder();
         for (tool, _) in tools.iter().filter(|(tool, _)| *tool != missing) {
             let link = folder.path().join(tool);
-            std::os::unix::fs::symlink("/bin/true", link).unwrap();
+            symlink("/bin/true", link).unwrap();
         }
+        folder
+    };
+    let check = |tools: &Path| {
         let mut check = Command::new("/bin/sh");
         check
             .args(["tools/check", "tests"])
             .current_dir(root())
-            .env("PATH", folder.path());
-        assert_refused(&output(check), message);
+            .env("PATH", tools);
+        output(check)
+    };
+    for (missing, message) in tools {
+        let folder = all_but(missing);
+        assert_refused(&check(folder.path()), message);
     }
+    let folder = all_but("cargo");
+    let cargo = folder.path().join("cargo");
+    fs::write(&cargo, "#!/bin/sh\n[ \"$1\" != clippy ]\n").unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    let message =
+        "This needs clippy and rustfmt. Install them by: rustup component add clippy rustfmt\n";
+    assert_refused(&check(folder.path()), message);
 }
 
 #[test]

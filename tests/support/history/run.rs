@@ -236,11 +236,15 @@ impl World {
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
-            match tokio::spawn(walks_at_the_end(engine.url().to_owned(), rng)).await {
-                Ok(walks) => history.walks = walks,
+            let url = engine.url().to_owned();
+            let end = async move { (walks_at_the_end(&url, rng).await, items(&url).await) };
+            match tokio::spawn(end).await {
+                Ok((walks, items)) => {
+                    history.walks = walks;
+                    history.items = items;
+                }
                 Err(error) => history.failure = Some(message(&*error.into_panic())),
             }
-            history.items = items(engine.url()).await;
         }
         let totals = Totals {
             faults,
@@ -252,8 +256,8 @@ impl World {
 }
 
 /// Walks through the list of this table by several limits and prefixes, the whole list first.
-async fn walks_at_the_end(table_url: String, mut rng: Rng) -> Vec<Walk> {
-    let mut lister = Sandbox::of("list-users", &table_url).await;
+async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
+    let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
     let large = Prefix::all().map(|prefix| (prefix, 200));
     let small = Prefix::all()
