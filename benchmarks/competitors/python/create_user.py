@@ -146,8 +146,7 @@ def parse_body(event: Event) -> shared.Username:
     if any("\ud800" <= character <= "\udfff" for character in username):
         raise Problem(
             "invalid-body",
-            "The member username is no text: it escapes half of a surrogate pair, such as "
-            "\\ud800.",
+            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
         )
     try:
         return shared.parse_username(username)
