@@ -485,11 +485,11 @@ fn seed_says_what_is_wrong_in_one_line() {
     for (count, message) in [
         (
             "many",
-            "N is not a number of users, as in `make seed N=1000`: many".to_owned(),
+            "say how many users, as in `make seed N=1000`, not N=many".to_owned(),
         ),
         (
             "",
-            "N is not a number of users, as in `make seed N=1000`: ".to_owned(),
+            "say how many users, as in `make seed N=1000`, not N=".to_owned(),
         ),
         (
             "1",
