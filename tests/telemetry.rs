@@ -146,7 +146,7 @@ async fn a_function_answers_503_before_its_deadline() {
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = Sandbox::of("create-user", &url).await;
     let event = Event::create_user("ada");
-    let reply = create.invoke(event, Duration::from_secs(2)).await;
+    let reply = create.invoke(event, Duration::from_secs(3)).await;
     let Reply::Response(response) = reply else {
         panic!("no response: {reply:?}");
     };
@@ -164,6 +164,9 @@ async fn a_function_answers_503_before_its_deadline() {
     );
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the event's deadline came");
+    // Nearly three seconds, in milliseconds.
+    let latency = request["Latency"].as_f64().expect("a number");
+    assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }
 
 #[tokio::test]
