@@ -93,16 +93,6 @@ async fn a_lasting_fault_is_answered_503_and_the_next_request_works() {
 }
 
 #[tokio::test]
-async fn a_write_that_another_region_does_at_once_is_answered_503() {
-    let service = Service::start();
-    let (proxy, table, _) = service.behind_faults().await;
-    let conflict = error("ReplicatedWriteConflictException");
-    let conflict = Fault::Answer("400 Bad Request", conflict);
-    proxy.inject(iter::repeat_n(conflict, ATTEMPTS));
-    assert_unavailable(&post(&table, Event::create_user("ada")).await);
-}
-
-#[tokio::test]
 async fn a_silent_table_is_answered_503_in_time() {
     let service = Service::start();
     let (proxy, table, lister) = service.behind_faults().await;
@@ -164,31 +154,156 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
     }
 }
 
+/// Every error code that DynamoDB documents for `PutItem` and `Query`, or for all of its operations
+/// ([`PutItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html#API_PutItem_Errors),
+/// [`Query`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html#API_Query_Errors),
+/// [error handling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
+/// [common errors](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html)),
+/// with its HTTP status, the status of the answer, and how often the request is sent.
+/// [`OF_A_WRITE`] has those that no `Query` gets.
+///
+/// `ConditionalCheckFailedException` is missing: it decides a create, and the tests of that have it.
+const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
+    // Throttling passes.
+    (
+        "400 Bad Request",
+        "ProvisionedThroughputExceededException",
+        503,
+        ATTEMPTS,
+    ),
+    ("400 Bad Request", "RequestLimitExceeded", 503, ATTEMPTS),
+    ("400 Bad Request", "ThrottlingException", 503, ATTEMPTS),
+    // So does what somebody else is doing with the item at the moment.
+    (
+        "400 Bad Request",
+        "ReplicatedWriteConflictException",
+        503,
+        ATTEMPTS,
+    ),
+    (
+        "400 Bad Request",
+        "TransactionConflictException",
+        503,
+        ATTEMPTS,
+    ),
+    (
+        "400 Bad Request",
+        "TransactionInProgressException",
+        503,
+        ATTEMPTS,
+    ),
+    // And what fails on DynamoDB's side or on the way there.
+    ("400 Bad Request", "RequestTimeoutException", 503, ATTEMPTS),
+    (
+        "500 Internal Server Error",
+        "InternalFailure",
+        503,
+        ATTEMPTS,
+    ),
+    (
+        "500 Internal Server Error",
+        "InternalServerError",
+        503,
+        ATTEMPTS,
+    ),
+    (
+        "503 Service Unavailable",
+        "ServiceUnavailable",
+        503,
+        ATTEMPTS,
+    ),
+    // The deployment is wrong: the role, its credentials, the table or its key.
+    ("400 Bad Request", "AccessDeniedException", 500, 1),
+    ("403 Forbidden", "ExpiredTokenException", 500, 1),
+    ("400 Bad Request", "IncompleteSignature", 500, 1),
+    ("400 Bad Request", "IncompleteSignatureException", 500, 1),
+    ("403 Forbidden", "InvalidClientTokenId", 500, 1),
+    ("400 Bad Request", "InvalidSignatureException", 500, 1),
+    ("403 Forbidden", "MissingAuthenticationToken", 500, 1),
+    (
+        "400 Bad Request",
+        "MissingAuthenticationTokenException",
+        500,
+        1,
+    ),
+    ("400 Bad Request", "NotAuthorized", 500, 1),
+    ("403 Forbidden", "OptInRequired", 500, 1),
+    ("400 Bad Request", "RequestExpired", 500, 1),
+    ("400 Bad Request", "ResourceInUseException", 500, 1),
+    ("400 Bad Request", "ResourceNotFoundException", 500, 1),
+    ("400 Bad Request", "UnrecognizedClientException", 500, 1),
+    // The request is wrong, which is a bug.
+    ("400 Bad Request", "InvalidAction", 500, 1),
+    (
+        "421 Misdirected Request",
+        "InvalidEndpointException",
+        500,
+        1,
+    ),
+    ("400 Bad Request", "InvalidParameterCombination", 500, 1),
+    ("400 Bad Request", "InvalidParameterValue", 500, 1),
+    (
+        "400 Bad Request",
+        "ItemCollectionSizeLimitExceededException",
+        500,
+        1,
+    ),
+    ("400 Bad Request", "MalformedHttpRequestException", 500, 1),
+    ("404 Not Found", "MalformedQueryString", 500, 1),
+    (
+        "413 Content Too Large",
+        "RequestEntityTooLargeException",
+        500,
+        1,
+    ),
+    ("400 Bad Request", "SerializationException", 500, 1),
+    ("404 Not Found", "UnknownOperationException", 500, 1),
+    ("400 Bad Request", "ValidationError", 500, 1),
+    ("400 Bad Request", "ValidationException", 500, 1),
+];
+
+const OF_A_WRITE: [&str; 3] = [
+    "ItemCollectionSizeLimitExceededException",
+    "ReplicatedWriteConflictException",
+    "TransactionConflictException",
+];
+
 #[tokio::test]
-async fn a_refused_request_is_a_500_that_shows_nothing_of_the_reason() {
+async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
     let service = Service::start();
-    for (status, exception) in [
-        ("400 Bad Request", "AccessDeniedException"),
-        ("400 Bad Request", "ResourceNotFoundException"),
-        ("400 Bad Request", "ValidationException"),
-        ("400 Bad Request", "UnrecognizedClientException"),
-    ] {
+    for (number, (table_status, code, status, attempts)) in ERROR_CODES.into_iter().enumerate() {
         let (proxy, table, lister) = service.behind_faults().await;
-        proxy.inject(iter::repeat_n(Fault::Answer(status, error(exception)), 2));
-        for answer in [
-            post(&table, Event::create_user("ada")).await,
-            get(&lister, Event::list("")).await,
-        ] {
-            answer.assert_problem(
-                500,
-                "internal-error",
-                "The service failed",
-                "Something went wrong on our side. If it lasts, report it with this problem's \
-                 instance.",
-                &Value::Null,
-            );
+        let mut sent = 0;
+        for is_create in [true, false] {
+            if !is_create && OF_A_WRITE.contains(&code) {
+                continue;
+            }
+            let fault = Fault::Answer(table_status, error(code));
+            proxy.inject(iter::repeat_n(fault, attempts));
+            let answer = if is_create {
+                post(&table, Event::create_user("ada")).await
+            } else {
+                get(&lister, Event::list("")).await
+            };
+            if status == 503 {
+                assert_unavailable(&answer);
+            } else {
+                answer.assert_problem(
+                    500,
+                    "internal-error",
+                    "The service failed",
+                    "Something went wrong on our side. If it lasts, report it with this problem's \
+                     instance.",
+                    &Value::Null,
+                );
+            }
+            sent += attempts;
+            assert_eq!(proxy.requests().len(), sent, "{code}, create: {is_create}");
         }
-        assert_eq!(proxy.requests().len(), 2, "{exception} is not retried");
+        // The next request finds a client that works.
+        let username = format!("user{number}");
+        let created = post(&table, Event::create_user(&username)).await;
+        assert_eq!(created.status, 201, "{code}");
     }
 }
 

@@ -9,10 +9,12 @@ use aws_sdk_dynamodb::{
     Client,
     config::{
         Builder as ConfigBuilder, SharedCredentialsProvider, StalledStreamProtectionConfig,
-        retry::RetryConfig, timeout::TimeoutConfig,
+        interceptors::InterceptorContext,
+        retry::{ClassifyRetry, RetryAction, RetryConfig},
+        timeout::TimeoutConfig,
     },
     error::{ProvideErrorMetadata, SdkError},
-    operation::RequestId,
+    operation::{RequestId, put_item::PutItemError},
     types::ThrottlingReason,
 };
 use aws_smithy_http_client::{
@@ -137,7 +139,28 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         // An answer is at most 1 MB; the attempt's timeout bounds a stalled one.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
-    Ok(ConfigBuilder::from(&config))
+    Ok(ConfigBuilder::from(&config).retry_classifier(RetryTransactionConflicts))
+}
+
+/// Retries a write whose item somebody else's transaction holds. That passes within milliseconds, and
+/// the SDK does not retry it by itself.
+#[derive(Debug)]
+struct RetryTransactionConflicts;
+
+impl ClassifyRetry for RetryTransactionConflicts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err);
+        let error = error.and_then(|error| error.as_operation_error()?.downcast_ref());
+        if error.is_some_and(PutItemError::is_transaction_conflict_exception) {
+            RetryAction::transient_error()
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "transaction conflicts"
+    }
 }
 
 /// The certificates to trust, in PEM.
@@ -273,9 +296,15 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // An answer without a code is not DynamoDB's own. The other comes from a table that is
-                // strongly consistent over several regions, two of which write the item at once.
-                None | Some("ReplicatedWriteConflictException") => Self::Unavailable { cause },
+                // An answer without a code is not DynamoDB's own. The others pass: a transaction or
+                // another region writes the item, or a part of the request came too late.
+                None
+                | Some(
+                    "ReplicatedWriteConflictException"
+                    | "RequestTimeoutException"
+                    | "TransactionConflictException"
+                    | "TransactionInProgressException",
+                ) => Self::Unavailable { cause },
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
@@ -325,7 +354,4 @@ macro_rules! throttling_reasons {
     )+};
 }
 
-throttling_reasons!(
-    aws_sdk_dynamodb::operation::put_item::PutItemError,
-    aws_sdk_dynamodb::operation::query::QueryError
-);
+throttling_reasons!(PutItemError, aws_sdk_dynamodb::operation::query::QueryError);
