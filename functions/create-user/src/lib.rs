@@ -1,6 +1,7 @@
 //! Creates a user: `POST /api/users`.
 
 pub mod insert;
+mod media_type;
 pub mod request;
 
 use lambda_http::{

@@ -6,7 +6,6 @@ use lambda_http::{
     Request,
     http::{HeaderMap, header::CONTENT_TYPE},
 };
-use mediatype::{MediaType, ReadParams, names};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{error::Category, value::RawValue};
 use shared::{
@@ -15,6 +14,8 @@ use shared::{
     problem::{Fault, Place, Problem, ProblemType},
     user::Username,
 };
+
+use crate::media_type;
 
 /// The largest body, in bytes. A username takes 320 in UTF-8 and 960 with every character written
 /// as an escape; the rest is for members that the service does not know.
@@ -50,23 +51,10 @@ pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     })
 }
 
-/// Checks that the body is said to be JSON: `application/json` or any `application/*+json`
-/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)), in UTF-8.
+/// Checks that the body is said to be JSON in UTF-8.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| MediaType::parse(value).ok());
-    let is_json = |media_type: MediaType<'_>| {
-        media_type.ty == names::APPLICATION
-            && media_type.suffix.unwrap_or(media_type.subty) == names::JSON
-            // A repeated parameter must not hide behind the first one.
-            && media_type
-                .params()
-                .filter(|(name, _)| *name == names::CHARSET)
-                .all(|(_, charset)| charset.unquoted_str().eq_ignore_ascii_case("utf-8"))
-    };
-    if media_type.is_some_and(is_json) {
+    let content_type = headers.get(CONTENT_TYPE);
+    if content_type.is_some_and(|value| media_type::is_json(value.as_bytes())) {
         return Ok(());
     }
     Err(Problem::new(
