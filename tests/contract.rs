@@ -242,6 +242,9 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
     let not_utf_8 = Event::create("").with_base64_body("eyJ1c2VybmFtZSI6ICJhZP8ifQ==");
     let large = json!({ "username": "ada", "note": "x".repeat(20_480 - 28) }).to_string();
     let malformed_key = Event::create_user("grace").with_header("idempotency-key", "one two");
+    let by_no_one = Event::create_user("grace")
+        .with_header("idempotency-key", "one")
+        .with_claims(&json!({}));
     let form = Event::create("username=grace")
         .with_header("content-type", "application/x-www-form-urlencoded");
     let long_prefix = format!("prefix={}&limit=ten", "a".repeat(81));
@@ -261,6 +264,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
         ),
         ("BodyTooLarge", create(&large).await),
         ("IdempotencyKeyMalformed", service.post(malformed_key).await),
+        ("CallerUnknown", service.post(by_no_one).await),
         ("UnsupportedMediaType", service.post(form).await),
         ("UsernameMissing", create("{}").await),
         ("UsernameNotAString", create(r#"{"username":1}"#).await),

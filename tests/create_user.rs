@@ -167,6 +167,125 @@ async fn one_key_may_create_several_users() {
 }
 
 #[tokio::test]
+async fn no_two_callers_are_taken_for_one() {
+    let issuer = "https://login.example.com/";
+    let callers = [
+        json!({ "iss": issuer, "sub": "1" }),
+        json!({ "iss": issuer, "sub": 1 }),
+        json!({ "iss": issuer, "sub": 12_345 }),
+        json!({ "iss": issuer, "sub": ["1"] }),
+        json!({ "iss": issuer, "sub": { "id": "1" } }),
+        json!({ "iss": "https://login.example.org/", "sub": "1" }),
+        json!({ "sub": "1" }),
+        json!({ "iss": issuer, "client_id": "1" }),
+        json!({ "iss": issuer, "azp": "1" }),
+        json!({ "iss": issuer, "cid": "1" }),
+        json!({ "iss": issuer, "appid": "1" }),
+        json!({ "iss": issuer, "client_id": "billing" }),
+        json!({ "iss": issuer, "client_id": "marketing" }),
+        json!({ "client_id": "billing" }),
+        json!({ "client_id": "marketing" }),
+    ];
+    for (number, first) in callers.iter().enumerate() {
+        let service = Service::start();
+        let request = |claims: &Value| {
+            let event = Event::create_user("ada").with_header(KEY, "one");
+            event.with_claims(claims)
+        };
+        let created = service.post(request(first)).await;
+        assert_eq!(created.status, 201, "{first}");
+        assert_eq!(created.header("idempotent-replayed"), None, "{first}");
+        for (other_number, other) in callers.iter().enumerate() {
+            let answer = service.post(request(other)).await;
+            if other_number == number {
+                assert_eq!(
+                    answer.header("idempotent-replayed"),
+                    Some("true"),
+                    "{first}"
+                );
+                assert_eq!(answer.body, created.body);
+            } else {
+                assert_taken(&answer);
+            }
+        }
+        let nobody = Event::create_user("ada")
+            .with_header(KEY, "one")
+            .by_nobody();
+        assert_taken(&service.post(nobody).await);
+    }
+}
+
+#[tokio::test]
+async fn the_first_claim_that_names_somebody_is_the_caller() {
+    let service = Service::start();
+    let empty = [
+        json!(null),
+        json!(""),
+        json!([]),
+        json!([]),
+        json!({}),
+        json!(true),
+        json!(false),
+    ];
+    for (number, nothing) in empty.into_iter().enumerate() {
+        let username = format!("ada{number}");
+        let request = |claims: &Value| {
+            let event = Event::create_user(&username).with_header(KEY, "one");
+            event.with_claims(claims)
+        };
+        let first = json!({ "sub": nothing, "client_id": "billing", "azp": "a", "cid": "c" });
+        let retry = json!({ "client_id": "billing", "azp": "b", "appid": "d" });
+        assert_eq!(service.post(request(&first)).await.status, 201);
+        let retry = service.post(request(&retry)).await;
+        assert_eq!(
+            retry.header("idempotent-replayed"),
+            Some("true"),
+            "{nothing}"
+        );
+        let other = json!({ "sub": nothing, "client_id": "marketing" });
+        assert_taken(&service.post(request(&other)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_a_token_that_names_nobody_is_refused_and_a_create_without_one_works() {
+    let service = Service::start();
+    for (number, authorizer) in [
+        json!({ "jwt": { "claims": {}, "scopes": null } }),
+        json!({ "jwt": { "claims": { "iss": "https://login.example.com/", "scope": "users/write" } } }),
+        json!({ "jwt": { "claims": { "sub": null, "client_id": "", "azp": [], "cid": {}, "appid": false } } }),
+        json!({ "jwt": { "claims": null } }),
+        json!({ "jwt": { "claims": [] } }),
+        json!({ "jwt": { "claims": "sub" } }),
+        json!({ "jwt": null }),
+        json!({ "jwt": 1 }),
+        json!({ "iam": { "userArn": "arn:aws:iam::123456789012:user/ada" } }),
+        json!({ "lambda": { "sub": "ada" } }),
+        json!({}),
+        json!("sub"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = || {
+            let event = Event::create_user(&format!("ada{number}"));
+            event.with_authorizer(&authorizer)
+        };
+        let refused = service.post(request().with_header(KEY, "one")).await;
+        refused.assert_problem(
+            400,
+            "unknown-caller",
+            "The access token names no caller",
+            "An Idempotency-Key belongs to one caller, and the access token does not name one. Use \
+             a token with the claim sub or client_id, or send the request without the key.",
+            &Value::Null,
+        );
+        let created = service.post(request()).await;
+        assert_eq!(created.status, 201, "{authorizer}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_authorizer_a_retry_with_the_same_key_is_replayed_too() {
     let service = Service::start();
     let request = || {

@@ -22,6 +22,7 @@ use list_users::Lister;
 use local::engine::{Engine, EngineError};
 use serde_json::{Value, json};
 use shared::{
+    caller::{Caller, Claim},
     item::{self, Fingerprint, Item, StoredUser},
     table::Table,
     user::{User, Username},
@@ -160,7 +161,7 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     assert_eq!(username.key().len(), Username::MAX_KEY_BYTES);
     let stored = StoredUser {
         user: User::new(username),
-        request: Some(Fingerprint::new(Some("caller"), "key")),
+        request: Some(Fingerprint::new(&Caller::Anyone, "key")),
     };
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
@@ -171,7 +172,7 @@ fn the_largest_item_is_paid_with_one_write_unit() {
 
 #[test]
 fn an_item_gives_back_the_user_that_it_was_made_of() {
-    for request in [None, Some(Fingerprint::new(None, "key"))] {
+    for request in [None, Some(Fingerprint::new(&Caller::Anyone, "key"))] {
         let user = User::new(Username::parse("José").unwrap());
         let stored = StoredUser { user, request };
         assert_eq!(item::from_item(item::to_item(&stored)), Ok(stored));
@@ -180,19 +181,33 @@ fn an_item_gives_back_the_user_that_it_was_made_of() {
 
 #[test]
 fn a_fingerprint_tells_callers_and_keys_apart() {
+    let claim = |text: &str, is_string| Claim {
+        text: text.to_owned(),
+        is_string,
+    };
+    let named = |issuer: Option<&str>, name, value| Caller::Named {
+        issuer: issuer.map(|issuer| claim(issuer, true)),
+        claim: name,
+        value,
+    };
     let pairs = [
-        (Some("a"), "bc"),
-        (Some("ab"), "c"),
-        (Some("abc"), ""),
-        (Some(""), "abc"),
-        (None, "abc"),
-        (None, ""),
-        (Some(""), ""),
+        (named(None, "sub", claim("a", true)), "bc"),
+        (named(None, "sub", claim("ab", true)), "c"),
+        (named(None, "sub", claim("abc", true)), ""),
+        (named(None, "sub", claim("1", true)), "key"),
+        (named(None, "sub", claim("1", false)), "key"),
+        (named(None, "azp", claim("1", true)), "key"),
+        (named(Some("1"), "sub", claim("1", true)), "key"),
+        (named(Some("2"), "sub", claim("1", true)), "key"),
+        (named(Some(""), "sub", claim("1", true)), "key"),
+        (Caller::Anyone, "abc"),
+        (Caller::Anyone, "key"),
+        (Caller::Anyone, ""),
     ];
-    let mut seen: HashMap<String, (Option<&str>, &str)> = HashMap::new();
-    for (caller, key) in pairs {
-        let fingerprint = format!("{:?}", Fingerprint::new(caller, key));
-        assert_eq!(seen.insert(fingerprint, (caller, key)), None);
+    let mut seen = HashMap::new();
+    for pair in pairs {
+        let fingerprint = format!("{:?}", Fingerprint::new(&pair.0, pair.1));
+        assert_eq!(seen.insert(fingerprint, pair), None);
     }
 }
 

@@ -59,6 +59,49 @@ async fn a_request_is_one_line_that_counts_and_holds_no_personal_data() {
 }
 
 #[tokio::test]
+async fn the_log_has_the_caller_whenever_the_token_names_one() {
+    let engine = engine();
+    let mut list = Sandbox::of("list-users", &engine.url()).await;
+    let issuer = "https://login.example.com/";
+    let callers = [
+        (
+            json!({ "iss": issuer, "sub": "ada", "client_id": "billing" }),
+            json!("ada"),
+        ),
+        (json!({ "iss": issuer, "sub": 12_345 }), json!("12345")),
+        (
+            json!({ "iss": issuer, "sub": ["ada"] }),
+            json!(r#"["ada"]"#),
+        ),
+        (
+            json!({ "iss": issuer, "sub": "", "client_id": "billing" }),
+            json!("billing"),
+        ),
+        (
+            json!({ "iss": issuer, "azp": "web", "cid": "x" }),
+            json!("web"),
+        ),
+        (json!({ "iss": issuer, "cid": "0oa1" }), json!("0oa1")),
+        (
+            json!({ "iss": issuer, "appid": "6731de76" }),
+            json!("6731de76"),
+        ),
+        (json!({ "iss": issuer, "scope": "users/read" }), Value::Null),
+    ];
+    for (claims, _) in &callers {
+        let event = Event::list("").with_claims(claims);
+        assert_eq!(status(&list.invoke(event, TIMEOUT).await), 200, "{claims}");
+    }
+    let logged: Vec<Value> = list
+        .stop()
+        .await
+        .iter()
+        .map(|line| line["caller"].clone())
+        .collect();
+    assert_eq!(logged, callers.map(|(_, caller)| caller));
+}
+
+#[tokio::test]
 async fn an_answer_reaches_the_gateway_as_the_handler_made_it() {
     let engine = engine();
     let mut create = Sandbox::of("create-user", &engine.url()).await;

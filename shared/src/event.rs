@@ -17,6 +17,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 
@@ -26,7 +27,7 @@ const FORMAT: &str = "2.0";
 /// An event of an HTTP API: as much of it as the functions need.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HttpApiEvent {
+pub struct HttpApiEvent<'a> {
     #[serde(rename = "version", deserialize_with = "format")]
     _version: (),
     raw_query_string: Option<String>,
@@ -35,42 +36,28 @@ pub struct HttpApiEvent {
     body: Option<String>,
     #[serde(default)]
     is_base64_encoded: bool,
-    request_context: RequestContext,
+    #[serde(borrow)]
+    request_context: RequestContext<'a>,
 }
 
 #[derive(Deserialize)]
-struct RequestContext {
+struct RequestContext<'a> {
     /// Method and path, which the gateway has matched with the function's one route.
     #[serde(rename = "http")]
     _http: IgnoredAny,
-    authorizer: Option<Authorizer>,
+    #[serde(borrow)]
+    authorizer: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Authorizer {
-    jwt: Option<Jwt>,
-}
-
-#[derive(Deserialize)]
-struct Jwt {
-    claims: Claims,
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: Option<String>,
-}
-
-impl HttpApiEvent {
+impl<'a> HttpApiEvent<'a> {
     /// Reads an event.
     ///
     /// # Errors
-    /// It is of another kind, such as a REST API's or a load balancer's: where that is, as nothing of
-    /// an event may be in the log.
-    pub fn parse(json: &str) -> Result<Self, EventError> {
-        serde_json::from_str(json).map_err(|error| EventError {
-            line: error.line(),
-            column: error.column(),
+    /// It is of another kind, such as a REST API's or a load balancer's. The error names a member of
+    /// the event and none of its values, because the log must not hold them.
+    pub fn parse(json: &'a str) -> Result<Self, EventError> {
+        serde_json::from_str(json).map_err(|_| EventError {
+            member: wrong_member(json),
         })
     }
 
@@ -87,37 +74,60 @@ impl HttpApiEvent {
             }
             Some(text) => Body::Text(text),
         };
-        let authorizer = self.request_context.authorizer;
-        let jwt = authorizer.and_then(|authorizer| authorizer.jwt);
         let mut request = Request::new(body);
         *request.uri_mut() = uri(self.raw_query_string.as_deref().unwrap_or_default());
         *request.headers_mut() = self.headers;
-        if let Some(sub) = jwt.and_then(|jwt| jwt.claims.sub) {
-            request.extensions_mut().insert(Caller(sub));
+        if let Some(caller) = Caller::of(self.request_context.authorizer) {
+            request.extensions_mut().insert(caller);
         }
         request
     }
 }
 
-/// The event is none of an HTTP API in payload format 2.0.
+/// The event is not an HTTP API event (payload format 2.0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventError {
-    line: usize,
-    column: usize,
+    member: &'static str,
 }
 
 impl fmt::Display for EventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { member } = self;
         write!(
             f,
-            "the event is not one of an HTTP API with payload format {FORMAT}: see line {}, column \
-             {}",
-            self.line, self.column
+            "the event is not an HTTP API event (payload format {FORMAT}): see its {member}"
         )
     }
 }
 
 impl std::error::Error for EventError {}
+
+/// Which member keeps an event from being read.
+fn wrong_member(json: &str) -> &'static str {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Kind<'a> {
+        #[serde(borrow)]
+        version: Option<&'a RawValue>,
+        #[serde(borrow)]
+        request_context: Option<&'a RawValue>,
+    }
+
+    let Ok(kind) = serde_json::from_str::<Kind>(json) else {
+        return "outermost value";
+    };
+    let is_format =
+        |version: &RawValue| format(&mut serde_json::Deserializer::from_str(version.get())).is_ok();
+    let is_context =
+        |context: &RawValue| serde_json::from_str::<RequestContext>(context.get()).is_ok();
+    if !kind.version.is_some_and(is_format) {
+        "version"
+    } else if !kind.request_context.is_some_and(is_context) {
+        "requestContext.http"
+    } else {
+        "headers, rawQueryString, body and isBase64Encoded"
+    }
+}
 
 fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     let Text(version) = Text::deserialize(deserializer)?;

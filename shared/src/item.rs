@@ -13,7 +13,10 @@ use std::{collections::HashMap, fmt};
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use sha2::{Digest, Sha256};
 
-use crate::user::{User, UserId, Username};
+use crate::{
+    caller::{Caller, Claim},
+    user::{User, UserId, Username},
+};
 
 /// The partition key's attribute.
 pub const KIND: &str = "kind";
@@ -41,16 +44,28 @@ pub type Item = HashMap<String, AttributeValue>;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a caller's Idempotency-Key. A caller that nobody authenticated, as in
-    /// the local run, is `None`.
+    /// The fingerprint of a caller's Idempotency-Key.
     #[must_use]
-    pub fn new(caller: Option<&str>, idempotency_key: &str) -> Self {
+    pub fn new(caller: &Caller, idempotency_key: &str) -> Self {
         let mut hash = Sha256::new();
-        // The length keeps (ab, c) and (a, bc) apart, and no caller apart from an empty one.
-        let length = caller.map_or(u64::MAX, |caller| caller.len() as u64);
-        hash.update(length.to_be_bytes());
-        hash.update(caller.unwrap_or_default());
-        hash.update(idempotency_key);
+        // A length before each part keeps (ab, c) and (a, bc) apart.
+        let mut add = |part: &str| {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        };
+        if let Caller::Named {
+            issuer,
+            claim,
+            value,
+        } = caller
+        {
+            for Claim { text, is_string } in issuer.iter().chain([value]) {
+                add(if *is_string { "string" } else { "json" });
+                add(text);
+            }
+            add(claim);
+        }
+        add(idempotency_key);
         Self(hash.finalize().into())
     }
 }

@@ -33,6 +33,8 @@ pub enum ProblemType {
     InvalidBody,
     /// The Idempotency-Key is not a short visible string.
     InvalidIdempotencyKey,
+    /// The request has an Idempotency-Key, but its token does not say whose key it is.
+    UnknownCaller,
     /// The query string has an unknown, repeated or wrong parameter.
     InvalidQuery,
     /// Somebody has the username.
@@ -52,9 +54,10 @@ pub enum ProblemType {
 impl ProblemType {
     fn status(self) -> StatusCode {
         match self {
-            Self::InvalidBody | Self::InvalidIdempotencyKey | Self::InvalidQuery => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::InvalidBody
+            | Self::InvalidIdempotencyKey
+            | Self::UnknownCaller
+            | Self::InvalidQuery => StatusCode::BAD_REQUEST,
             Self::UsernameTaken => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -68,6 +71,7 @@ impl ProblemType {
         match self {
             Self::InvalidBody => "urn:problem-type:users:invalid-body",
             Self::InvalidIdempotencyKey => "urn:problem-type:users:invalid-idempotency-key",
+            Self::UnknownCaller => "urn:problem-type:users:unknown-caller",
             Self::InvalidQuery => "urn:problem-type:users:invalid-query",
             Self::UsernameTaken => "urn:problem-type:users:username-taken",
             Self::BodyTooLarge => "urn:problem-type:users:body-too-large",
@@ -82,6 +86,7 @@ impl ProblemType {
         match self {
             Self::InvalidBody => "The body is not a user in JSON",
             Self::InvalidIdempotencyKey => "The Idempotency-Key is malformed",
+            Self::UnknownCaller => "The access token names no caller",
             Self::InvalidQuery => "The query is invalid",
             Self::UsernameTaken => "The username is taken",
             Self::BodyTooLarge => "The body is too large",
@@ -99,6 +104,7 @@ impl ProblemType {
             Self::UnsupportedMediaType => Some((ACCEPT, ACCEPTED)),
             Self::InvalidBody
             | Self::InvalidIdempotencyKey
+            | Self::UnknownCaller
             | Self::InvalidQuery
             | Self::UsernameTaken
             | Self::BodyTooLarge
@@ -181,6 +187,19 @@ impl Problem {
             "Something went wrong on our side. If it lasts, report it with this problem's instance.",
         )
         .counted(Metric::InternalErrors)
+        .caused_by(cause)
+    }
+
+    /// The function got an event that is not an HTTP API event.
+    ///
+    /// Its sender is wrong, not the function. So this is no internal error: a stray event must not
+    /// roll a deployment back.
+    #[must_use]
+    pub fn unsupported_event(cause: impl Into<String>) -> Self {
+        Self::new(
+            ProblemType::InternalError,
+            "This function answers HTTP API events (payload format 2.0) and no others.",
+        )
         .caused_by(cause)
     }
 

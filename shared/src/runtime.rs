@@ -14,7 +14,7 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
 use crate::{
-    caller::caller,
+    caller::{Caller, caller},
     config::ConfigError,
     event::{self, HttpApiEvent},
     problem::Problem,
@@ -74,11 +74,12 @@ where
     let (result, caller) = match HttpApiEvent::parse(payload.get()) {
         Ok(event) => {
             let request = event.into_request();
-            let caller = caller(&request).map(ToOwned::to_owned);
+            let caller = caller(&request).and_then(Caller::name);
+            let caller = caller.map(ToOwned::to_owned);
             (handle(handler, request, &context).await, caller)
         }
-        // Lambda's own error would be a 5xx without a word to the caller, whose gateway this is.
-        Err(error) => (Err(Problem::internal_error(error.to_string())), None),
+        // Lambda's own error would be a 5xx without a word to the sender.
+        Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let mut response = result.unwrap_or_else(|problem| problem.into_response(&context.request_id));
 

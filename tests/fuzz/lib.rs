@@ -31,7 +31,8 @@ pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) ->
         "body": body,
         "isBase64Encoded": is_base64,
     });
-    let event = HttpApiEvent::parse(&event.to_string()).expect("an event of an HTTP API");
+    let event = event.to_string();
+    let event = HttpApiEvent::parse(&event).expect("an HTTP API event");
     event.into_request()
 }
 

@@ -67,6 +67,19 @@ impl Event {
         self
     }
 
+    /// The same event with these claims of the token, and no others.
+    #[must_use]
+    pub fn with_claims(self, claims: &Value) -> Self {
+        self.with_authorizer(&json!({ "jwt": { "claims": claims, "scopes": ["users/write"] } }))
+    }
+
+    /// The same event with what the API's authorizer tells.
+    #[must_use]
+    pub fn with_authorizer(mut self, authorizer: &Value) -> Self {
+        self.0["requestContext"]["authorizer"] = authorizer.clone();
+        self
+    }
+
     /// The same event without an authorizer, as in the local run.
     #[must_use]
     pub fn by_nobody(mut self) -> Self {
@@ -80,10 +93,9 @@ impl Event {
     /// The event as the function's runtime hands it to the handler.
     #[must_use]
     pub fn into_request(self) -> Request {
-        let event = HttpApiEvent::parse(&self.0.to_string());
-        event
-            .expect("the event is one of an HTTP API")
-            .into_request()
+        let event = self.0.to_string();
+        let event = HttpApiEvent::parse(&event);
+        event.expect("an HTTP API event").into_request()
     }
 
     /// The event as Lambda sends it.

@@ -43,11 +43,11 @@ pub struct NewUser {
 /// The problem to answer, by the first rule that the request breaks.
 pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     check_media_type(request.headers())?;
-    let key = idempotency_key(request.headers())?;
+    let fingerprint = fingerprint(request)?;
     let username = parse_body(request.body())?;
     Ok(NewUser {
         username,
-        request: key.map(|key| Fingerprint::new(caller(request), &key)),
+        request: fingerprint,
     })
 }
 
@@ -61,6 +61,21 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
         ProblemType::UnsupportedMediaType,
         "Send the user as JSON in UTF-8, with the header Content-Type: application/json.",
     ))
+}
+
+/// Reads what a retry of the request is known by: its caller and Idempotency-Key.
+fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
+    let Some(key) = idempotency_key(request.headers())? else {
+        return Ok(None);
+    };
+    let caller = caller(request).ok_or_else(|| {
+        Problem::new(
+            ProblemType::UnknownCaller,
+            "An Idempotency-Key belongs to one caller, and the access token does not name one. Use \
+             a token with the claim sub or client_id, or send the request without the key.",
+        )
+    })?;
+    Ok(Some(Fingerprint::new(caller, &key)))
 }
 
 /// Reads the Idempotency-Key: a Structured Field string

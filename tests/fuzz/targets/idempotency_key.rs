@@ -6,7 +6,7 @@ use create_user::request::{MAX_IDEMPOTENCY_KEY_CHARS, parse};
 use fuzz::{refusal, request};
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use libfuzzer_sys::fuzz_target;
-use shared::item::Fingerprint;
+use shared::{caller::Caller, item::Fingerprint};
 
 fuzz_target!(|value: &[u8]| {
     let Ok(value) = HeaderValue::from_bytes(value) else {
@@ -16,7 +16,7 @@ fuzz_target!(|value: &[u8]| {
         assert_eq!(fingerprint([value]), None);
         return;
     };
-    let expected = Some(Fingerprint::new(None, &key));
+    let expected = Some(Fingerprint::new(&Caller::Anyone, &key));
     assert_eq!(fingerprint([value.clone()]), expected);
 
     let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
