@@ -21,17 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
-from emulator import (
-    REGION,
-    ROOT,
-    STACK,
-    Answer,
-    Emulator,
-    Stack,
-    expand,
-    request,
-    request_token,
-)
+from emulator import ROOT, STACK, Answer, Emulator, Stack, request, request_token
 
 JSON = {"content-type": "application/json"}
 
@@ -296,101 +286,6 @@ class AnotherIssuer(DeployedTest):
         self.assertEqual(cognito.list_user_pools(MaxResults=10)["UserPools"], [])
         self.assertEqual(set(self.stack.outputs), {"ApiUrl", "Issuer", "TableName", "DashboardUrl"})
         self.assertEqual(self.call("GET", None).status, 401)
-
-
-class Events(DeployedTest):
-    parameters: ClassVar = {"PublishUserCreated": "true"}
-
-    def test_a_pipe_leads_from_the_table_to_the_bus(self) -> None:
-        pipes = self.emulator.client("pipes")
-        [pipe] = pipes.list_pipes()["Pipes"]
-        pipe = pipes.describe_pipe(Name=pipe["Name"])
-        self.assertEqual(pipe["CurrentState"], "RUNNING")
-        self.assertIn(f"table/{self.stack.outputs['TableName']}/stream/", pipe["Source"])
-        self.assertTrue(pipe["Target"].endswith(":event-bus/default"))
-        self.assertEqual(self.create("ada").status, 201)
-
-    def stream_records(self) -> list[dict[str, Any]]:
-        """What the table's stream has, in the form in which a pipe sees it."""
-        streams = self.emulator.client("dynamodbstreams")
-        [stream] = streams.list_streams(TableName=self.stack.outputs["TableName"])["Streams"]
-        arn = stream["StreamArn"]
-        records = []
-        for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
-            iterator = streams.get_shard_iterator(
-                StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-            )["ShardIterator"]
-            records += streams.get_records(ShardIterator=iterator)["Records"]
-        for record in records:
-            # JSON has no dates: the stream's are seconds.
-            created = record["dynamodb"]["ApproximateCreationDateTime"]
-            record["dynamodb"]["ApproximateCreationDateTime"] = int(created.timestamp())
-        return records
-
-    def passes(self, record: dict[str, Any]) -> bool:
-        """Whether the pipe's filter lets a record of the stream pass."""
-        pipe = expand(self.parameters)["Resources"]["UserCreatedPipe"]["Properties"]
-        [pattern] = pipe["SourceParameters"]["FilterCriteria"]["Filters"]
-        # What every event has.
-        event = {
-            "id": "1",
-            "account": "000000000000",
-            "source": "test",
-            "time": "2026-03-01T12:00:00Z",
-            "region": REGION,
-            "resources": [],
-            "detail-type": "test",
-        }
-        answer = self.emulator.client("events").test_event_pattern(
-            EventPattern=pattern["Pattern"], Event=json.dumps(event | record, default=in_base64)
-        )
-        return answer["Result"]
-
-    def test_a_new_user_becomes_an_event_and_nothing_else_does(self) -> None:
-        user = self.create("grace", idempotency_key="key").json()
-        # A replay writes nothing, and what is not a user is not published.
-        self.assertEqual(self.create("grace", idempotency_key="key").status, 201)
-        table = self.emulator.client("dynamodb")
-        name = self.stack.outputs["TableName"]
-        other = {"kind": {"S": "other"}, "username_key": {"S": "grace"}}
-        table.put_item(TableName=name, Item=other)
-        own = {"kind": {"S": "user"}, "username_key": {"S": "grace"}}
-        table.update_item(
-            TableName=name,
-            Key=own,
-            UpdateExpression="SET note = :note",
-            ExpressionAttributeValues={":note": {"S": "a change"}},
-        )
-
-        records = self.stream_records()
-        of_grace = [it for it in records if it["dynamodb"]["Keys"]["username_key"]["S"] == "grace"]
-        self.assertEqual(
-            [(it["eventName"], self.passes(it)) for it in of_grace],
-            [("INSERT", True), ("INSERT", False), ("MODIFY", False)],
-        )
-        pipe = expand(self.parameters)["Resources"]["UserCreatedPipe"]["Properties"]
-        detail = render(pipe["TargetParameters"]["InputTemplate"], of_grace[0])
-        created_at = detail.pop("created_at")
-        self.assertEqual(detail, {"id": user["id"], "username": "grace"})
-        self.assertLess(abs(created_at - time.time()), 60)
-
-
-def in_base64(value: bytes) -> str:
-    """A binary attribute in JSON."""
-    return base64.b64encode(value).decode()
-
-
-def render(template: str, record: dict[str, Any]) -> Any:
-    """What a pipe makes of a record: each <$.path> is the value there, as JSON
-    (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html)."""
-
-    def value(path: re.Match[str]) -> str:
-        found: Any = record
-        for member in path[1].split("."):
-            found = found[member]
-        return json.dumps(found)
-
-    return json.loads(re.sub(r"<\$\.([A-Za-z.]+)>", value, template))
 
 
 class Command(unittest.TestCase):
