@@ -3,6 +3,15 @@
 # What the project installs itself, in an ignored folder.
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
+# Tools keep temporary files, caches and settings in this folder too. Only the downloads of cargo, pip and npm are
+# shared with other projects.
+export PIP_CACHE_DIR := $(or $(PIP_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pip)
+export TMPDIR := $(CURDIR)/.tools/tmp
+export XDG_CACHE_HOME := $(CURDIR)/.tools/cache
+export MPLCONFIGDIR := $(XDG_CACHE_HOME)/matplotlib
+export __SAM_CLI_APP_DIR := $(XDG_CACHE_HOME)/sam
+export NODE_DISABLE_COMPILE_CACHE := 1
+
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
@@ -33,7 +42,7 @@ seed: check
 
 docs: check .tools/node.installed
 	@tools/docs
-	@python3 -m webbrowser "file://$(CURDIR)/docs/reference.html"
+	@env -u TMPDIR -u XDG_CACHE_HOME python3 -m webbrowser "file://$(CURDIR)/docs/reference.html"
 
 deploy-local: check .tools/run.installed .tools/build.installed .tools/emulator.installed
 	@cargo lambda build --locked --release
@@ -74,6 +83,7 @@ soak: check .tools/run.installed .tools/build.installed
 	@cargo run --locked --profile measuring --package tests --bin soak
 
 check:
+	@mkdir -p "$$TMPDIR"
 	@tools/check
 
 check-tests:

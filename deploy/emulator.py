@@ -178,6 +178,9 @@ class Emulator:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
+            # Its keys and the stored objects, which would go to a fixed place for all emulators.
+            "STATE_DIR": str(self.folder / "state"),
+            "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
             "AWS_ENDPOINT_URL": self.url,

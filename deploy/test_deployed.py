@@ -293,14 +293,22 @@ class Command(unittest.TestCase):
 
     def test_the_printed_lines_work_and_the_end_of_the_command_removes_everything(self) -> None:
         for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            with self.subTest(ending.name), tempfile.TemporaryDirectory() as folder:
-                self.run_and_end(ending, folder)
+            with (
+                self.subTest(ending.name),
+                tempfile.TemporaryDirectory() as folder,
+                tempfile.TemporaryDirectory() as home,
+            ):
+                before = of_the_emulator_elsewhere()
+                self.run_and_end(ending, folder, home)
+                # Nothing is left anywhere else, however it ended.
+                self.assertEqual(list(Path(home).iterdir()), [])
+                self.assertEqual(of_the_emulator_elsewhere(), before)
 
-    def run_and_end(self, ending: signal.Signals, folder: str) -> None:
+    def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
             # What the command starts keeps its state there, and so can be told from others.
-            env=os.environ | {"TMPDIR": folder},
+            env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -317,18 +325,27 @@ class Command(unittest.TestCase):
                 token = request_token(token_url, client, "users/read")
                 page = request("GET", users_url, None, {"authorization": f"Bearer {token}"})
                 self.assertEqual((page.status, page.body), (200, "[]"))
+                # The keys that sign the tokens.
+                self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
                 # Leaving the block waits for ever.
                 self.addCleanup(command.kill)
                 command.wait(timeout=30)
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
-        if ending != signal.SIGKILL:
-            self.assertEqual(list(Path(folder).iterdir()), [])
+        # Who is killed cannot clean up.
+        left = len(list(Path(folder).iterdir()))
+        self.assertEqual(left, 1 if ending == signal.SIGKILL else 0)
         deadline = time.monotonic() + 30
         while left := processes_with(folder):
             self.assertLess(time.monotonic(), deadline, left)
             time.sleep(0.05)
+
+
+def of_the_emulator_elsewhere() -> dict[Path, int]:
+    """What ministack has in the machine's temporary folder, and when that was changed."""
+    found = [file for top in Path("/tmp").glob("ministack*") for file in (top, *top.rglob("*"))]
+    return {file: file.stat().st_mtime_ns for file in found}
 
 
 def processes_with(folder: str) -> list[str]:
