@@ -16,6 +16,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The features of all other builds, so that none builds a dependency again (tools/unified).
+const FEATURES: [&str; 2] = ["--features", "unified/all"];
+
 /// Checks that cargo-lambda is there.
 ///
 /// # Errors
@@ -39,7 +42,7 @@ pub fn check_cargo_lambda() -> Result<(), String> {
 pub fn build(root: &Path) -> io::Result<Guarded> {
     let mut command = Guarded::command("cargo");
     // The default members of the workspace are the functions.
-    command.args(["build", "--locked", "--bins"]);
+    command.args(["build", "--locked", "--bins"]).args(FEATURES);
     run_in(root, &mut command);
     Guarded::start(command)
 }
@@ -53,6 +56,7 @@ pub fn watch(root: &Path, port: u16, engine_url: &str) -> io::Result<Guarded> {
     let mut command = Guarded::command("cargo-lambda");
     command
         .args(["lambda", "watch", "--locked"])
+        .args(FEATURES)
         // By itself it would listen on every interface and let any web page read the answers.
         .args(["--invoke-address", "127.0.0.1", "--disable-cors"])
         .args(["--invoke-port", &port.to_string()]);
