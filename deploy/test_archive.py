@@ -1,6 +1,6 @@
 """The archives that are uploaded: what was tested, and nothing of when and where it was built.
 
-Run by `make test`; alone, after `cargo lambda build --release` and `sam build`:
+Run by `make verify`; alone, after `cargo lambda build --release` and `sam build`:
 
     .tools/sam/bin/python -m unittest discover -s deploy -p test_archive.py
 """

@@ -1,6 +1,6 @@
 """The deployed template, called as a client calls it, on an emulator of AWS.
 
-Run by `make test`; alone, after `make deploy-local` has built and installed what it needs:
+Run by `make verify`; alone, after `make deploy-local` has built and installed what it needs:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_deployed.py
 """

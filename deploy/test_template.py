@@ -1,6 +1,6 @@
 """The template itself: expanded and linted under every combination of parameters that matters.
 
-Run by `make test`; alone, when its tools are installed:
+Run by `make verify`; alone, when its tools are installed:
 
     .tools/sam/bin/python -m unittest discover -s deploy -p test_template.py
 """

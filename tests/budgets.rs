@@ -1,26 +1,19 @@
-//! What a function may take: bytes, crates and allocations, none of which depends on how busy the
-//! machine is. Times are in the benchmark (`make bench`).
+//! What a function may take: crates and allocations, neither of which depends on how busy the machine is.
+//! `released.rs` has the budgets of its bytes, and the benchmark (`make bench`) the times.
 //!
 //! Each budget is a little above what is reached. Raise one only for a gain that is worth it, and
 //! lower it after one.
 
-use std::{fs, io::Write as _};
-
 use allocation_counter::{AllocationInfo, measure};
 use aws_sdk_dynamodb::Client;
-use flate2::{Compression, write::DeflateEncoder};
 use list_users::Lister;
 use shared::table::sdk_config;
 use tests::{
     Event, Service,
-    workspace::{crates_of, functions, released},
+    workspace::{crates_of, functions},
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// The bytes of a binary as `cargo lambda build --release` makes it.
-const BINARY_BYTES: usize = 4_600_000;
-/// Its bytes in the archive that Lambda takes.
-const ARCHIVE_BYTES: usize = 2_250_000;
 /// The crates that a function is built of.
 const CRATES: usize = 185;
 
@@ -30,18 +23,6 @@ const START_ALLOCATIONS: u64 = 950;
 const CREATE_ALLOCATIONS: u64 = 400;
 /// The allocations of a page of 100 users.
 const LIST_ALLOCATIONS: u64 = 1_150;
-
-#[test]
-fn a_functions_binary_keeps_within_its_budget() {
-    for function in functions() {
-        let binary = fs::read(released(&function)).unwrap();
-        assert!(binary.len() <= BINARY_BYTES, "{function}: {}", binary.len());
-        let mut archive = DeflateEncoder::new(Vec::new(), Compression::default());
-        archive.write_all(&binary).unwrap();
-        let bytes = archive.finish().unwrap().len();
-        assert!(bytes <= ARCHIVE_BYTES, "{function}: {bytes}");
-    }
-}
 
 #[test]
 fn a_function_is_built_of_no_more_crates_than_its_budget() {

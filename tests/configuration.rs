@@ -7,7 +7,7 @@ use tests::{
     Event,
     runtime_api::{Reply, Sandbox},
     service::unreachable,
-    workspace::{functions, released},
+    workspace::{binary_of, functions},
 };
 
 use crate::contract;
@@ -28,7 +28,7 @@ const LAMBDAS_OWN: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_A
 async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
     for function in contract::functions() {
         let binary = &function["Metadata"]["BuildProperties"]["Binary"];
-        let binary = released(binary.as_str().expect("a name"));
+        let binary = binary_of(binary.as_str().expect("a name"));
         let variables = function["Properties"]["Environment"]["Variables"].as_object();
         let variables = variables.expect("variables");
         let is_set = |name: &str| LAMBDAS_OWN.contains(&name) || variables.contains_key(name);
@@ -63,7 +63,7 @@ async fn a_missing_variable_of_lambdas_own_ends_the_process_with_one_line_that_n
             let rest = COMPLETE.into_iter().filter(|(name, _)| *name != missing);
             let rest: Vec<(&str, &str)> = rest.collect();
             let message = format!("{missing} is not set; set it in the function's environment");
-            assert_refused(&released(&function), &rest, &message).await;
+            assert_refused(&binary_of(&function), &rest, &message).await;
         }
     }
 }
@@ -78,6 +78,10 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
     let garbage = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
     fs::write(&no_certificate, garbage).unwrap();
     let no_certificate = no_certificate.to_str().unwrap();
+    let missing = folder.path().join("missing.pem");
+    let unreadable = fs::read(&missing).unwrap_err();
+    let unreadable = &*format!("names a file that can't be read: {unreadable}");
+    let missing = missing.to_str().unwrap();
 
     let table_name = "is not a table name: 3 to 255 letters, digits, `_`, `-` or `.`";
     let seconds = "is not a whole number of seconds from 0 to 86400";
@@ -98,12 +102,7 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
             url,
         ),
         ("list-users", "AWS_ENDPOINT_URL", "http://", url),
-        (
-            "create-user",
-            "AWS_CA_BUNDLE",
-            "/does/not/exist.pem",
-            "names a file that can't be read: No such file or directory (os error 2)",
-        ),
+        ("create-user", "AWS_CA_BUNDLE", missing, unreadable),
         (
             "create-user",
             "AWS_CA_BUNDLE",
@@ -127,7 +126,7 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
         environment.retain(|(name, _)| *name != variable);
         environment.push((variable, value));
         let message = format!("{variable} {problem}; set it in the function's environment");
-        assert_refused(&released(function), &environment, &message).await;
+        assert_refused(&binary_of(function), &environment, &message).await;
     }
 }
 

@@ -157,9 +157,12 @@ fn every_action_of_a_workflow_is_pinned_by_its_commit() {
     let example = format!("- uses: a/pinned@{hash} # v4\n- uses: \"a/tagged@v4\"\n- uses: ./ours");
     assert_eq!(unpinned(&example), ["a/tagged@v4"]);
 
-    let workflows = fs::read_dir(root().join(".github/workflows"));
-    for workflow in workflows.into_iter().flatten() {
-        let path = workflow.unwrap().path();
+    let in_folder = |folder: &str| {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path())
+    };
+    let actions = in_folder(".github/actions").map(|folder| folder.join("action.yml"));
+    for path in in_folder(".github/workflows").chain(actions) {
         let unpinned = unpinned(&fs::read_to_string(&path).unwrap()).join(", ");
         assert_eq!(unpinned, "", "in {}", path.display());
     }

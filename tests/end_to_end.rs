@@ -8,7 +8,7 @@ use std::{
     env,
     fs::{self, File},
     net::TcpListener,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -364,33 +364,41 @@ fn a_missing_tool_is_named_in_one_line() {
         ),
         ("git", "This needs git. Install the package git.\n"),
     ];
+    let install = |folder: &TempDir, tool: &str, script: &str| {
+        let tool = folder.path().join(tool);
+        fs::write(&tool, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    };
     let all_but = |missing: &str| {
         let folder = temporary_folder();
         for (tool, _) in tools.iter().filter(|(tool, _)| *tool != missing) {
-            let link = folder.path().join(tool);
-            symlink("/bin/true", link).unwrap();
+            install(&folder, tool, "");
         }
         folder
     };
-    let check = |tools: &Path| {
+    let check = |tier: &str, tools: &TempDir| {
         let mut check = Command::new("/bin/sh");
         check
-            .args(["tools/check", "tests"])
+            .args(["tools/check", tier])
             .current_dir(root())
-            .env("PATH", tools);
+            .env("PATH", tools.path());
         output(check)
     };
     for (missing, message) in tools {
-        let folder = all_but(missing);
-        assert_refused(&check(folder.path()), message);
+        assert_refused(&check("verify", &all_but(missing)), message);
     }
     let folder = all_but("cargo");
-    let cargo = folder.path().join("cargo");
-    fs::write(&cargo, "#!/bin/sh\n[ \"$1\" != clippy ]\n").unwrap();
-    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    install(&folder, "cargo", "[ \"$1\" != clippy ]");
     let message =
         "This needs clippy and rustfmt. Install them by: rustup component add clippy rustfmt\n";
-    assert_refused(&check(folder.path()), message);
+    assert_refused(&check("verify", &folder), message);
+    assert!(check("test", &folder).status.success());
+    install(&folder, "cargo", "[ \"$1\" != fmt ]");
+    let message = "This needs rustfmt. Install it by: rustup component add rustfmt\n";
+    assert_refused(&check("test", &folder), message);
+    for missing in ["c++", "git"] {
+        assert!(check("test", &all_but(missing)).status.success());
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use tests::{
 };
 use tokio::{sync::Notify, task::JoinSet};
 
-/// What `make test` takes; `make torture` does the same for longer.
+/// What `make verify` takes; `make torture` does the same for longer.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 60,

@@ -19,7 +19,7 @@ use tests::{
     process,
     runtime_api::{Sandbox, environment},
     service::engine,
-    workspace::released,
+    workspace::binary_of,
 };
 use tokio::{process::Command, task::JoinSet};
 
@@ -110,7 +110,7 @@ async fn start(function: &str, table_url: &str) -> Sandbox {
     let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", r#"exec "$0" >/dev/null"#])
-        .arg(released(function));
+        .arg(binary_of(function));
     let mut sandbox = Sandbox::start_command(shell, &environment(table_url)).await;
     sandbox.polled().await;
     sandbox

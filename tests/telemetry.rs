@@ -8,7 +8,7 @@ use tests::{
     answer::REQUEST_ID,
     runtime_api::{Reply, Sandbox, TRACE_ID, environment},
     service::engine,
-    workspace::{released, released_example},
+    workspace::{binary_of, example},
 };
 
 const CALLER: &str = "6q1k2j3h4g5f6d7s8a9p0o1i2u";
@@ -127,7 +127,7 @@ async fn an_answer_reaches_the_gateway_as_the_handler_made_it() {
 
 #[tokio::test]
 async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
-    let mut sandbox = Sandbox::start(&released_example("panics"), &[]).await;
+    let mut sandbox = Sandbox::start(&example("panics"), &[]).await;
     for number in 1..=3 {
         let query = if number == 2 { "username=ada" } else { "" };
         let reply = sandbox.invoke(Event::list(query), TIMEOUT).await;
@@ -246,7 +246,7 @@ async fn a_developers_files_do_not_reach_a_function() {
     let url = engine.url();
     let mut environment = environment(&url).to_vec();
     environment.push(("HOME", home.path().to_str().unwrap()));
-    let mut create = Sandbox::start(&released("create-user"), &environment).await;
+    let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     let reply = create.invoke(Event::create_user("ada"), TIMEOUT).await;
     assert_eq!(status(&reply), 201);
     assert_eq!(create.stop().await.len(), 1, "the warm-up has not failed");

@@ -23,7 +23,7 @@ use tempfile::NamedTempFile;
 use tests::{
     Answer, Event, Service, contract,
     runtime_api::{Sandbox, environment},
-    workspace::released,
+    workspace::binary_of,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, split},
@@ -266,7 +266,7 @@ impl Front {
         let trusted = authority.file.path().to_str().expect("a path of text");
         let mut environment = environment(&self.url).to_vec();
         environment.push(("AWS_CA_BUNDLE", trusted));
-        let mut sandbox = Sandbox::start(&released(name), &environment).await;
+        let mut sandbox = Sandbox::start(&binary_of(name), &environment).await;
         sandbox.polled().await;
         sandbox
     }

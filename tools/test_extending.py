@@ -1,7 +1,7 @@
 """docs/extending.md, followed to the letter in a copy of the workspace: its blocks change the files
 that they name, and its commands are run and must print what stands below them.
 
-Run by `make test`; alone, when its tools are installed:
+Run by `make verify`; alone, when its tools are installed:
 
     .tools/python/bin/python -m unittest discover -s tools -p test_extending.py
 

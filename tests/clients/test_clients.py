@@ -1,6 +1,6 @@
 """Clients that are generated from openapi.yaml, against the running service.
 
-Run by `make test`; alone, when its tools are installed and the local run is built:
+Run by `make verify`; alone, when its tools are installed and the local run is built:
 
     .tools/python-client/bin/python -m unittest discover -s tests/clients -p "test_*.py"
 """

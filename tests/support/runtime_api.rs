@@ -24,7 +24,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Answer, Event, answer::headers, service::TABLE_NAME, workspace::released};
+use crate::{Answer, Event, answer::headers, service::TABLE_NAME, workspace::binary_of};
 
 /// The trace of every event that a sandbox gets.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
@@ -125,7 +125,7 @@ impl Sandbox {
     /// # Panics
     /// It was not built, or can't be started.
     pub async fn of(function: &str, table_url: &str) -> Self {
-        Self::start(&released(function), &environment(table_url)).await
+        Self::start(&binary_of(function), &environment(table_url)).await
     }
 
     /// Starts a function with nothing but this environment and what Lambda sets.

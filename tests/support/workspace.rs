@@ -71,23 +71,49 @@ pub fn target() -> PathBuf {
     target.to_owned()
 }
 
-/// A binary that the build made before the tests.
+/// A binary that was built before the tests.
 ///
 /// # Panics
-/// It was not built: run the tests through `make test`.
+/// It was not built.
 #[must_use]
 pub fn built(path: &Path) -> PathBuf {
     assert!(
         path.is_file(),
-        "{} is not built; run `make test`, which builds it first",
+        "{} is not built; run `make test`, which builds the programs, or `make verify STEP=functions`, which \
+         builds the functions for Lambda",
         path.display()
     );
     path.to_owned()
 }
 
-/// The variable that has the tests try the functions as a plain build makes them, from the source as it
-/// is now: where that was changed a moment ago, as a mutation does.
-const UNOPTIMISED: &str = "UNOPTIMISED";
+/// The variable that has the tests start the functions as they are deployed.
+const RELEASED: &str = "RELEASED";
+
+/// A function's binary: a debug build of the source as it is now, or the deployed one with `RELEASED=1`.
+///
+/// # Panics
+/// It can't be built, or was not.
+#[must_use]
+pub fn binary_of(function: &str) -> PathBuf {
+    if env::var_os(RELEASED).is_some() {
+        return released(function);
+    }
+    build();
+    built(&target_profile().join(function))
+}
+
+/// An example of a function, made in the same way.
+///
+/// # Panics
+/// It can't be built, or was not.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    if env::var_os(RELEASED).is_some() {
+        return lambda("lambda-examples", name);
+    }
+    build();
+    built(&target_profile().join("examples").join(name))
+}
 
 /// A function's binary as `cargo lambda build --release` makes it for Lambda.
 ///
@@ -95,31 +121,23 @@ const UNOPTIMISED: &str = "UNOPTIMISED";
 /// It was not built.
 #[must_use]
 pub fn released(function: &str) -> PathBuf {
-    if env::var_os(UNOPTIMISED).is_none() {
-        return lambda("lambda", function);
-    }
-    build_unoptimised();
-    built(&target_profile().join(function))
+    lambda("lambda", function)
 }
 
-/// An example of a function, made in the same way.
-///
-/// # Panics
-/// It was not built.
-#[must_use]
-pub fn released_example(example: &str) -> PathBuf {
-    if env::var_os(UNOPTIMISED).is_none() {
-        return lambda("lambda-examples", example);
-    }
-    build_unoptimised();
-    built(&target_profile().join("examples").join(example))
-}
-
-fn build_unoptimised() {
+/// Builds what `make test` builds before the tests. That takes no time when nothing has changed.
+fn build() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
-        cargo(&["build", "--locked", "--bins"]);
-        cargo(&["build", "--locked", "--package", "shared", "--examples"]);
+        cargo(&[
+            "build",
+            "--locked",
+            "--workspace",
+            "--exclude",
+            "benchmarks",
+            "--bins",
+            "--example",
+            "panics",
+        ]);
     });
 }
 
@@ -170,13 +188,19 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Runs cargo in the workspace, and gives what it prints.
+/// Runs cargo in the workspace, and gives what it prints. It sees the variables of the prompt only: some crates are
+/// built again when those change that cargo sets for the tests.
 fn cargo(arguments: &[&str]) -> String {
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(arguments)
-        .current_dir(root())
-        .output()
-        .expect("cargo runs");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    for (variable, _) in env::vars_os() {
+        let name = variable.to_string_lossy();
+        let of_cargo = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+        if of_cargo.iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&variable);
+        }
+    }
+    let output = command.output().expect("cargo runs");
     assert!(
         output.status.success(),
         "{}",

@@ -29,7 +29,7 @@ use crate::{
     fault::{Fault, Place, Proxy},
     runtime_api::{Reply, Sandbox, environment},
     service::connect,
-    workspace::released,
+    workspace::binary_of,
 };
 
 /// The functions' own timeout in the template.
@@ -354,7 +354,7 @@ impl Pool {
         let max_age = self.max_age.to_string();
         let mut environment = environment(&self.table_url).to_vec();
         environment.push(("LIST_MAX_AGE_SECONDS", &max_age));
-        self.put(Sandbox::start(&released(self.function), &environment).await);
+        self.put(Sandbox::start(&binary_of(self.function), &environment).await);
     }
 
     fn put(&self, sandbox: Sandbox) {
