@@ -16,7 +16,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 # Some groups of tools share a folder.
 .NOTPARALLEL:
 
-.PHONY: help run seed docs deploy-local test verify torture fuzz soak mutants advisories bench check
+.PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check
 
 help:
 	@echo 'make run           runs the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
@@ -30,6 +30,7 @@ help:
 	@echo 'As in make verify, but for as long as you like:'
 	@echo 'make torture       many clients at once, under faults and kills: MINUTES=10'
 	@echo 'make fuzz          inputs that may break what reads requests: MINUTES=10'
+	@echo 'make names         names of people in many languages, and which of them are refused'
 	@echo
 	@echo 'Not part of make verify:'
 	@echo 'make soak          full load, and nothing more held at its end: MINUTES=10'
@@ -59,6 +60,9 @@ test: check
 verify: check
 	@tools/check verify
 	@tools/verify
+
+names: check
+	@tools/verify --step names
 
 torture: check
 	@tools/install run build

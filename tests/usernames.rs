@@ -9,6 +9,8 @@ use shared::user::{
 };
 use unicode_bidi::{BidiClass::NSM, bidi_class};
 
+use crate::unicode::display_form;
+
 #[track_caller]
 fn check(input: &str, display: &str, key: &str) {
     let username = Username::parse(input).unwrap_or_else(|error| panic!("{input}: {error}"));
@@ -22,7 +24,7 @@ fn refuse(input: &str, error: &UsernameError) {
 
 const fn disallowed(character: char) -> UsernameError {
     UsernameError::DisallowedCharacter {
-        code_point: character as u32,
+        character: Some(character),
     }
 }
 
@@ -120,11 +122,14 @@ fn a_combining_mark_is_allowed_only_behind_a_letter() {
     check("x\u{301}", "x\u{301}", "x\u{301}");
     // Nonspacing, spacing, one that is half-width, and of a right-to-left script.
     for mark in ['\u{301}', '\u{93e}', '\u{5b4}', '\u{345}'] {
-        refuse(&mark.to_string(), &disallowed(mark));
-        refuse(&format!("{mark}а"), &disallowed(mark));
+        refuse(&mark.to_string(), &UsernameError::LeadingMark { mark });
+        refuse(&format!("{mark}а"), &UsernameError::LeadingMark { mark });
     }
-    refuse("ﾞか", &disallowed('\u{3099}'));
-    refuse("\u{5b4}שלום", &disallowed('\u{5b4}'));
+    refuse("ﾞか", &UsernameError::LeadingMark { mark: '\u{3099}' });
+    refuse(
+        "\u{5b4}שלום",
+        &UsernameError::LeadingMark { mark: '\u{5b4}' },
+    );
 }
 
 #[test]
@@ -134,6 +139,200 @@ fn what_a_text_composes_to_is_judged_too() {
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
+    // A Greek question mark is a semicolon, and an en quad is an en space.
+    check("a\u{37e}", "a;", "a;");
+    refuse("a\u{2000}", &disallowed('\u{2002}'));
+}
+
+#[test]
+fn canonically_equivalent_spellings_are_one_username() {
+    for (composed, others) in [
+        // Bengali, Hindi, Punjabi and Odia letters with a nukta, which NFC takes apart.
+        ("রা\u{9af}\u{9bc}", &["রা\u{9df}"][..]),
+        ("\u{91c}\u{93c}ारा", &["\u{95b}ारा"]),
+        ("\u{916}\u{93c}ान", &["\u{959}ान"]),
+        ("\u{a1c}\u{a3c}ੋਰਾ", &["\u{a5b}ੋਰਾ"]),
+        ("\u{b21}\u{b3c}ା", &["\u{b5c}ା"]),
+        // Greek with oxia and with tonos.
+        ("Ελ\u{3ad}νη", &["Ελ\u{1f73}νη", "Ελε\u{301}νη"]),
+        // 金, 李 and 渚 for compatibility with older sets of characters.
+        ("金さん", &["\u{f90a}さん"]),
+        ("李雷", &["\u{f9e1}雷"]),
+        ("渚", &["\u{fa46}"]),
+        // Hebrew shin with its dot.
+        ("\u{5e9}\u{5c1}לום", &["\u{fb2a}לום"]),
+        // Å, and the sign of ångström.
+        ("Å", &["\u{212b}", "A\u{30a}"]),
+        // Korean syllables in parts.
+        (
+            "한글",
+            &[
+                "\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}",
+                "하\u{11ab}글",
+            ],
+        ),
+        // Marks above and below a letter have no order.
+        ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
+        // A joiner stands behind the virama, whatever was typed between them.
+        (
+            "\u{915}\u{93c}\u{94d}\u{200d}ष",
+            &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
+        ),
+    ] {
+        check(composed, composed, &composed.to_lowercase());
+        for other in others {
+            assert_eq!(Username::parse(other), Username::parse(composed), "{other}");
+        }
+    }
+}
+
+#[test]
+fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
+    for (typed, display, key) in [
+        // Thai and Lao.
+        ("อำพร", "อ\u{e4d}\u{e32}พร", "อ\u{e4d}\u{e32}พร"),
+        ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
+        ("ໝອກ", "ຫມອກ", "ຫມອກ"),
+        ("ໜູ", "ຫນູ", "ຫນູ"),
+        // A tone mark is typed before the vowel and drawn above its ring.
+        (
+            "น\u{e49}\u{e33}ทิพย์",
+            "น\u{e4d}\u{e49}\u{e32}ทิพย์",
+            "น\u{e4d}\u{e49}\u{e32}ทิพย์",
+        ),
+        (
+            "ນ\u{ec9}\u{eb3}",
+            "ນ\u{ecd}\u{ec9}\u{eb2}",
+            "ນ\u{ecd}\u{ec9}\u{eb2}",
+        ),
+        // Armenian.
+        ("Գևորգ", "Գեւորգ", "գեւորգ"),
+        ("ԼԵՒՈՆ", "ԼԵՒՈՆ", "լեւոն"),
+        // Dutch, Catalan, Serbian.
+        ("Ĳsbrand", "IJsbrand", "ijsbrand"),
+        ("Dĳkstra", "Dijkstra", "dijkstra"),
+        ("Gaŀla", "Gal·la", "gal·la"),
+        ("ǈiǉana", "Ljiljana", "ljiljana"),
+        ("ǄEMAL", "DŽEMAL", "džemal"),
+        ("Ǌegoš", "NJegoš", "njegoš"),
+        // Arabic.
+        ("ع\u{fefb}ء", "علاء", "علاء"),
+        ("\u{fef5}لاء", "لآلاء", "لآلاء"),
+        ("عبد\u{fdf2}", "عبدالله", "عبدالله"),
+        ("\u{fdf4}", "محمد", "محمد"),
+    ] {
+        check(typed, display, key);
+        assert_eq!(UsernamePrefix::parse(typed).unwrap().as_str(), key);
+    }
+    // Half of the mapped name finds it too.
+    assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
+    // The vowel alone is a mark, and the length counts what it is mapped to.
+    refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
+    refuse(
+        &"\u{fdf2}".repeat(21),
+        &UsernameError::TooLong { length: 84 },
+    );
+}
+
+#[test]
+fn typographic_apostrophes_are_the_one_on_the_keyboard() {
+    check("D’Alia", "D'Alia", "d'alia");
+    check("Ulug‘bek", "Ulug'bek", "ulug'bek");
+    check("डी’सोउज़ा", "डी'सोउ\u{91c}\u{93c}ा", "डी'सोउ\u{91c}\u{93c}ा");
+    check("О’Лірі", "О'Лірі", "о'лірі");
+    check("O＇Brien", "O'Brien", "o'brien");
+    assert_eq!(UsernamePrefix::parse("D’A").unwrap().as_str(), "d'a");
+    // These are letters: the okina of Hawaiian and Uzbek, and the apostrophe of Ukrainian.
+    check("Kaʻiulani", "Kaʻiulani", "kaʻiulani");
+    check("Вʼячеслав", "Вʼячеслав", "вʼячеслав");
+}
+
+#[test]
+fn a_hebrew_name_may_end_with_a_geresh_typed_as_an_apostrophe() {
+    for name in ["ריתאג'", "ג'ורג'", "חאג'", "ריתאג׳", "ג\u{5bc}'", "א'"] {
+        check(name, name, name);
+    }
+    check("ריתאג’", "ריתאג'", "ריתאג'");
+    for name in [
+        "'ריתאג",
+        "ריתאג''",
+        "ריתאג'\u{5bc}",
+        "ריתאג1'",
+        "ריתאג-'",
+        "ריתאג'-",
+        "ריתאג\"",
+        "محمد'",
+        "1ריתאג'",
+    ] {
+        refuse(name, &UsernameError::Bidi);
+    }
+}
+
+#[test]
+fn a_refusal_says_what_to_write_instead() {
+    let message = |text: &str| Username::parse(text).unwrap_err().to_string();
+    for (text, advice) in [
+        (
+            "ada lovelace",
+            "U+0020 is not allowed here; use _, . or - instead of a space, or leave it out.",
+        ),
+        (
+            "ada\u{a0}",
+            "U+00A0 is not allowed here; use _, . or - instead of a space, or leave it out.",
+        ),
+        ("D´Alia", "U+00B4 is not allowed here; use ' instead."),
+        ("Դ՚Արտ", "U+055A is not allowed here; use ' instead."),
+        ("“ada”", "U+201C is not allowed here; use \" instead."),
+        ("Anne–Marie", "U+2013 is not allowed here; use - instead."),
+        ("בן־גוריון", "U+05BE is not allowed here; use - instead."),
+        ("a·b", "U+00B7 is not allowed here; use . instead."),
+        ("Soﬁa", "U+FB01 is not allowed here; use fi instead."),
+        ("henryⅣ", "U+2163 is not allowed here; use IV instead."),
+        ("Mªjosé", "U+00AA is not allowed here; use a instead."),
+        ("𝐚da", "U+1D41A is not allowed here; use a instead."),
+        ("دراجـي", "U+0640 is not allowed here; leave it out."),
+        ("ada\u{200b}", "U+200B is not allowed here; leave it out."),
+        ("सि\u{200c}ह", "U+200C is not allowed here; leave it out."),
+        // No username has the parts of a Korean syllable, so they are no advice.
+        (
+            "ㅋㅋ",
+            "U+314B is not allowed here; use letters, digits and the visible ASCII characters, \
+             without spaces.",
+        ),
+        (
+            "ada🦀",
+            "U+1F980 is not allowed here; use letters, digits and the visible ASCII characters, \
+             without spaces.",
+        ),
+    ] {
+        assert_eq!(message(text), format!("The character {advice}"), "{text}");
+    }
+    assert_eq!(
+        message("\u{93f}नशा"),
+        "The username begins with the combining mark U+093F; put the letter that it belongs to \
+         before it."
+    );
+    let unknown = UsernameError::DisallowedCharacter { character: None };
+    assert_eq!(
+        unknown.to_string(),
+        "A character of the username is not allowed where it stands."
+    );
+}
+
+#[test]
+fn the_character_that_lacks_a_neighbour_is_named() {
+    for (text, character) in [
+        ("\u{5f3}א", '\u{5f3}'),
+        ("·l", '·'),
+        ("٣l·", '·'),
+        ("か・l·", '·'),
+        ("\u{375}", '\u{375}'),
+        ("α\u{375}", '\u{375}'),
+        ("\u{64b}\u{200c}ب٣", '\u{200c}'),
+        ("ب\u{200c}\u{64b}", '\u{200c}'),
+    ] {
+        refuse(text, &disallowed(character));
+    }
 }
 
 #[test]
@@ -271,6 +470,10 @@ fn a_likely_username() -> impl Strategy<Value = String> {
         "[क-ह][क-हा-ौ]{0,60}",
         "[あ-んア-ンー一-十ｱ-ﾝ]{1,60}",
         "[가-깋]{1,60}",
+        "[ᄀ-ᄂ][ᅡ-ᅣ]{1,2}[ᆨ-ᆪ]?",
+        "[ก-ฮ][ก-ฮ\u{e31}-\u{e3a}\u{e47}-\u{e4e}]{0,60}",
+        "[ກ-ຮ][ກຂຄງຈຊຍດ-ທນ-ຟມຢຣລວສຫອຮ\u{eb0}-\u{eb9}\u{ec8}-\u{ecd}ໜໝ]{0,60}",
+        "[Ա-Ֆա-և]{1,80}",
     ]
 }
 
@@ -281,6 +484,11 @@ fn an_unlikely_username() -> impl Strategy<Value = String> {
         "[אاaـ1١۱._\u{5b0}\u{64b}-]{1,6}",
         "[क्ष・あｱﾞᾀᾈ≠ﬁⅣ\u{1f08}\u{200d}]{1,6}",
         "[Ꭰ-Ꮿꭰ-ꮿ]{1,6}",
+        "[ĲŀǅǊǳl·j'’‘ʼaа\u{301}]{1,6}",
+        "[אג'’\u{5f3}\u{5b0}1a-]{1,6}",
+        "[นล\u{e33}\u{eb3}\u{e48}\u{e49}\u{ec8}\u{e4d}\u{e32}\u{301}a]{1,6}",
+        "[\u{fdf2}\u{fdf4}\u{fef5}\u{fefb}عبد1١\u{64b}]{1,6}",
+        "[\u{958}\u{915}\u{93c}\u{94d}\u{200d}\u{212b}\u{f90a}\u{1f73}\u{1112}\u{1161}\u{11ab}\u{1160}]{1,6}",
         any::<String>(),
         "\\PC{1,20}",
     ]
@@ -325,9 +533,11 @@ proptest! {
     }
 
     #[test]
-    fn a_username_is_what_the_profile_of_the_crate_makes_of_it(text in any_text()) {
-        use UsernameError::{Bidi, DisallowedCharacter, Empty, MixedScripts, TooLong};
-        let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(text.as_str());
+    fn a_username_is_what_the_profile_of_the_crate_makes_of_its_ordinary_spelling(text in any_text()) {
+        use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
+        // The crate asks for the characters before it composes, and knows no special letters.
+        let ordinary = display_form(&text);
+        let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
@@ -337,15 +547,19 @@ proptest! {
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }
-            // Rules that the profile does not have; and it does not look at what it composed.
+            // Rules that the profile does not have.
             (Ok(_), Err(error)) => {
-                matches!(error, TooLong { .. } | MixedScripts | DisallowedCharacter { .. })
+                matches!(error, TooLong { .. } | MixedScripts | LeadingMark { .. })
             }
-            // The crate's Bidi Rule refuses nonspacing marks between right-to-left letters.
-            (Err(PrecisError::Invalid), Ok(_)) => text.chars().any(|c| bidi_class(c) == NSM),
+            // The crate's Bidi Rule refuses nonspacing marks between right-to-left letters, and a
+            // geresh typed as an apostrophe.
+            (Err(PrecisError::Invalid), Ok(username)) => {
+                let mut characters = username.as_str().chars();
+                characters.any(|c| bidi_class(c) == NSM) || username.as_str().ends_with('\'')
+            }
             (Err(PrecisError::Invalid), Err(error)) => matches!(
                 error,
-                Empty | Bidi | MixedScripts | TooLong { .. } | DisallowedCharacter { .. }
+                Empty | Bidi | MixedScripts | TooLong { .. } | LeadingMark { .. }
             ),
             (Err(_), Err(error)) => matches!(error, DisallowedCharacter { .. } | TooLong { .. }),
             (Err(_), Ok(_)) => false,

@@ -1,6 +1,7 @@
 //! The user: the one resource of this service.
 
 pub mod id;
+mod spelling;
 pub mod username;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};

@@ -1,21 +1,22 @@
 //! Usernames: which are allowed, and when two of them are the same.
 //!
 //! [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265) gives a username two forms. The display form
-//! (`UsernameCasePreserved`) is what its owner chose, width-mapped and normalised. The key
+//! (`UsernameCasePreserved`) is what its owner chose, in ordinary spelling. The key
 //! (`UsernameCaseMapped`) is the display form in lower case, with σ for ς; two usernames with one key
 //! are the same username. Nothing outside this module maps, trims or compares a username.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use precis_core::{
     CodepointInfo, DerivedPropertyValue, Error as PrecisError, IdentifierClass, StringClass,
-    UnexpectedError, profile::Rules,
+    UnexpectedError,
 };
-use precis_profiles::UsernameCaseMapped;
 use unicode_bidi::{BidiClass, bidi_class};
 use unicode_normalization::char::is_combining_mark;
 use unicode_script::Script;
 use unicode_security::mixed_script::AugmentedScriptSet;
+
+use super::spelling::{advice, to_display, to_key};
 
 /// A unique name, made only by [`Username::parse`] or read back from the table.
 ///
@@ -44,23 +45,18 @@ impl Username {
         if input.is_empty() {
             return Err(UsernameError::Empty);
         }
-        let narrow = map_width(input);
-        let display = compose(Cow::Borrowed(&narrow));
+        let display = to_display(input);
         let length = display.chars().count();
         if length > Self::MAX_CHARS {
             return Err(UsernameError::TooLong { length });
         }
-        // Both: RFC 8264 asks before the text is composed, when what could compose away is still
-        // there, and composing can make a character that is not allowed (`=` and U+0338 make `≠`).
-        check_characters(&narrow)?;
-        if display != narrow {
-            check_characters(&display)?;
-        }
+        // The rules judge the display form and nothing else (RFC 8264 §7), so every spelling of a
+        // text gets the same answer, and what composes into a symbol is one: `=` and U+0338 are `≠`.
+        check_characters(&display)?;
         // A mark is drawn on the letter before it: without one, on what stands before the username.
         // RFC 5891 §4.2.3.2 has this rule for the names of hosts.
         if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
-            let code_point = mark.into();
-            return Err(UsernameError::DisallowedCharacter { code_point });
+            return Err(UsernameError::LeadingMark { mark });
         }
         if mixes_scripts(&display) {
             return Err(UsernameError::MixedScripts);
@@ -113,7 +109,7 @@ impl UsernamePrefix {
     /// Its display form has more than [`Username::MAX_CHARS`] characters; the error is their
     /// number.
     pub fn parse(input: &str) -> Result<Self, usize> {
-        let display = compose(map_width(input));
+        let display = to_display(input);
         let length = display.chars().count();
         if length > Username::MAX_CHARS {
             return Err(length);
@@ -146,11 +142,15 @@ pub enum UsernameError {
     },
     /// It has a character outside the `IdentifierClass` of
     /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2): a space, a control, a
-    /// symbol, a compatibility character, or one that needs another context; or it begins with a
-    /// combining mark.
+    /// symbol, a compatibility character, or one that needs another context.
     DisallowedCharacter {
-        /// The Unicode code point.
-        code_point: u32,
+        /// The character, if it is known which one it is.
+        character: Option<char>,
+    },
+    /// It begins with a combining mark.
+    LeadingMark {
+        /// The mark.
+        mark: char,
     },
     /// It mixes scripts, as a forged name does.
     MixedScripts,
@@ -166,7 +166,7 @@ impl UsernameError {
         match self {
             Self::Empty => "empty",
             Self::TooLong { .. } => "too-long",
-            Self::DisallowedCharacter { .. } => "disallowed-character",
+            Self::DisallowedCharacter { .. } | Self::LeadingMark { .. } => "disallowed-character",
             Self::MixedScripts => "mixed-scripts",
             Self::Bidi => "bidi",
         }
@@ -186,10 +186,22 @@ impl fmt::Display for UsernameError {
                 "The username has {length} characters; at most {} are allowed.",
                 Username::MAX_CHARS
             ),
-            Self::DisallowedCharacter { code_point } => write!(
+            Self::DisallowedCharacter {
+                character: Some(character),
+            } => write!(
                 f,
-                "The character U+{code_point:04X} is not allowed here; use letters, digits and \
-                 the visible ASCII characters, without spaces."
+                "The character U+{:04X} is not allowed here; {}.",
+                u32::from(*character),
+                advice(*character)
+            ),
+            Self::DisallowedCharacter { character: None } => {
+                f.write_str("A character of the username is not allowed where it stands.")
+            }
+            Self::LeadingMark { mark } => write!(
+                f,
+                "The username begins with the combining mark U+{:04X}; put the letter that it \
+                 belongs to before it.",
+                u32::from(*mark)
             ),
             Self::MixedScripts => f.write_str(
                 "The username mixes letters of different scripts; use letters of one script, or \
@@ -197,8 +209,8 @@ impl fmt::Display for UsernameError {
             ),
             Self::Bidi => f.write_str(
                 "A username with right-to-left characters must begin with a right-to-left letter, \
-                 end with a letter or digit, hold no left-to-right letters, and not mix the digits \
-                 0 to 9 with Arabic-Indic ones.",
+                 end with a letter or digit, or with one ' behind a Hebrew letter, hold no \
+                 left-to-right letters, and not mix the digits 0 to 9 with Arabic-Indic ones.",
             ),
         }
     }
@@ -213,18 +225,20 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
     let Err(error) = class.allows(text) else {
         return Ok(());
     };
-    let code_point = match error {
+    let character = match error {
         PrecisError::BadCodepoint(CodepointInfo { cp, .. })
         | PrecisError::Unexpected(
             UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
-        ) => cp,
+        ) => char::from_u32(cp),
         // A character needs a neighbour on a side where the text ends, and the crate does not say
-        // which character: it is the first one, or else the last of those with such a rule.
+        // which character: one that has only marks before it, or else the last one with a rule.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
         ) => {
+            let needs_left =
+                |c: &char| matches!(c, '·' | '\u{5f3}' | '\u{5f4}' | '\u{200c}' | '\u{200d}');
             let needs_context = |c: &char| {
                 let property = class.get_value_from_char(*c);
                 matches!(
@@ -232,36 +246,12 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
                     DerivedPropertyValue::ContextJ | DerivedPropertyValue::ContextO
                 )
             };
-            let first = text.chars().next().filter(needs_context);
-            let culprit = first.or_else(|| text.chars().rfind(needs_context));
-            u32::from(culprit.unwrap_or_default())
+            let first = text.chars().find(|c| !is_combining_mark(*c));
+            let last = || text.chars().rfind(needs_context);
+            first.filter(needs_left).or_else(last)
         }
     };
-    Err(UsernameError::DisallowedCharacter { code_point })
-}
-
-// The mappings of RFC 8265, §3.3.2 and 3.4.2, which take any text. The crate has the first two.
-
-/// Full-width and half-width characters become ordinary ones.
-fn map_width(text: &str) -> Cow<'_, str> {
-    let mapped = UsernameCaseMapped::new().width_mapping_rule(text);
-    mapped.expect("a mapping refuses nothing")
-}
-
-/// Unicode Normalization Form C.
-fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
-    let mapped = UsernameCaseMapped::new().normalization_rule(text);
-    mapped.expect("a mapping refuses nothing")
-}
-
-/// From the display form to the key.
-///
-/// RFC 8264 §5.2.3 asks for Unicode's `toLowerCase()`, which makes of Σ a ς at the end of a word
-/// and a σ elsewhere. The key takes ς and σ for one letter, so `ΣΊΣΥΦΟΣ` is `Σίσυφος` as the RFC
-/// has it, and a prefix finds both: it does not know whether the word ends with it.
-fn to_key(display: &str) -> String {
-    let lower = display.to_lowercase().replace('ς', "σ");
-    compose(Cow::Owned(lower)).into_owned()
+    Err(UsernameError::DisallowedCharacter { character })
 }
 
 /// Whether the text has right-to-left characters and breaks the Bidi Rule of
@@ -269,11 +259,21 @@ fn to_key(display: &str) -> String {
 ///
 /// `precis-profiles` has this rule too, but refuses every nonspacing mark that is not at the end,
 /// and so most vocalised Hebrew and Arabic names and nearly all in Thaana.
+///
+/// One `'` may end a username behind a Hebrew letter: keyboards send it for the geresh, U+05F3, with
+/// which the rule lets a name end. As no right-to-left username begins with `'`, two of them still
+/// never look alike where a text of the other direction moves it to the other end.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
         return false;
     }
+    let is_hebrew_letter = |c| matches!(c, 'א'..='ײ');
+    let has_geresh = |name: &&str| {
+        let last = name.chars().rfind(|c| bidi_class(*c) != NSM);
+        last.is_some_and(is_hebrew_letter)
+    };
+    let text = text.strip_suffix('\'').filter(has_geresh).unwrap_or(text);
     let classes = || text.chars().map(bidi_class);
     let has = |wanted| classes().any(|class| class == wanted);
     if !(has(R) || has(AL) || has(AN)) {
