@@ -1,4 +1,4 @@
-//! The contract, the template, the local router and the code name the same things.
+//! The contract, the template and the code name the same things.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,7 +12,7 @@ use shared::{
 use tests::{
     Answer, Event, Service,
     contract::{PATH, contract, resolve},
-    service::{connect, get, post, unreachable},
+    service::{ACCESS_KEY_ID, connect, get, post, unreachable},
     workspace::read,
 };
 
@@ -100,24 +100,6 @@ fn only_its_own_route_may_invoke_a_function() {
         (function, segments.collect::<Vec<_>>().join("/"))
     });
     assert_eq!(permissions, expected.collect());
-}
-
-#[test]
-fn the_local_router_has_exactly_the_routes() {
-    let manifest: toml::Table = read("Cargo.toml").parse().expect("the manifest is TOML");
-    let router = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
-    let router = router.as_table().expect("a router");
-    let routes: BTreeSet<(String, String)> = router
-        .iter()
-        .flat_map(|(path, routes)| {
-            let routes = routes.as_array().expect("routes");
-            routes.iter().map(move |route| {
-                let member = |name: &str| route[name].as_str().expect("a text").to_owned();
-                (member("function"), format!("{} {path}", member("method")))
-            })
-        })
-        .collect();
-    assert_eq!(routes, expected_routes());
 }
 
 #[test]
@@ -248,7 +230,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
     let form = Event::create("username=grace")
         .with_header("content-type", "application/x-www-form-urlencoded");
     let long_prefix = format!("prefix={}&limit=ten", "a".repeat(81));
-    let empty = Engine::in_memory().unwrap();
+    let empty = Engine::in_memory(ACCESS_KEY_ID).unwrap();
     let without_table = Lister::new(connect(&empty.url()), Duration::ZERO);
     let (_socket, nowhere) = unreachable();
     let unreachable = connect(&nowhere);

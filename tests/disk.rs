@@ -8,7 +8,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tests::local_run::{LocalRun, free_ports, output, program};
+use tests::{
+    local_run::{LocalRun, output, program},
+    workspace::root,
+};
 
 use crate::{alone, assert_refused, temporary_folder};
 
@@ -117,7 +120,7 @@ impl Disk {
         compile
             .args(["-shared", "-fPIC", "-o"])
             .arg(disk.tools.path().join("disk.so"))
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("disk.c"))
+            .arg(root().join("tests/disk.c"))
             .arg("-ldl");
         let compiled = output(compile);
         assert!(compiled.status.success(), "{compiled:?}");
@@ -140,11 +143,10 @@ impl Disk {
 
     /// Starts the local run, which must refuse.
     fn start(&self) -> Output {
-        let [port, page_port] = free_ports();
         let mut local = self.program();
         local
-            .env("PORT", port.to_string())
-            .env("PAGE_PORT", page_port.to_string())
+            .env("PORT", "0")
+            .env("PAGE_PORT", "0")
             .env("DATA_DIR", self.data());
         output(local)
     }

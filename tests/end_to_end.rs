@@ -2,13 +2,15 @@
 //! on a file.
 
 mod disk;
+mod local_gateway;
 
 use std::{
     collections::BTreeSet,
     env,
+    ffi::OsStr,
     fs::{self, File},
-    net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -16,13 +18,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use local::http;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 use tests::{
     answer::headers,
-    local_run::{LocalRun, free_ports, output, program},
+    local_run::{LocalRun, output, program},
+    process::Process,
     service::unreachable,
-    workspace::{built, root},
+    workspace::{built, root, target},
 };
 
 /// One test at a time: a change of a source file reaches every running service.
@@ -179,60 +183,6 @@ impl Drop for Fuzzer {
 }
 
 #[test]
-fn the_page_alone_may_call_the_api_from_another_origin_and_as_the_template_has_it() {
-    let _alone = alone();
-    let data = temporary_folder();
-    let run = LocalRun::start(data.path());
-    let page = run.page_origin();
-    let preflight = ("access-control-request-method", "POST");
-
-    let answer = run.cors("GET", &[("origin", &page)]);
-    let of_answers = headers(&[
-        ("access-control-allow-origin", &page),
-        (
-            "access-control-expose-headers",
-            "etag,idempotent-replayed,link,retry-after",
-        ),
-        ("vary", "origin"),
-    ]);
-    assert_eq!(answer, (200, of_answers.clone()));
-    // A page must be able to read why it was refused.
-    assert_eq!(run.cors("POST", &[("origin", &page)]), (415, of_answers));
-    let of_preflights = headers(&[
-        ("access-control-allow-origin", &page),
-        ("access-control-allow-methods", "GET,POST"),
-        (
-            "access-control-allow-headers",
-            "authorization,content-type,idempotency-key,if-none-match",
-        ),
-        ("access-control-max-age", "3600"),
-        ("vary", "origin"),
-    ]);
-    let answer = run.cors("OPTIONS", &[("origin", &page), preflight]);
-    assert_eq!(answer, (204, of_preflights));
-
-    let port = page.rsplit(':').next().unwrap();
-    for other in [
-        format!("http://127.0.0.1:{}", run.port()),
-        format!("http://localhost:{port}"),
-        format!("https://127.0.0.1:{port}"),
-        format!("{page}/"),
-        format!("{page}0"),
-        page.to_uppercase(),
-        "null".to_owned(),
-        "*".to_owned(),
-        String::new(),
-    ] {
-        let origin = ("origin", &*other);
-        assert_eq!(run.cors("GET", &[origin]), (200, headers(&[])), "{other}");
-        assert_eq!(run.cors("POST", &[origin]), (415, headers(&[])), "{other}");
-        let answer = run.cors("OPTIONS", &[origin, preflight]);
-        assert_eq!(answer, (204, headers(&[])), "{other}");
-    }
-    run.stop();
-}
-
-#[test]
 fn users_survive_a_restart() {
     let _alone = alone();
     let data = temporary_folder();
@@ -284,6 +234,211 @@ fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
 }
 
 #[test]
+fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
+    const PROMISE: Duration = Duration::from_secs(5);
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    assert_eq!(run.create("ada").status, 201);
+    for (signal, username) in [("KILL", "grace"), ("TERM", "edsger"), ("KILL", "barbara")] {
+        let before = ["create-user", "list-users"].map(|it| function(&run, it));
+        for function in &before {
+            send_signal(signal, function);
+        }
+        // What a process that still ends has taken is lost, as in Lambda.
+        while before
+            .iter()
+            .any(|it| run.processes().iter().any(|left| left.id == it.id))
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let ended = Instant::now();
+        assert_eq!(run.create(username).status, 201);
+        assert_eq!(run.list("").status, 200);
+        let took = ended.elapsed();
+        assert!(took < PROMISE, "{signal}: {took:?}");
+    }
+    assert_eq!(run.usernames(), ["ada", "barbara", "edsger", "grace"]);
+    run.wait_for_output(
+        "make run: the function create-user ended (status 137) and is started again\n",
+    );
+    run.stop();
+}
+
+#[test]
+fn a_run_whose_cargo_lambda_is_killed_ends_and_leaves_no_process() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let processes = run.processes();
+    let mut watching = processes
+        .iter()
+        .filter(|it| it.command[0] == "cargo-lambda");
+    send_signal("KILL", watching.next().expect("cargo-lambda runs"));
+    run.wait_for_output("make run: cargo-lambda ended (");
+    assert!(!run.ended().success());
+}
+
+/// The process of a function, which may be about to start.
+fn function(run: &LocalRun, name: &str) -> Process {
+    let program = format!("/{name}");
+    for _ in 0..6000 {
+        let processes = run.processes().into_iter();
+        if let Some(found) = processes
+            .into_iter()
+            .find(|it| it.command[0].ends_with(&program))
+        {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{name} does not start");
+}
+
+fn send_signal(signal: &str, process: &Process) {
+    let kill = Command::new("kill")
+        .args([format!("-{signal}"), process.id.to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+}
+
+#[test]
+fn a_page_would_have_to_guess_where_the_ports_behind_are_and_the_key_of_the_engine() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let run = LocalRun::start(data.path());
+        let processes = run.processes();
+        let mut listening: BTreeSet<_> = processes.iter().flat_map(Process::listens).collect();
+        let page_port = run
+            .page_origin()
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        for port in [run.port(), page_port] {
+            let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+            assert!(listening.remove(&address), "{address}");
+        }
+        assert_eq!(listening.len(), 2, "the engine and the functions");
+        for address in listening {
+            assert!(address.ip().is_loopback(), "{address}");
+            assert!(seen.insert(address.ip().to_string()), "{address}");
+        }
+        assert!(!seen.contains("127.0.0.1"));
+
+        let function = function(&run, "create-user");
+        let key = function.variable("AWS_ACCESS_KEY_ID").unwrap();
+        assert_eq!(key.len(), 32);
+        let engine = function.variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
+        for (other, status) in [("local", 400), ("test", 400), (key, 200)] {
+            let signature = format!("AWS4-HMAC-SHA256 Credential={other}/20261127/local");
+            let scan = http::agent(Duration::from_secs(60))
+                .post(engine)
+                .header("authorization", signature)
+                .header("x-amz-target", "DynamoDB_20120810.Scan")
+                .send(r#"{"TableName":"users"}"#);
+            assert_eq!(scan.unwrap().status(), status, "{other}");
+        }
+        assert!(seen.insert(key.to_owned()));
+        run.stop();
+    }
+}
+
+#[test]
+fn a_copied_project_serves_its_own_code_and_data() {
+    let _alone = alone();
+    let copy = temporary_folder();
+    let copy = copy.path();
+    let mut files = Command::new("cp");
+    files.arg("-a");
+    for entry in fs::read_dir(root()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if ![".data", ".git", ".tools", "target"]
+            .map(OsStr::new)
+            .contains(&&*name)
+        {
+            files.arg(entry.path());
+        }
+    }
+    assert!(
+        output({
+            files.arg(copy);
+            files
+        })
+        .status
+        .success()
+    );
+    // A copy has what was built as well, and cargo takes it for its own.
+    symlink(target(), copy.join("target")).unwrap();
+
+    let mut program = program("local");
+    program.current_dir(copy);
+    let run = LocalRun::start_by(program, Path::new(".data"));
+    let data = copy.join(".data");
+    run.wait_for_output(&format!("\nThe users are kept in {}. ", data.display()));
+    assert!(data.join("dynamodb.sqlite").is_file());
+    for process in run.processes() {
+        let folder = process.folder();
+        assert!(folder.is_none_or(|it| it == copy), "{process:?}");
+    }
+    touch(&copy.join("functions/list-users/src/main.rs"));
+    let folder = copy.join("functions/list-users");
+    run.wait_for_output(&format!(
+        "Compiling list-users v0.1.0 ({})",
+        folder.display()
+    ));
+    assert_eq!(run.list("").status, 200);
+    run.stop();
+}
+
+#[test]
+fn a_folder_without_the_project_is_said_in_one_line() {
+    let folder = temporary_folder();
+    let mut command = program("local");
+    command.current_dir(folder.path());
+    let message = format!(
+        "make run: {}/template.yaml: No such file or directory (os error 2); start this in the folder \
+         of the project, as `make run` does\n",
+        folder.path().display()
+    );
+    assert_refused(&output(command), &message);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_tilde_that_the_shell_has_left_in_the_data_folder_is_the_home_folder() {
+    let home = temporary_folder();
+    fs::write(home.path().join("file"), "").unwrap();
+    let refused = |folder: &str, message: &str| {
+        let mut command = program("local");
+        command
+            .env("HOME", home.path())
+            .env("PORT", "0")
+            .env("PAGE_PORT", "0")
+            .env("DATA_DIR", folder);
+        assert_refused(&output(command), &format!("make run: {message}\n"));
+    };
+    let shown = home.path().display();
+    refused(
+        "~/file/data",
+        &format!(
+            "the data folder {shown}/file/data can't be written: Not a directory (os error 20); choose \
+             another one, as in `make run DATA_DIR=/tmp/users`"
+        ),
+    );
+    refused(
+        "~grace/data",
+        "nobody knows whose home folder is meant by DATA_DIR=~grace/data; write the whole path, or \
+         ./~grace/data for a folder of this name",
+    );
+    assert!(!root().join("~").exists() && !root().join("~grace").exists());
+}
+
+#[test]
 fn make_run_runs_the_service_and_its_end_ends_everything() {
     let _alone = alone();
     for signal in ["TERM", "KILL"] {
@@ -313,7 +468,7 @@ fn a_data_folder_of_its_own_is_overlooked_by_git() {
 fn a_file_that_is_no_database_is_said_in_one_line() {
     let data = temporary_folder();
     fs::write(data.path().join("dynamodb.sqlite"), "x".repeat(10_000)).unwrap();
-    let refused = start_refused(&two_ports(), data.path(), None);
+    let refused = start_refused(ANY_PORTS, data.path(), None);
     let message = String::from_utf8(refused.stderr).unwrap();
     assert!(message.starts_with("make run: "), "{message}");
     assert!(message.contains("dynamodb.sqlite is no database of this service, or is damaged"));
@@ -428,11 +583,7 @@ fn an_edit_builds_the_functions_anew() {
     let run = LocalRun::start(data.path());
     assert_eq!(run.create("ada").status, 201);
 
-    let source = fs::File::options()
-        .append(true)
-        .open(root().join("functions/list-users/src/main.rs"))
-        .unwrap();
-    source.set_modified(SystemTime::now()).unwrap();
+    touch(&root().join("functions/list-users/src/main.rs"));
     run.wait_for_output("Compiling list-users");
     let before = run.output().len();
     assert_eq!(run.list("").usernames(), ["ada"]);
@@ -441,31 +592,10 @@ fn an_edit_builds_the_functions_anew() {
     run.stop();
 }
 
-#[test]
-fn a_function_is_invoked_with_a_whole_event_of_the_gateway() {
-    let _alone = alone();
-    let data = temporary_folder();
-    let run = LocalRun::start(data.path());
-    let mut invoke = Command::new("cargo-lambda");
-    invoke
-        .args(["lambda", "invoke", "create-user"])
-        .args(["--data-file", "tests/events/create_user.json"])
-        .args(["--invoke-address", "127.0.0.1"])
-        .args(["--invoke-port", &run.port().to_string()])
-        .current_dir(root());
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = output(invoke);
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    let response: Value = serde_json::from_slice(&stdout).unwrap();
-    assert_eq!(response["statusCode"], 201, "{response}");
-    assert_eq!(run.list("").usernames(), ["ada"]);
-    // The event has the claims of a token, which the local gateway itself never adds.
-    let caller = r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#;
-    run.wait_for_output(caller);
-    run.stop();
+/// Makes a file as new as an edit does.
+fn touch(file: &Path) {
+    let file = File::options().append(true).open(file).unwrap();
+    file.set_modified(SystemTime::now()).unwrap();
 }
 
 #[test]
@@ -521,7 +651,6 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     fs::write(&file, "").unwrap();
     let used = TcpListener::bind("127.0.0.1:0").unwrap();
     let used = used.local_addr().unwrap().port();
-    let [port, page_port] = two_ports();
     let in_use = |variable| {
         let other = used.checked_add(2).unwrap_or(9000);
         format!(
@@ -530,29 +659,22 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
         )
     };
 
+    let used = used.to_string();
     for (ports, folder, message) in [
+        ([&*used, "0"], data.path(), in_use("PORT")),
+        (["0", &*used], data.path(), in_use("PAGE_PORT")),
         (
-            [used.to_string(), page_port.clone()],
+            ["web", "0"],
             data.path(),
-            in_use("PORT"),
+            "PORT is not a number from 0 to 65535: web".to_owned(),
         ),
         (
-            [port.clone(), used.to_string()],
+            ["0", "65536"],
             data.path(),
-            in_use("PAGE_PORT"),
+            "PAGE_PORT is not a number from 0 to 65535: 65536".to_owned(),
         ),
         (
-            ["web".to_owned(), page_port.clone()],
-            data.path(),
-            "PORT is not a number from 1 to 65535: web".to_owned(),
-        ),
-        (
-            [port.clone(), "0".to_owned()],
-            data.path(),
-            "PAGE_PORT is not a number from 1 to 65535: 0".to_owned(),
-        ),
-        (
-            two_ports(),
+            ANY_PORTS,
             &file.join("data"),
             format!(
                 "the data folder {}/data can't be written: Not a directory (os error 20); choose \
@@ -561,18 +683,18 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
             ),
         ),
     ] {
-        let refused = start_refused(&ports, folder, None);
+        let refused = start_refused(ports, folder, None);
         assert_refused(&refused, &format!("make run: {message}\n"));
     }
 
-    let refused = start_refused(&two_ports(), data.path(), Some("/nowhere"));
+    let refused = start_refused(ANY_PORTS, data.path(), Some("/nowhere"));
     assert_refused(
         &refused,
         "make run: cargo-lambda is missing; start the service with `make run`, which installs it\n",
     );
 
     let run = LocalRun::start(data.path());
-    let refused = start_refused(&two_ports(), data.path(), None);
+    let refused = start_refused(ANY_PORTS, data.path(), None);
     let message = format!(
         "make run: the data folder {} is in use by another `make run`; stop that one, or choose \
          another folder, as in `make run DATA_DIR=/tmp/users`\n",
@@ -583,11 +705,10 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     run.stop();
 }
 
-fn two_ports() -> [String; 2] {
-    free_ports().map(|port| port.to_string())
-}
+/// The service's port and the page's are any that nobody uses.
+const ANY_PORTS: [&str; 2] = ["0", "0"];
 
-fn start_refused([port, page_port]: &[String; 2], data: &Path, path: Option<&str>) -> Output {
+fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {
     let mut command = program("local");
     command
         .env("PORT", port)

@@ -29,7 +29,7 @@ use shared::{
 };
 use tests::{
     Event, Service,
-    service::{TABLE_NAME, get, post},
+    service::{ACCESS_KEY_ID, TABLE_NAME, get, post},
     workspace,
 };
 
@@ -318,7 +318,7 @@ fn a_template_without_the_one_table_is_told_from_a_database_that_is_damaged() {
             "template.yaml: ",
         ),
     ] {
-        let engine = Engine::in_memory().unwrap();
+        let engine = Engine::in_memory(ACCESS_KEY_ID).unwrap();
         let error = engine
             .create_table_if_missing(&template, TABLE_NAME)
             .unwrap_err();

@@ -7,7 +7,7 @@ use tests::{
     Event,
     answer::REQUEST_ID,
     runtime_api::{Reply, Sandbox, TRACE_ID, environment},
-    service::engine,
+    service::{ACCESS_KEY_ID, engine},
     workspace::{binary_of, example},
 };
 
@@ -214,7 +214,7 @@ async fn a_function_answers_503_before_its_deadline() {
 
 #[tokio::test]
 async fn a_failed_warm_up_is_logged_and_the_function_starts_all_the_same() {
-    let engine = local::engine::Engine::in_memory().unwrap();
+    let engine = local::engine::Engine::in_memory(ACCESS_KEY_ID).unwrap();
     for function in ["create-user", "list-users"] {
         let mut sandbox = Sandbox::of(function, &engine.url()).await;
         let event = match function {

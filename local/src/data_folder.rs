@@ -1,10 +1,11 @@
 //! The folder that keeps the local run's data.
 
 use std::{
+    env,
     ffi::OsString,
     fs::{self, File, TryLockError},
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 /// A folder that this process alone uses until it ends, however it ends: the operating system
@@ -19,8 +20,9 @@ impl DataFolder {
     /// Makes the folder unless it is there, and takes it.
     ///
     /// # Errors
-    /// It can't be written, or another process has it.
+    /// It can't be written, another process has it, or nobody knows where it is.
     pub fn open(path: &Path) -> Result<Self, String> {
+        let path = &whole(path)?;
         let lock = create(path).map_err(|error| {
             let problem = cannot_be_written(path, &error);
             format!("{problem}; choose another one, as in `make run DATA_DIR=/tmp/users`")
@@ -42,6 +44,12 @@ impl DataFolder {
         }
     }
 
+    /// Where the folder is: a whole path, whatever it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Checks that the folder takes more data.
     ///
     /// # Errors
@@ -54,6 +62,30 @@ impl DataFolder {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join("dynamodb.sqlite")
+    }
+}
+
+/// The whole path of a folder that a person named. Only some shells read the `~` of `DATA_DIR=~/users`.
+fn whole(path: &Path) -> Result<PathBuf, String> {
+    let mut parts = path.components();
+    let first = parts.next();
+    let first = first.map_or(&b""[..], |part| part.as_os_str().as_encoded_bytes());
+    let absolute = match first {
+        b"~" => {
+            let home = env::home_dir().filter(|home| home.is_absolute());
+            Ok(home.map(|home| home.join(parts.as_path())))
+        }
+        [b'~', ..] => Ok(None),
+        _ => path::absolute(path).map(Some),
+    };
+    let shown = path.display();
+    match absolute {
+        Ok(Some(absolute)) => Ok(absolute),
+        Ok(None) => Err(format!(
+            "nobody knows whose home folder is meant by DATA_DIR={shown}; write the whole path, or \
+             ./{shown} for a folder of this name"
+        )),
+        Err(error) => Err(format!("the data folder {shown} can't be found: {error}")),
     }
 }
 
@@ -85,4 +117,30 @@ fn create(path: &Path) -> io::Result<File> {
     let mut lock = File::options();
     lock.write(true).create(true).truncate(false);
     lock.open(path.join("dynamodb.lock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tilde_is_the_home_folder_at_the_beginning_alone() {
+        let home = env::home_dir().unwrap();
+        let here = env::current_dir().unwrap();
+        for (named, absolute) in [
+            ("~", home.clone()),
+            ("~/users", home.join("users")),
+            ("~/a/~", home.join("a/~")),
+            ("./~", here.join("~")),
+            ("./~/users", here.join("~/users")),
+            ("a/~/users", here.join("a/~/users")),
+            (".data", here.join(".data")),
+            ("/tmp/users", "/tmp/users".into()),
+        ] {
+            assert_eq!(whole(Path::new(named)), Ok(absolute), "{named}");
+        }
+        for named in ["~grace", "~grace/users", "~~"] {
+            assert!(whole(Path::new(named)).is_err(), "{named}");
+        }
+    }
 }

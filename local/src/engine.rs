@@ -2,18 +2,48 @@
 
 use std::{
     convert::Infallible,
-    fmt, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    fmt,
+    future::IntoFuture,
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
     path::Path,
     pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use dynoxide::{Database, DynoxideError, server::serve_with_shutdown};
-use tokio::{runtime, sync::oneshot};
+use axum::{
+    Router,
+    body::to_bytes,
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, HOST},
+    },
+    response::{IntoResponse, Response},
+};
+use dynoxide::{Database, DynoxideError};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use tokio::{
+    runtime,
+    sync::{Notify, oneshot},
+};
 
-use crate::table;
+use crate::{loopback, table};
+
+/// The largest request that DynamoDB takes.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// What every operation's name begins with, in the header `X-Amz-Target`.
+const TARGET_PREFIX: &str = "DynamoDB_20120810.";
+
+/// The header by which the functions tell DynamoDB's answers from those of a proxy.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// How long the engine may take to finish the requests that it has begun. After that it ends with
 /// them unanswered; what it had acknowledged is on disk.
@@ -26,6 +56,7 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 pub struct Engine {
     address: SocketAddr,
     database: Database,
+    failed: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
     /// Ends with the thread, which holds the other side.
     running: oneshot::Receiver<Infallible>,
@@ -33,46 +64,57 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine that forgets everything when it stops.
+    /// Starts an engine that forgets everything when it stops. It answers requests with this access
+    /// key ID only.
     ///
     /// # Errors
     /// There is no free port.
-    pub fn in_memory() -> Result<Self, EngineError> {
-        Self::start(Database::memory().map_err(EngineError::Database)?)
+    pub fn in_memory(access_key_id: &str) -> Result<Self, EngineError> {
+        let database = Database::memory().map_err(EngineError::Database)?;
+        Self::start(database, access_key_id)
     }
 
     /// Starts an engine that keeps everything in a file: what it acknowledged is there after a
-    /// crash. Only one process may have the file open.
+    /// crash. Only one process may have the file open. It answers requests with this access key ID
+    /// only.
     ///
     /// # Errors
     /// The file can't be opened, or there is no free port.
-    pub fn on_file(path: &Path) -> Result<Self, EngineError> {
+    pub fn on_file(path: &Path, access_key_id: &str) -> Result<Self, EngineError> {
         let path = path.to_str().ok_or_else(|| {
             let error = format!("the path {} is not UTF-8", path.display());
             EngineError::Machine(io::Error::new(io::ErrorKind::InvalidInput, error))
         })?;
-        Self::start(Database::new(path).map_err(EngineError::Database)?)
+        let database = Database::new(path).map_err(EngineError::Database)?;
+        Self::start(database, access_key_id)
     }
 
-    fn start(database: Database) -> Result<Self, EngineError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(EngineError::Machine)?;
+    fn start(database: Database, access_key_id: &str) -> Result<Self, EngineError> {
+        let listener = loopback::listen().map_err(EngineError::Machine)?;
         listener
             .set_nonblocking(true)
             .map_err(EngineError::Machine)?;
         let address = listener.local_addr().map_err(EngineError::Machine)?;
         let (stop, stopping) = oneshot::channel();
         let (alive, running) = oneshot::channel();
-        let served = database.clone();
+        let failed = Arc::new(Notify::new());
+        let api = Api {
+            database: database.clone(),
+            access_key_id: access_key_id.to_owned(),
+            failed: Arc::clone(&failed),
+            answers: AtomicU64::new(0),
+        };
         let thread = thread::Builder::new()
             .name("dynamodb".to_owned())
             .spawn(move || {
                 let _alive = alive;
-                serve(listener, served, stopping);
+                serve(listener, api, stopping);
             })
             .map_err(EngineError::Machine)?;
         Ok(Self {
             address,
             database,
+            failed,
             stop: Some(stop),
             running,
             thread: Some(thread),
@@ -83,6 +125,12 @@ impl Engine {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Is notified of each request that failed for a reason of the engine's own, such as a full disk.
+    #[must_use]
+    pub fn failed(&self) -> Arc<Notify> {
+        Arc::clone(&self.failed)
     }
 
     /// Waits until the engine has ended, though nobody stopped it. What failed is on standard error.
@@ -145,7 +193,114 @@ impl Drop for Engine {
     }
 }
 
-fn serve(listener: TcpListener, database: Database, stopping: oneshot::Receiver<()>) {
+/// DynamoDB's API, as far as it is about items.
+///
+/// The engine's own HTTP server answers any credentials, and has no place to ask for the right ones.
+struct Api {
+    database: Database,
+    access_key_id: String,
+    failed: Arc<Notify>,
+    answers: AtomicU64,
+}
+
+async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if !api.admits(&parts.headers) {
+        return api.refuse(
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        );
+    }
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        return api.refuse("SerializationException", "The request can't be read.");
+    };
+    let target = parts.headers.get("x-amz-target");
+    let target = target.and_then(|target| target.to_str().ok());
+    let operation = target.and_then(|target| target.strip_prefix(TARGET_PREFIX));
+    let Some(result) = api.run(operation.unwrap_or_default(), &body) else {
+        return api.refuse(
+            "UnknownOperationException",
+            "local/src/engine.rs lists the operations of the local run.",
+        );
+    };
+    match result {
+        Ok(output) => api.response(StatusCode::OK, output),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status_code());
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            if status.is_server_error() {
+                api.failed.notify_one();
+            }
+            api.response(status, error.to_json())
+        }
+    }
+}
+
+impl Api {
+    /// Whether a request has this run's credentials and came to an address. A page whose name was
+    /// made to lead here (DNS rebinding) would come to that name.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|it: &HeaderValue| it.to_str().ok())
+        };
+        let host = text(HOST).unwrap_or_default();
+        let is_address = host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
+        let credential = text(AUTHORIZATION)
+            .and_then(|it| it.strip_prefix("AWS4-HMAC-SHA256 Credential="))
+            .and_then(|it| it.split('/').next());
+        is_address && credential == Some(&self.access_key_id)
+    }
+
+    /// Runs an operation. There is none of the name unless it is listed here.
+    fn run(&self, operation: &str, input: &[u8]) -> Option<Result<String, DynoxideError>> {
+        let database = &self.database;
+        Some(match operation {
+            "BatchGetItem" => run(input, |it| database.batch_get_item(it)),
+            "BatchWriteItem" => run(input, |it| database.batch_write_item(it)),
+            "DeleteItem" => run(input, |it| database.delete_item(it)),
+            "DescribeTable" => run(input, |it| database.describe_table(it)),
+            "GetItem" => run(input, |it| database.get_item(it)),
+            "PutItem" => run(input, |it| database.put_item(it)),
+            "Query" => run(input, |it| database.query(it)),
+            "Scan" => run(input, |it| database.scan(it)),
+            "TransactGetItems" => run(input, |it| database.transact_get_items(it)),
+            "TransactWriteItems" => run(input, |it| database.transact_write_items(it)),
+            "UpdateItem" => run(input, |it| database.update_item(it)),
+            _ => return None,
+        })
+    }
+
+    /// An error of the request itself, as DynamoDB writes it.
+    fn refuse(&self, error: &str, message: &str) -> Response {
+        let error = format!("com.amazon.coral.service#{error}");
+        let body = json!({ "__type": error, "message": message });
+        self.response(StatusCode::BAD_REQUEST, body.to_string())
+    }
+
+    fn response(&self, status: StatusCode, body: String) -> Response {
+        let number = self.answers.fetch_add(1, Ordering::Relaxed);
+        let headers = [
+            (CONTENT_TYPE, "application/x-amz-json-1.0".to_owned()),
+            (REQUEST_ID, format!("{number:052}")),
+        ];
+        (status, headers, body).into_response()
+    }
+}
+
+/// Runs one operation on its input.
+fn run<I: DeserializeOwned, O: Serialize>(
+    input: &[u8],
+    operation: impl FnOnce(I) -> Result<O, DynoxideError>,
+) -> Result<String, DynoxideError> {
+    let input = serde_json::from_slice(input);
+    let input = input.map_err(|error| DynoxideError::ValidationException(error.to_string()))?;
+    let output = serde_json::to_string(&operation(input)?);
+    output.map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+}
+
+fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -159,7 +314,9 @@ fn serve(listener: TcpListener, database: Database, stopping: oneshot::Receiver<
             // A dropped sender means the same as a message.
             let _ = finishing.await;
         };
-        let mut serving = pin!(serve_with_shutdown(listener, database, finishing));
+        let routes = Router::new().fallback(answer).with_state(Arc::new(api));
+        let serving = axum::serve(listener, routes).with_graceful_shutdown(finishing);
+        let mut serving = pin!(serving.into_future());
         let mut is_stopped = false;
         let result = tokio::select! {
             result = &mut serving => result,
@@ -204,14 +361,126 @@ impl std::error::Error for EngineError {}
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::http;
+
+    const KEY: &str = "this-run";
 
     #[tokio::test]
     async fn an_engine_that_has_ended_is_told_of() {
-        let mut engine = Engine::in_memory().unwrap();
+        let mut engine = Engine::in_memory(KEY).unwrap();
         engine.stop.take().unwrap().send(()).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(60), engine.ended());
         ended.await.expect("it has ended");
         assert!(std::net::TcpStream::connect(engine.address).is_err());
+    }
+
+    /// Asks an engine for an operation, with these headers beside those that any client sends.
+    fn ask(
+        engine: &Engine,
+        operation: &str,
+        input: &Value,
+        headers: &[(&str, &str)],
+    ) -> (u16, Value) {
+        let mut request = http::agent(Duration::from_secs(60)).post(engine.url());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
+        let mut response = request.send(input.to_string()).unwrap();
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let media_type = &response.headers()[CONTENT_TYPE];
+        assert_eq!(media_type, "application/x-amz-json-1.0");
+        let body = response.body_mut().read_to_string().unwrap();
+        let body = serde_json::from_str(&body).unwrap();
+        (response.status().as_u16(), body)
+    }
+
+    fn signed(access_key_id: &str) -> String {
+        format!(
+            "AWS4-HMAC-SHA256 Credential={access_key_id}/20261127/local/dynamodb/aws4_request, \
+             SignedHeaders=host, Signature=00"
+        )
+    }
+
+    #[test]
+    fn nobody_without_the_credentials_of_the_engine_or_by_another_name_reaches_its_data() {
+        let engine = Engine::in_memory(KEY).unwrap();
+        let template = include_str!("../../template.yaml");
+        engine.create_table_if_missing(template, "users").unwrap();
+        let item = json!({ "kind": { "S": "user" }, "username_key": { "S": "ada" } });
+        let put = json!({ "TableName": "users", "Item": item });
+        let scan = json!({ "TableName": "users", "Select": "COUNT" });
+        let refused = json!({
+            "__type": "com.amazon.coral.service#UnrecognizedClientException",
+            "message": "The security token included in the request is invalid.",
+        });
+
+        let own = signed(KEY);
+        let own = ("authorization", &*own);
+        let port = engine.address.port();
+        let localhost = format!("localhost:{port}");
+        let rebound = format!("rebound.example:{port}");
+        let others = ["", "local", "test", &KEY[1..], &KEY.to_uppercase()].map(signed);
+        let longer = signed(&format!("{KEY}0"));
+        let mut cases = vec![
+            vec![],
+            vec![("authorization", "")],
+            vec![("authorization", KEY)],
+            vec![("authorization", "Bearer this-run")],
+            vec![("authorization", &longer)],
+            vec![own, ("host", &localhost)],
+            vec![own, ("host", &rebound)],
+            vec![own, ("host", "rebound.example")],
+            vec![own, ("host", "127.0.0.1.rebound.example")],
+        ];
+        cases.extend(others.iter().map(|it| vec![("authorization", &**it)]));
+        for headers in &cases {
+            for (operation, input) in [("PutItem", &put), ("Scan", &scan), ("Nothing", &scan)] {
+                let answer = ask(&engine, operation, input, headers);
+                assert_eq!(answer, (400, refused.clone()), "{operation}: {headers:?}");
+            }
+        }
+
+        let counted = |count| (200, json!({ "Count": count, "ScannedCount": count }));
+        assert_eq!(ask(&engine, "Scan", &scan, &[own]), counted(0));
+        assert_eq!(ask(&engine, "PutItem", &put, &[own]), (200, json!({})));
+        assert_eq!(ask(&engine, "Scan", &scan, &[own]), counted(1));
+    }
+
+    #[test]
+    fn what_is_no_request_of_dynamodb_is_an_error_as_dynamodb_writes_it() {
+        let engine = Engine::in_memory(KEY).unwrap();
+        let own = signed(KEY);
+        let own = [("authorization", &*own)];
+        let input = json!({ "TableName": "users" });
+        for (operation, input, error) in [
+            (
+                "DeleteTable",
+                &input,
+                "com.amazon.coral.service#UnknownOperationException",
+            ),
+            (
+                "",
+                &input,
+                "com.amazon.coral.service#UnknownOperationException",
+            ),
+            (
+                "PutItem",
+                &json!([]),
+                "com.amazon.coral.validate#ValidationException",
+            ),
+            (
+                "Scan",
+                &input,
+                "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException",
+            ),
+        ] {
+            let (status, body) = ask(&engine, operation, input, &own);
+            assert_eq!(status, 400, "{operation}: {body}");
+            assert_eq!(body["__type"], error, "{operation}: {body}");
+        }
     }
 }

@@ -1,20 +1,14 @@
-//! Both functions as real processes under `cargo lambda watch`, behind one port with the API's
-//! routes.
+//! Both functions as real processes under `cargo lambda watch`, which has Lambda's API to invoke them.
 
-use std::{env, io, path::Path, process, time::Duration};
+use std::{env, io, net::SocketAddr, path::Path, process};
 
+use serde_json::json;
 use tokio::process::Command;
 
-use crate::{guard::Guarded, http};
+use crate::guard::Guarded;
 
 /// The name of the table in the local run.
 pub const TABLE_NAME: &str = "users";
-
-/// How long both functions may take to answer for the first time. They are built by then; what is
-/// left is cargo's check that nothing changed, and their start-up.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// The pause between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The features of all other builds, so that none builds a dependency again (tools/unified).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
@@ -47,19 +41,28 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
     Guarded::start(command)
 }
 
-/// Starts the routes, and behind them each function as soon as a request for it comes. A change of
-/// a source file builds and starts its function anew.
+/// Starts each function as soon as an event for it comes, behind an address. Editing a source file
+/// rebuilds and restarts its function. A function that ends starts again.
 ///
 /// # Errors
 /// There is no shell.
-pub fn watch(root: &Path, port: u16, engine_url: &str) -> io::Result<Guarded> {
+pub fn watch(
+    root: &Path,
+    address: SocketAddr,
+    engine_url: &str,
+    access_key_id: &str,
+) -> io::Result<Guarded> {
+    // cargo-lambda starts a function by `cargo run`, which starts it by this.
+    let runner = json!(["sh", "local/src/sandbox.sh"]);
     let mut command = Guarded::command("cargo-lambda");
     command
         .args(["lambda", "watch", "--locked"])
         .args(FEATURES)
+        .args(["--config", &format!("target.'cfg(all())'.runner={runner}")])
         // By itself it would listen on every interface and let any web page read the answers.
-        .args(["--invoke-address", "127.0.0.1", "--disable-cors"])
-        .args(["--invoke-port", &port.to_string()]);
+        .args(["--invoke-address", &address.ip().to_string()])
+        .args(["--invoke-port", &address.port().to_string()])
+        .arg("--disable-cors");
     run_in(root, &mut command);
     // Whatever account the developer works with, the functions must not see it.
     forget(&mut command, &["AWS_"]);
@@ -68,7 +71,7 @@ pub fn watch(root: &Path, port: u16, engine_url: &str) -> io::Result<Guarded> {
         .env("LIST_MAX_AGE_SECONDS", "0")
         .env("AWS_ENDPOINT_URL_DYNAMODB", engine_url)
         .env("AWS_REGION", "local")
-        .env("AWS_ACCESS_KEY_ID", "local")
+        .env("AWS_ACCESS_KEY_ID", access_key_id)
         .env("AWS_SECRET_ACCESS_KEY", "local");
     // Its notes on every process it starts would drown the functions' own lines.
     if env::var_os("RUST_LOG").is_none() {
@@ -96,34 +99,48 @@ fn forget(command: &mut Command, prefixes: &[&str]) {
     }
 }
 
-/// Waits until both functions answer. Blocks.
-///
-/// # Errors
-/// One of them does not answer within a minute, or wrongly.
-pub fn wait_until_ready(users_url: &str) -> Result<(), String> {
-    let agent = http::agent(READY_TIMEOUT);
-    let get = || agent.get(users_url).query("limit", "1").call();
-    expect(get, 200)?;
-    // A request that create-user refuses before it asks the table.
-    let post = || agent.post(users_url).send_empty();
-    expect(post, 415)
-}
+#[cfg(test)]
+mod tests {
+    use std::{
+        process::Stdio,
+        time::{Duration, Instant},
+    };
 
-fn expect(
-    call: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    status: u16,
-) -> Result<(), String> {
-    let attempts = READY_TIMEOUT.as_millis() / PAUSE.as_millis();
-    for _ in 0..attempts {
-        match call() {
-            Ok(response) if response.status() == status => return Ok(()),
-            Ok(response) => {
-                let status = response.status();
-                return Err(format!("a function answered {status}; see the lines above"));
+    use tokio::{
+        io::{AsyncBufReadExt, BufReader},
+        time::timeout,
+    };
+
+    use super::*;
+
+    /// How long a line may take to come.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_function_that_can_not_start_tries_once_a_second_until_the_run_ends() {
+        let script = "exec sh src/sandbox.sh sh -c 'echo started; exit 3' 2>&1";
+        let mut sandbox = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        let mut lines = BufReader::new(sandbox.stdout.take().unwrap()).lines();
+        for _ in 0..3 {
+            let ended = "make run: the function sh ended (status 3) and is started again";
+            for expected in ["started", ended] {
+                let line = timeout(PATIENCE, lines.next_line()).await.unwrap();
+                assert_eq!(line.unwrap().as_deref(), Some(expected));
             }
-            Err(ureq::Error::ConnectionFailed | ureq::Error::Io(_)) => std::thread::sleep(PAUSE),
-            Err(error) => return Err(format!("a function does not answer: {error}")),
         }
+        assert!(begun.elapsed() >= Duration::from_secs(2));
+
+        drop(sandbox.stdin.take());
+        // The output ends with the last process that could write to it.
+        let rest = async { while lines.next_line().await.unwrap().is_some() {} };
+        timeout(PATIENCE, rest).await.expect("nothing is left");
+        assert!(!sandbox.wait().await.unwrap().success());
     }
-    Err("cargo-lambda does not answer; see the lines above".to_owned())
 }

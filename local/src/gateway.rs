@@ -1,19 +1,26 @@
-//! What stands in the API gateway's place: cargo-lambda has its routes, and this, in front of it, its
-//! answers to the pages of other origins.
+//! Stands in for API Gateway: makes events of the requests that `template.yaml` routes, invokes the
+//! functions with them under cargo-lambda, and refuses all other requests. As there is no login, it also
+//! refuses what the pages of other origins send.
 
-use std::{convert::Infallible, error::Error, iter, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    iter,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
-    body::Body,
-    extract::{Request, State},
+    body::{Body, Bytes, to_bytes},
+    extract::{ConnectInfo, Request, State},
     http::{
-        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+        HeaderMap, HeaderValue, Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, EXPECT, HOST, ORIGIN, TE,
-            TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+            ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN, VARY,
         },
     },
     response::{IntoResponse, Response},
@@ -23,68 +30,154 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use serde_json::json;
-use serde_norway::Value;
-use tokio::{net::TcpListener, time::timeout};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+use tokio::time::{sleep, timeout};
 
-/// The type of the resource that says what the gateway lets pages do.
-const API: &str = "AWS::ApiGatewayV2::Api";
+use crate::{
+    event,
+    port::{self, Port},
+    template::Resources,
+};
 
-/// The headers that belong to one connection and are not passed on to the next, besides those that
-/// `Connection` names (RFC 9110, section 7.6.1).
-const OF_ONE_CONNECTION: [HeaderName; 8] = [
-    CONNECTION,
-    EXPECT,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
-/// How long a function may take, as with API Gateway (its quotas name it the maximum integration
-/// timeout). cargo-lambda knows none: a function that an edit ends in the middle of a request never
-/// answers it.
+/// How long a function may take. API Gateway has the same limit, and calls it the maximum integration
+/// timeout. cargo-lambda has none: a function that an edit ends in the middle of a request never answers.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the page of one other origin may do, as `template.yaml` has it for those that a deployment
-/// lets in (CORS). Pages of all others may send nothing but what any form could, and read nothing.
+/// The pause before cargo-lambda is tried again, which does not listen at once.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The largest event that Lambda takes in a synchronous call, in bytes.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const EVENT_LIMIT: usize = 6 * 1024 * 1024;
+
+/// The largest body that is read at all, in bytes. Many clients read no answer before they have sent their
+/// whole body, so a body is read to its end even if its event is too large.
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
+
+/// Where browsers say how the page that sends a request is related to what it asks for
+/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). No page can set it or leave it out.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+/// What `template.yaml` says about the API.
 #[derive(Debug)]
-pub struct Cors {
+pub struct Api {
+    routes: Vec<Route>,
+    cors: Cors,
+}
+
+impl Api {
+    /// Reads the routes and what pages of other origins may do (CORS), and lets the pages of one origin
+    /// do it.
+    ///
+    /// # Errors
+    /// The template has no such API, or a route that the local run does not know how to serve.
+    pub fn from_template(template: &str, origin: &str) -> Result<Self, String> {
+        let api = Resources::parse(template).and_then(|resources| {
+            let routes = resources.of_type("AWS::ApiGatewayV2::Route");
+            let routes = routes.iter().map(|route| Route::of(&resources, route));
+            Ok(Self {
+                routes: routes.collect::<Result<_, _>>()?,
+                cors: Cors::of(&resources, origin)?,
+            })
+        });
+        api.map_err(|error| format!("template.yaml: {error}"))
+    }
+
+    /// The route of a request, and the parameters in its path. API Gateway
+    /// [prefers](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation)
+    /// the route with the fewest parameters.
+    fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
+        let routes = self.routes.iter().filter(|route| route.method == *method);
+        let routes = routes.filter_map(|route| Some((route, route.parameters(path)?)));
+        routes.min_by_key(|(_, parameters)| parameters.len())
+    }
+}
+
+/// One route of the API.
+#[derive(Debug)]
+struct Route {
+    /// The method and the path, as in `GET /api/users`.
+    key: String,
+    method: Method,
+    path: String,
+    /// The binary of the function that it invokes.
+    function: String,
+}
+
+impl Route {
+    fn of(resources: &Resources, route: &serde_norway::Value) -> Result<Self, String> {
+        let properties = &route["Properties"];
+        let key = properties["RouteKey"].as_str().unwrap_or_default();
+        let failed = |what: &str| format!("the route `{key}` {what}");
+        let known = key.split_once(' ').filter(|(method, path)| {
+            *method != "ANY" && path.starts_with('/') && !path.ends_with("+}")
+        });
+        let (method, path) = known.ok_or_else(|| {
+            failed("has no method, or any path; add such routes to local/src/gateway.rs")
+        })?;
+        // `integrations/${CreateUserIntegration}` → `CreateUserFunction.Alias` → its binary.
+        let target = properties["Target"].as_str().unwrap_or_default();
+        let integration = target.trim_start_matches("integrations/${");
+        let integration = resources.get(integration.trim_end_matches('}'));
+        let alias = &integration["Properties"]["IntegrationUri"];
+        let function = alias.as_str().unwrap_or_default();
+        let function = resources.get(function.trim_end_matches(".Alias"));
+        let binary = function["Metadata"]["BuildProperties"]["Binary"].as_str();
+        Ok(Self {
+            key: key.to_owned(),
+            method: method.parse().map_err(|_| failed("has no method"))?,
+            path: path.to_owned(),
+            function: binary.ok_or_else(|| failed("has no function"))?.to_owned(),
+        })
+    }
+
+    /// The values of this route's parameters in a path, if the path is one of this route's.
+    fn parameters(&self, path: &str) -> Option<Map<String, Value>> {
+        let mut parameters = Map::new();
+        let mut segments = path.split('/');
+        for expected in self.path.split('/') {
+            let segment = segments.next()?;
+            let name = expected.strip_prefix('{');
+            match name.and_then(|name| name.strip_suffix('}')) {
+                Some(name) if !segment.is_empty() => {
+                    parameters.insert(name.to_owned(), segment.into());
+                }
+                None if segment == expected => {}
+                _ => return None,
+            }
+        }
+        segments.next().is_none().then_some(parameters)
+    }
+}
+
+/// What the pages of one other origin may do. `template.yaml` allows it to the origins that a deployment
+/// names.
+#[derive(Debug)]
+struct Cors {
     origin: HeaderValue,
     preflight: HeaderMap,
     exposed: HeaderValue,
 }
 
 impl Cors {
-    /// Takes what is allowed from the template, and allows it to one origin.
-    ///
-    /// # Errors
-    /// The template has no API that lets in pages of other origins.
-    pub fn from_template(template: &str, origin: &str) -> Result<Self, String> {
-        let failed = |what: &str| format!("template.yaml: {what}");
-        let template: Value =
-            serde_norway::from_str(template).map_err(|error| failed(&error.to_string()))?;
-        let resources = template["Resources"].as_mapping().into_iter().flatten();
-        let mut apis = resources.filter(|(_, resource)| resource["Type"] == API);
+    fn of(resources: &Resources, origin: &str) -> Result<Self, String> {
+        let apis = resources.of_type("AWS::ApiGatewayV2::Api");
         // `!If [HasCors, {…}, nothing]`.
-        let api = apis
-            .next()
-            .map(|(_, api)| &api["Properties"]["CorsConfiguration"][1]);
-        let cors = api.ok_or_else(|| failed("it has no API"))?;
-        let list = |name: &str| {
+        let api = apis.first().ok_or("it has no API")?;
+        let cors = &api["Properties"]["CorsConfiguration"][1];
+        let failed = |name| format!("the API's CorsConfiguration has no {name}");
+        let list = |name| {
             let values = cors[name].as_sequence();
-            let values = values.map(|values| values.iter().filter_map(Value::as_str));
+            let values = values.map(|values| values.iter().filter_map(|value| value.as_str()));
             let list = values.map(|values| values.collect::<Vec<_>>().join(","));
             let list = list.and_then(|list| list.parse::<HeaderValue>().ok());
-            list.ok_or_else(|| failed(&format!("the API's CorsConfiguration has no {name}")))
+            list.ok_or_else(|| failed(name))
         };
-        let age = cors["MaxAge"].as_u64();
-        let age = age.ok_or_else(|| failed("the API's CorsConfiguration has no MaxAge"))?;
+        let age = cors["MaxAge"].as_u64().ok_or_else(|| failed("MaxAge"))?;
         Ok(Self {
-            origin: origin.parse().map_err(|_| failed("no origin"))?,
+            origin: origin.parse().map_err(|_| "no origin")?,
             preflight: HeaderMap::from_iter([
                 (ACCESS_CONTROL_ALLOW_METHODS, list("AllowMethods")?),
                 (ACCESS_CONTROL_ALLOW_HEADERS, list("AllowHeaders")?),
@@ -99,50 +192,190 @@ impl Cors {
     }
 }
 
-struct Gateway {
+/// The gateway in front of the functions.
+#[derive(Debug)]
+pub struct Gateway {
+    api: Api,
+    functions: SocketAddr,
     client: Client<HttpConnector, Body>,
-    port: u16,
-    functions_port: u16,
-    cors: Cors,
 }
 
-/// Passes requests to a port on to the functions' port, and what the functions answer back. Never
-/// returns.
-pub async fn serve(
-    listener: TcpListener,
-    port: u16,
-    functions_port: u16,
-    cors: Cors,
-) -> Infallible {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    let gateway = Gateway {
-        client: Client::builder(TokioExecutor::new()).build(connector),
-        port,
-        functions_port,
-        cors,
-    };
-    // A body that follows its headers must not wait until they are acknowledged.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let routes = Router::new().fallback(answer).with_state(Arc::new(gateway));
-    let ended = axum::serve(listener, routes).await;
-    unreachable!("axum serves for ever: {ended:?}")
+impl Gateway {
+    /// A gateway to the functions behind an address, where cargo-lambda has Lambda's API to invoke them.
+    #[must_use]
+    pub fn new(api: Api, functions: SocketAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self {
+            api,
+            functions,
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        }
+    }
+
+    /// Waits until every function has answered a request without query and body.
+    ///
+    /// # Errors
+    /// One of them does not answer within a minute, or fails.
+    pub async fn ready(&self) -> Result<(), String> {
+        for Route {
+            method,
+            path,
+            function,
+            ..
+        } in &self.api.routes
+        {
+            let ask = || {
+                let request = Request::builder().method(method).uri(path);
+                let request = request.body(Body::empty()).expect("a route has a path");
+                self.answer(request, Ipv4Addr::LOCALHOST.into())
+            };
+            let mut status = ask().await.status();
+            // cargo's check that nothing changed and the start may take longer than a request may.
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                status = ask().await.status();
+            }
+            if status.is_server_error() {
+                let status = status.as_u16();
+                return Err(format!("{function} answered {status}; see the lines above"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves a port. Never returns.
+    pub async fn serve(self, port: Port) -> Infallible {
+        let number = port.number();
+        // A body that follows its headers must not wait until they are acknowledged.
+        let port = port.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        let routes = Router::new()
+            .fallback(answer)
+            .with_state((Arc::new(self), number));
+        let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let ended = axum::serve(port, routes).await;
+        unreachable!("axum serves for ever: {ended:?}")
+    }
+
+    /// Answers a request that is for this machine.
+    async fn answer(&self, request: Request, source: IpAddr) -> Response {
+        if request.method() == Method::POST
+            && let Some(function) = invoked(request.uri().path())
+        {
+            let function = function.to_owned();
+            return self.answer_invocation(&function, request).await;
+        }
+        if !self.api.cors.lets_in(request.headers()) && is_from_another_page(&request) {
+            return refusal(StatusCode::FORBIDDEN);
+        }
+        let path = decoded(request.uri().path());
+        let Some((route, parameters)) = self.api.route(request.method(), &path) else {
+            return refusal(StatusCode::NOT_FOUND);
+        };
+        let (parts, body) = request.into_parts();
+        let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+            return refusal(StatusCode::PAYLOAD_TOO_LARGE);
+        };
+        let event = event::from_request(&route.key, &path, parameters, &parts, &body, source);
+        let event = event.to_string();
+        if event.len() > EVENT_LIMIT {
+            return refusal(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let Some(answer) = self.call(&route.function, event.into()).await else {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let response = event::into_response(answer.body());
+        response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    /// Answers a call of Lambda's API: a developer invokes a function with an event of their own. A web
+    /// page may not, not even ours: an event may name any caller.
+    async fn answer_invocation(&self, function: &str, request: Request) -> Response {
+        let headers = request.headers();
+        if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
+            return refusal(StatusCode::FORBIDDEN);
+        }
+        // The functions' runtime ends at a context that it cannot read.
+        let mut names = headers.keys();
+        if names.any(|name| name.as_str().starts_with("lambda-runtime-")) {
+            let message =
+                "The local run passes no client context and no identity on. Leave them out.";
+            return invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
+        }
+        let mut routes = self.api.routes.iter();
+        if !routes.any(|route| route.function == function) {
+            let names = self.api.routes.iter().map(|route| &*route.function);
+            let names = names.collect::<Vec<_>>().join(", ");
+            let message = format!("There is no such function. There are: {names}.");
+            return invocation_refusal(StatusCode::NOT_FOUND, "ResourceNotFound", &message);
+        }
+        let event = match to_bytes(request.into_body(), BODY_LIMIT).await {
+            Ok(event) if event.len() <= EVENT_LIMIT => event,
+            _ => {
+                let message = format!("The event is larger than {EVENT_LIMIT} bytes.");
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                return invocation_refusal(status, "RequestTooLarge", &message);
+            }
+        };
+        let Some(answer) = self.call(function, event).await else {
+            let message = "The function does not answer. The lines of `make run` say why.";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return invocation_refusal(status, "ServiceUnavailable", message);
+        };
+        let headers = [(CONTENT_TYPE, "application/json")];
+        (answer.status(), headers, answer.into_body()).into_response()
+    }
+
+    /// Invokes a function, and says on standard error if no answer comes.
+    async fn call(&self, function: &str, event: Bytes) -> Option<Response<Bytes>> {
+        let failure = match timeout(INTEGRATION_TIMEOUT, self.invoke(function, event)).await {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => error,
+            Err(_) => format!("no answer in {} seconds", INTEGRATION_TIMEOUT.as_secs()),
+        };
+        // The caller learns no more than from API Gateway.
+        eprintln!("make run: {function}: {failure}");
+        None
+    }
+
+    /// Invokes a function as soon as cargo-lambda listens. Nothing of a client's request but the event
+    /// reaches cargo-lambda, which would take some headers for those of its own protocol.
+    async fn invoke(&self, function: &str, event: Bytes) -> Result<Response<Bytes>, String> {
+        let functions = self.functions;
+        let url = format!("http://{functions}/2015-03-31/functions/{function}/invocations");
+        let answer = loop {
+            let request = Request::post(&url).body(Body::from(event.clone()));
+            let request = request.map_err(|error| causes(&error))?;
+            match self.client.request(request).await {
+                Err(error) if error.is_connect() => sleep(PAUSE).await,
+                answer => break answer.map_err(|error| causes(&error))?,
+            }
+        };
+        let (parts, body) = answer.into_parts();
+        let body = to_bytes(Body::new(body), usize::MAX).await;
+        let body = body.map_err(|error| causes(&error))?;
+        Ok(Response::from_parts(parts, body))
+    }
 }
 
-async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let Gateway { cors, port, .. } = &*gateway;
-    if !is_for_this_machine(request.headers(), *port) {
+async fn answer(
+    State((gateway, port)): State<(Arc<Gateway>, u16)>,
+    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let headers = request.headers();
+    if !port::is_asked_for(headers, port) {
         return refusal(StatusCode::MISDIRECTED_REQUEST);
     }
-    let let_in = cors.lets_in(request.headers());
-    let asks = |headers: &HeaderMap| headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let is_preflight = request.method() == Method::OPTIONS && asks(request.headers());
+    let cors = &gateway.api.cors;
+    let let_in = cors.lets_in(headers);
+    let is_preflight =
+        request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        gateway.forward(request).await
+        gateway.answer(request, source.ip()).await
     };
     if let_in {
         let headers = response.headers_mut();
@@ -157,136 +390,155 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
     response
 }
 
-/// Whether a request is to this machine by a name of its own. A page whose name is made to lead here
-/// (DNS rebinding) is of the same origin as the API for its browser, and could read all of it.
-fn is_for_this_machine(headers: &HeaderMap, port: u16) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.unwrap_or_default();
-    // Who asks port 80 need not say so.
-    let (name, its_port) = host.split_once(':').unwrap_or((host, "80"));
-    ["127.0.0.1", "localhost"].contains(&name) && its_port.parse() == Ok(port)
+/// Whether a page of another origin sends this request. A link to the API that a person follows is not
+/// from a page in this sense. Older browsers send `Origin` alone, and no page can leave it out where it
+/// could write.
+fn is_from_another_page(request: &Request) -> bool {
+    let headers = request.headers();
+    let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+    match value(SEC_FETCH_SITE) {
+        None => headers.contains_key(ORIGIN),
+        Some(b"same-origin" | b"none") => false,
+        Some(_) => request.method() != Method::GET || value("sec-fetch-dest") != Some(b"document"),
+    }
 }
 
-/// An answer of the gateway's own, in its words.
+/// The function that a path of Lambda's API invokes.
+fn invoked(path: &str) -> Option<&str> {
+    let function = path.strip_prefix("/2015-03-31/functions/")?;
+    function.strip_suffix("/invocations")
+}
+
+/// A path as API Gateway takes it: decoded before its route is looked for, but for `%25`.
+fn decoded(path: &str) -> String {
+    let path = path.replace("%25", "%2525");
+    let bytes: Vec<u8> = percent_decode_str(&path).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// An answer that API Gateway itself would give.
 fn refusal(status: StatusCode) -> Response {
-    let message = json!({ "message": status.canonical_reason() }).to_string();
-    (status, [(CONTENT_TYPE, "application/json")], message).into_response()
+    let message = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Some("Request Entity Too Large"),
+        status => status.canonical_reason(),
+    };
+    json_response(status, &json!({ "message": message }))
 }
 
-/// Takes away what is about the connection that a message came by.
-fn end_connection(headers: &mut HeaderMap) {
-    let named = headers.get_all(CONNECTION).iter();
-    let named = named.filter_map(|names| names.to_str().ok());
-    let named = named.flat_map(|names| names.split(','));
-    let named: Vec<HeaderName> = named.filter_map(|it| it.trim().parse().ok()).collect();
-    for name in named.iter().chain(&OF_ONE_CONNECTION) {
-        headers.remove(name);
-    }
+/// An answer that `cargo lambda invoke` can show.
+fn invocation_refusal(status: StatusCode, kind: &str, message: &str) -> Response {
+    json_response(
+        status,
+        &json!({ "errorType": kind, "errorMessage": message }),
+    )
 }
 
-impl Gateway {
-    async fn forward(&self, request: Request) -> Response {
-        let (mut parts, body) = request.into_parts();
-        let authority = format!("{}:{}", Ipv4Addr::LOCALHOST, self.functions_port);
-        let mut uri = Uri::builder().scheme("http").authority(authority);
-        if let Some(path) = parts.uri.path_and_query() {
-            uri = uri.path_and_query(path.clone());
-        }
-        let Ok(uri) = uri.build() else {
-            return StatusCode::BAD_REQUEST.into_response();
-        };
-        parts.uri = uri;
-        parts.version = Version::HTTP_11;
-        end_connection(&mut parts.headers);
-        let call = format!("{} {}", parts.method, parts.uri.path());
-        let answer = self.client.request(Request::from_parts(parts, body));
-        let failure = match timeout(INTEGRATION_TIMEOUT, answer).await {
-            Ok(Ok(mut response)) => {
-                end_connection(response.headers_mut());
-                return response.map(Body::new);
-            }
-            Ok(Err(error)) => {
-                let causes = iter::successors(Some(&error as &dyn Error), |&error| error.source());
-                let causes: Vec<_> = causes.map(ToString::to_string).collect();
-                causes.join(": ")
-            }
-            Err(_) => format!("no answer in {} seconds", INTEGRATION_TIMEOUT.as_secs()),
-        };
-        // The caller is told no more than API Gateway tells.
-        eprintln!("make run: {call}: {failure}");
-        refusal(StatusCode::SERVICE_UNAVAILABLE)
-    }
+fn json_response(status: StatusCode, body: &Value) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json")];
+    (status, headers, body.to_string()).into_response()
+}
+
+/// What an error says, and what its causes say.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let causes = iter::successors(Some(error), |&error| error.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
+    use tokio::{net::TcpListener, time::Instant};
 
     use super::*;
 
-    #[test]
-    fn a_request_is_for_this_machine_by_its_own_names_and_port_alone() {
-        let is_for = |host: &'static str, port| {
-            let host = HeaderValue::from_static(host);
-            is_for_this_machine(&HeaderMap::from_iter([(HOST, host)]), port)
-        };
-        assert!(is_for("127.0.0.1:9000", 9000));
-        assert!(is_for("localhost:9000", 9000));
-        assert!(is_for("127.0.0.1", 80));
-        assert!(is_for("localhost", 80));
-        for host in [
-            "rebound.example",
-            "rebound.example:9000",
-            "127.0.0.1",
-            "localhost",
-            "127.0.0.1:9001",
-            "127.0.0.1.rebound.example:9000",
-            "",
-        ] {
-            assert!(!is_for(host, 9000), "{host}");
-        }
-        assert!(!is_for_this_machine(&HeaderMap::new(), 9000));
+    fn api() -> Api {
+        let template = include_str!("../../template.yaml");
+        Api::from_template(template, "http://127.0.0.1:9001").unwrap()
     }
 
     #[test]
-    fn what_is_about_one_connection_is_not_passed_on_to_the_next() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Hop"),
-            ("connection", "keep-alive,x-other-hop,,not a name"),
-            ("expect", "100-continue"),
-            ("host", "127.0.0.1:9000"),
-            ("keep-alive", "timeout=5"),
-            ("proxy-connection", "keep-alive"),
-            ("te", "trailers"),
-            ("trailer", "x-sum"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "h2c"),
-            ("x-hop", "1"),
-            ("x-hop", "2"),
-            ("x-other", "kept"),
-            ("x-other-hop", "1"),
+    fn each_route_of_the_template_leads_to_its_function() {
+        let api = api();
+        let mut routes = api.routes.iter();
+        let mut leads = |key, function| {
+            assert!(routes.any(|route| route.key == key && route.function == function));
+        };
+        leads("POST /api/users", "create-user");
+        leads("GET /api/users", "list-users");
+    }
+
+    #[test]
+    fn a_route_with_fewer_parameters_is_preferred() {
+        let mut api = api();
+        let route = |key: &str| Route {
+            key: key.to_owned(),
+            method: Method::GET,
+            path: key.strip_prefix("GET ").unwrap().to_owned(),
+            function: "list-users".to_owned(),
+        };
+        api.routes = ["GET /a/{b}/{c}", "GET /a/{b}", "GET /a/b"]
+            .map(route)
+            .into();
+        let found = |path: &str| {
+            let (route, parameters) = api.route(&Method::GET, &decoded(path))?;
+            Some((&*route.key, json!(parameters).to_string()))
+        };
+        let is = |key, parameters: &str| Some((key, parameters.to_owned()));
+        assert_eq!(found("/a/b"), is("GET /a/b", "{}"));
+        assert_eq!(found("/%61/%62"), is("GET /a/b", "{}"));
+        assert_eq!(found("/a/c%20d"), is("GET /a/{b}", r#"{"b":"c d"}"#));
+        assert_eq!(found("/a/100%25"), is("GET /a/{b}", r#"{"b":"100%25"}"#));
+        assert_eq!(found("/a/%FF"), is("GET /a/{b}", "{\"b\":\"\u{fffd}\"}"));
+        let both = r#"{"b":"c","c":"d"}"#;
+        assert_eq!(found("/a/c%2Fd"), is("GET /a/{b}/{c}", both));
+        for path in [
+            "", "*", "/", "/a", "/a/", "/a//", "//a/b", "/a/b/", "/A/b", "/a/b/c/d",
         ] {
-            headers.append(name, HeaderValue::from_static(value));
+            assert_eq!(found(path), None, "{path}");
         }
-        end_connection(&mut headers);
-        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["host", "x-other"]);
+        assert!(api.route(&Method::HEAD, "/a/b").is_none());
+    }
+
+    #[test]
+    fn a_route_that_can_not_be_served_is_refused() {
+        let template = include_str!("../../template.yaml");
+        for (text, by, message) in [
+            (
+                "RouteKey: GET /api/users",
+                "RouteKey: $default",
+                "`$default` has no method",
+            ),
+            (
+                "RouteKey: GET /api/users",
+                "RouteKey: ANY /api",
+                "`ANY /api` has no method",
+            ),
+            (
+                "RouteKey: GET /api/users",
+                "RouteKey: GET /{all+}",
+                "`GET /{all+}` has no method",
+            ),
+            (
+                "Binary: list-users",
+                "Handler: x",
+                "`GET /api/users` has no function",
+            ),
+            ("MaxAge: 3600", "Other: 1", "has no MaxAge"),
+        ] {
+            assert!(template.contains(text), "{text}");
+            let template = template.replace(text, by);
+            let error = Api::from_template(&template, "http://127.0.0.1:9001").unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_function_that_never_answers_is_given_up_after_30_seconds() {
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let template = include_str!("../../template.yaml");
-        let gateway = Gateway {
-            client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
-            port: 9000,
-            functions_port: silent.local_addr().unwrap().port(),
-            cors: Cors::from_template(template, "http://127.0.0.1:9001").unwrap(),
-        };
+        let gateway = Gateway::new(api(), silent.local_addr().unwrap());
+        let request = Request::get("/api/users").body(Body::empty()).unwrap();
         let asked = Instant::now();
-        let response = gateway.forward(Request::new(Body::empty())).await;
+        let response = gateway.answer(request, Ipv4Addr::LOCALHOST.into()).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(asked.elapsed().as_secs(), 30);
     }

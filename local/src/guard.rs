@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// The shell script that stands between this process and the guarded one.
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guard.sh");
+const SCRIPT: &str = include_str!("guard.sh");
 
 /// How long a guarded process is waited for after it was told to end: a little longer than the script
 /// gives it.
@@ -32,7 +32,7 @@ impl Guarded {
     /// A command that [`Self::start`] starts; add arguments and environment as to any other.
     pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
-        command.arg(SCRIPT).arg(program);
+        command.args(["-c", SCRIPT, "guard.sh"]).arg(program);
         command
     }
 

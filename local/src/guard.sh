@@ -2,11 +2,12 @@
 # is in its process group, and kills what has not ended after a second. So the process that holds the
 # other end of standard input may end in any way, by SIGKILL too, and the command ends with it.
 #
-# The shell leads the group; "kill 0" reaches everything in it, the shell included.
+# The shell leads the group; "kill 0" reaches everything in it, the shell included. The command has the
+# same standard input, so that whatever it starts in another group may end in the same way.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0
-"$@" </dev/null 3<&- &
+"$@" <&3 3<&- &
 command=$!
 (
     trap '' TERM

@@ -5,11 +5,14 @@ pub mod settings;
 
 pub mod data_folder;
 pub mod engine;
-pub mod failures;
+pub mod loopback;
 pub mod table;
+mod template;
 
+mod event;
 pub mod functions;
 pub mod gateway;
 pub mod guard;
 pub mod http;
 pub mod page;
+pub mod port;

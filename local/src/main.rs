@@ -2,27 +2,25 @@
 
 use std::{
     convert::Infallible,
-    io,
+    env, fs, io,
     os::unix::process::parent_id,
     path::Path,
     pin::pin,
     process::{ExitCode, ExitStatus},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
 use local::{
     data_folder::DataFolder,
     engine::{Engine, EngineError},
-    failures,
     functions::{self, TABLE_NAME},
-    gateway::{self, Cors},
-    http, page, settings,
+    gateway::{Api, Gateway},
+    http, loopback, page, settings,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Notify, oneshot},
+    sync::Notify,
     task,
 };
 
@@ -46,26 +44,28 @@ async fn main() -> ExitCode {
 /// Runs the service until somebody stops it.
 async fn run() -> Result<(), String> {
     let mut stop = pin!(stop_requested().map_err(|error| format!("no signals: {error}"))?);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = root.parent().expect("local is in the workspace");
-
     // What can be refused is refused before the functions are built.
+    let root = env::current_dir().map_err(|error| format!("no current folder: {error}"))?;
+    let template = root.join("template.yaml");
+    let template = fs::read_to_string(&template).map_err(|error| {
+        let template = template.display();
+        format!("{template}: {error}; start this in the folder of the project, as `make run` does")
+    })?;
     let port = settings::port()?;
     let page_port = settings::page_port(port)?;
-    let api_listener = settings::listen("PORT", port).await?;
-    let page_listener = settings::listen("PAGE_PORT", page_port).await?;
+    let port = settings::listen("PORT", port).await?;
+    let page_port = settings::listen("PAGE_PORT", page_port).await?;
     functions::check_cargo_lambda()?;
     let folder = settings::data_folder().unwrap_or_else(|| root.join(".data"));
     let data = Arc::new(DataFolder::open(&folder)?);
-    let failed = failures::listen();
-    let template = root.join("template.yaml");
-    let template = std::fs::read_to_string(&template)
-        .map_err(|error| format!("{}: {error}", template.display()))?;
-    let cors = Cors::from_template(&template, &page::origin(page_port))?;
-    let mut engine = start_engine(&template, &data)?;
+    let page_url = page::origin(page_port.number());
+    let api = Api::from_template(&template, &page_url)?;
+    let access_key_id = loopback::key();
+    let mut engine = start_engine(&template, &data, &access_key_id)?;
+    let failed = engine.failed();
 
     println!("Building the functions …");
-    let mut building = functions::build(root).map_err(no_shell)?;
+    let mut building = functions::build(&root).map_err(no_shell)?;
     let built = tokio::select! {
         () = &mut stop => None,
         status = building.ended() => Some(status.map_err(no_shell)?),
@@ -78,15 +78,20 @@ async fn run() -> Result<(), String> {
     }
 
     println!("Starting the functions …");
-    let functions_port = settings::free_port().map_err(|error| format!("no free port: {error}"))?;
-    let mut watching = functions::watch(root, functions_port, &engine.url()).map_err(no_shell)?;
+    // The port is free again when the listener is gone, for cargo-lambda to take.
+    let listener = loopback::listen();
+    let address = listener.and_then(|listener| listener.local_addr());
+    let address = address.map_err(|error| format!("no free port: {error}"))?;
+    let watching = functions::watch(&root, address, &engine.url(), &access_key_id);
+    let mut watching = watching.map_err(no_shell)?;
+    let gateway = Gateway::new(api, address);
+    let users_url = http::users_url(port.number());
     let serving = async {
-        ready(functions_port).await?;
-        announce(port, page_port, &folder);
-        let users_url = http::users_url(port);
+        gateway.ready().await?;
+        announce(&users_url, &page_url, data.path());
         Ok(tokio::select! {
-            never = gateway::serve(api_listener, port, functions_port, cors) => never,
-            never = page::serve(page_listener, page_port, &users_url) => never,
+            never = gateway.serve(port) => never,
+            never = page::serve(page_port, &users_url) => never,
         })
     };
     let result = tokio::select! {
@@ -102,7 +107,7 @@ async fn run() -> Result<(), String> {
     result
 }
 
-fn start_engine(template: &str, data: &DataFolder) -> Result<Engine, String> {
+fn start_engine(template: &str, data: &DataFolder, access_key_id: &str) -> Result<Engine, String> {
     let database = data.database();
     let failed = |error| match error {
         EngineError::Database(error) => {
@@ -114,7 +119,7 @@ fn start_engine(template: &str, data: &DataFolder) -> Result<Engine, String> {
         }
         error => error.to_string(),
     };
-    let engine = Engine::on_file(&database).map_err(failed)?;
+    let engine = Engine::on_file(&database, access_key_id).map_err(failed)?;
     engine
         .create_table_if_missing(template, TABLE_NAME)
         .map_err(failed)?;
@@ -143,28 +148,16 @@ async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
     checked.expect("a check does not panic")
 }
 
-/// Waits until the functions answer.
-async fn ready(functions_port: u16) -> Result<(), String> {
-    let url = http::users_url(functions_port);
-    let (tell, told) = oneshot::channel();
-    // A thread of its own, which nobody waits for when the run is stopped meanwhile.
-    thread::spawn(move || tell.send(functions::wait_until_ready(&url)));
-    told.await
-        .unwrap_or_else(|_| Err("the first requests failed".to_owned()))
-}
-
 /// Says that the service is ready, and what to do with it.
-fn announce(port: u16, page_port: u16, data: &Path) {
-    let url = http::users_url(port);
-    let page = page::origin(page_port);
+fn announce(users_url: &str, page_url: &str, data: &Path) {
     let data = data.display();
     println!(
         "
-The users API is ready at {url}
-A page to try it is at {page}
+The users API is ready at {users_url}
+A page to try it is at {page_url}
 
-  curl -i {url} -H 'Content-Type: application/json' -d '{{\"username\": \"ada\"}}'
-  curl -i '{url}?limit=10'
+  curl -i {users_url} -H 'Content-Type: application/json' -d '{{\"username\": \"ada\"}}'
+  curl -i '{users_url}?limit=10'
 
 The users are kept in {data}. Edits are built anew. Ctrl-C stops everything.
 "

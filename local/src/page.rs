@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::Request,
     http::{
-        HeaderValue,
+        HeaderName, HeaderValue, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
         },
@@ -15,7 +15,8 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
+
+use crate::port::{self, Port};
 
 const HTML: &str = include_str!("../page/index.html");
 const STYLE: &str = include_str!("../page/page.css");
@@ -35,8 +36,8 @@ pub fn origin(port: u16) -> String {
 }
 
 /// Serves the page for the users at a URL. Never returns.
-pub async fn serve(listener: TcpListener, port: u16, users_url: &str) -> Infallible {
-    let origin = origin(port);
+pub async fn serve(port: Port, users_url: &str) -> Infallible {
+    let number = port.number();
     let html = HTML.replace(USERS_URL, users_url);
     // The page loads its own two files and calls the API, and makes no markup of any text.
     let policy = format!(
@@ -59,15 +60,23 @@ pub async fn serve(listener: TcpListener, port: u16, users_url: &str) -> Infalli
             file("text/javascript; charset=utf-8", SCRIPT.to_owned()),
         )
         .layer(middleware::from_fn(move |request, next| {
-            answer(origin.clone(), policy.clone(), request, next)
+            answer(number, policy.clone(), request, next)
         }));
-    let ended = axum::serve(listener, routes).await;
+    let ended = axum::serve(port, routes).await;
     unreachable!("axum serves for ever: {ended:?}")
 }
 
-/// Answers the page's own origin alone: by another name, such as `localhost`, the page would be of an
-/// origin that the API does not know.
-async fn answer(origin: String, policy: HeaderValue, request: Request, next: Next) -> Response {
+/// Lets no page of another origin show or load the page's files.
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
+/// Answers the page's own origin alone. By another name of this machine, such as `localhost`, the page
+/// would have an origin that the API does not know.
+async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
+    if !port::is_asked_for(request.headers(), number) {
+        return StatusCode::MISDIRECTED_REQUEST.into_response();
+    }
+    let origin = origin(number);
     let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
     if host != origin.strip_prefix("http://").map(str::as_bytes) {
         return Redirect::temporary(&origin).into_response();
@@ -76,6 +85,10 @@ async fn answer(origin: String, policy: HeaderValue, request: Request, next: Nex
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(
+        CROSS_ORIGIN_RESOURCE_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

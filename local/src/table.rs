@@ -5,6 +5,8 @@ use std::fmt;
 use dynoxide::actions::create_table::CreateTableRequest;
 use serde_json::{Map, Value};
 
+use crate::template::Resources;
+
 /// The type of the resource.
 const TABLE: &str = "AWS::DynamoDB::Table";
 
@@ -28,12 +30,8 @@ const LEFT_OUT: [&str; 7] = [
 /// The template is no YAML, does not declare exactly one table, or gives it a property that
 /// nobody has decided about here.
 pub fn create_request(template: &str, table_name: &str) -> Result<CreateTableRequest, TableError> {
-    let template: serde_norway::Value =
-        serde_norway::from_str(template).map_err(|error| TableError(error.to_string()))?;
-    let resources = template["Resources"].as_mapping();
-    let resources = resources.ok_or_else(|| TableError("it has no Resources".to_owned()))?;
-    let is_table = |resource: &&serde_norway::Value| resource["Type"] == TABLE;
-    let tables: Vec<_> = resources.values().filter(is_table).collect();
+    let resources = Resources::parse(template).map_err(TableError)?;
+    let tables = resources.of_type(TABLE);
     let [table] = tables[..] else {
         let count = tables.len();
         return Err(TableError(format!(

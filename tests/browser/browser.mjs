@@ -17,8 +17,8 @@ const { chromium } = load('playwright-core');
 /** How long a test waits for a process: generous, as a machine may be busy, but bounded. */
 export const PATIENCE = 120_000;
 
-/** Starts a browser that speaks to nobody by itself; the caller closes it. */
-export function launch() {
+/** Starts a browser that speaks to nobody by itself, with these further arguments; the caller closes it. */
+export function launch(...args) {
     return chromium.launch({
         ...program(),
         args: [
@@ -29,6 +29,7 @@ export function launch() {
             '--disable-background-networking',
             '--disable-component-update',
             '--disable-sync',
+            ...args,
         ],
     });
 }

@@ -3,54 +3,36 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 
 import { PATIENCE, root } from './browser.mjs';
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');
 
-/** A port that nobody uses. */
-async function freePort() {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address();
-    server.close();
-    await once(server, 'close');
-    return port;
-}
+/** What the service prints when it is ready: where the users and the page are. */
+const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 
 /** A service and its page, with the same ports and data whenever it is started. */
 export class LocalRun {
     #process;
     #output = '';
+    // Any free ones, the first time.
+    #ports = { PORT: '0', PAGE_PORT: '0' };
 
-    static async on(data) {
-        return new LocalRun(data, await freePort(), await freePort());
-    }
-
-    constructor(data, port, pagePort) {
+    constructor(data) {
         this.data = data;
-        this.port = port;
-        this.pagePort = pagePort;
-        this.users = `http://127.0.0.1:${port}/api/users`;
-        this.page = `http://127.0.0.1:${pagePort}`;
     }
 
     /** Starts the service and waits until it says that it is ready. */
     async start() {
-        const env = {
-            ...process.env,
-            PORT: String(this.port),
-            PAGE_PORT: String(this.pagePort),
-            DATA_DIR: this.data,
-        };
+        const env = { ...process.env, ...this.#ports, DATA_DIR: this.data };
         this.#output = '';
         this.#process = spawn(program, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
         const ready = new Promise((resolve, reject) => {
             const collect = (chunk) => {
                 this.#output += chunk;
-                if (this.#output.includes(`A page to try it is at ${this.page}\n`)) resolve();
+                const urls = READY.exec(this.#output);
+                if (urls) resolve(urls);
             };
             this.#process.stdout.on('data', collect);
             this.#process.stderr.on('data', collect);
@@ -58,7 +40,17 @@ export class LocalRun {
             this.#process.once('exit', () => reject(new Error(`It ended:\n${this.#output}`)));
             setTimeout(() => reject(new Error(`Not ready:\n${this.#output}`)), PATIENCE).unref();
         });
-        await ready;
+        const [, users, page] = await ready;
+        this.users = users;
+        this.page = page;
+        this.port = new URL(users).port;
+        this.pagePort = new URL(page).port;
+        this.#ports = { PORT: this.port, PAGE_PORT: this.pagePort };
+    }
+
+    /** The process that was started. */
+    get pid() {
+        return this.#process.pid;
     }
 
     /** Ends the service, unless it has ended, and sees that it ends well. */

@@ -1,9 +1,7 @@
 // The page on which a person tries the service, in a browser, before the real local run.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -25,7 +23,7 @@ let browser;
 
 before(async () => {
     data = mkdtempSync(join(tmpdir(), 'page-'));
-    run = await LocalRun.on(data);
+    run = new LocalRun(data);
     await run.start();
     browser = await launch();
 });
@@ -509,68 +507,3 @@ async function hasNoFault(page, state, reach) {
     });
     assert(scrollWidth <= clientWidth, `${state}: ${scrollWidth} > ${clientWidth}`);
 }
-
-test('no page of another origin reads the API, or creates a user', async () => {
-    await run.create('secret');
-    const server = createServer((_, response) => {
-        response.setHeader('Content-Type', 'text/html').end('<title>Another origin</title>');
-    }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const other = `http://127.0.0.1:${server.address().port}`;
-    try {
-        await withPage(
-            browser,
-            { allowed: [other, run.users], complaints: [/CORS/, UNREACHABLE, REFUSED] },
-            async (page) => {
-                await page.goto(other);
-                const tries = await page.evaluate(async (users) => {
-                    const body = JSON.stringify({ username: 'forged' });
-                    const json = { 'Content-Type': 'application/json' };
-                    const post = (headers) => fetch(users, { method: 'POST', headers, body });
-                    const tries = [fetch(users), post(json), post({})];
-                    const outcomes = await Promise.allSettled(tries);
-                    return outcomes.map(({ reason }) => reason?.message);
-                }, run.users);
-                assert.deepEqual(tries, Array(3).fill('Failed to fetch'));
-            },
-        );
-    } finally {
-        server.close();
-    }
-    assert.deepEqual(await run.list('forged'), []);
-});
-
-/** Asks for a URL with these headers, as no browser would. */
-async function answerTo(url, headers) {
-    const [answer] = await once(get(url, { headers }), 'response');
-    answer.setEncoding('utf8');
-    answer.text = (await answer.toArray()).join('');
-    return answer;
-}
-
-test('a page whose name is made to lead to this machine does not read the API', async () => {
-    await run.create('rebound');
-    for (const host of [`127.0.0.1:${run.port}`, `localhost:${run.port}`]) {
-        const { statusCode, text } = await answerTo(run.users, { host });
-        assert.equal(statusCode, 200, host);
-        assert(text.includes('rebound'));
-    }
-    for (const host of [`rebound.example:${run.port}`, 'rebound.example', '127.0.0.1', 'localhost']) {
-        const { statusCode, headers, text } = await answerTo(run.users, { host });
-        assert.deepEqual([statusCode, headers['content-type']], [421, 'application/json'], host);
-        assert.equal(text, '{"message":"Misdirected Request"}');
-    }
-});
-
-test('the page is of one origin, whatever name leads to it', async () => {
-    const answerAt = (path, host) => answerTo(`${run.page}${path}`, { host });
-    for (const path of ['/', '/page.js', '/page.css']) {
-        const own = await answerAt(path, `127.0.0.1:${run.pagePort}`);
-        assert.equal(own.statusCode, 200);
-        for (const host of [`localhost:${run.pagePort}`, 'rebound.example', '127.0.0.1']) {
-            const { statusCode, headers } = await answerAt(path, host);
-            assert.deepEqual([statusCode, headers.location], [307, run.page], host);
-        }
-    }
-    assert.equal((await answerAt('/other', `127.0.0.1:${run.pagePort}`)).statusCode, 404);
-});

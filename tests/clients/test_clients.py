@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,12 +37,6 @@ class Clients(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        # Both are held until both are known, or they could be the same one.
-        with socket.socket() as free, socket.socket() as free_too:
-            for held in (free, free_too):
-                held.bind(("127.0.0.1", 0))
-            port, page_port = (held.getsockname()[1] for held in (free, free_too))
-        cls.url = f"http://127.0.0.1:{port}"
         data = tempfile.TemporaryDirectory()
         cls.addClassCleanup(data.cleanup)
         log = Path(data.name) / "local.log"
@@ -51,8 +44,9 @@ class Clients(unittest.TestCase):
         with log.open("w") as output:
             service = subprocess.Popen(
                 [TARGET / "debug" / "local"],
-                env=os.environ
-                | {"PORT": str(port), "PAGE_PORT": str(page_port), "DATA_DIR": data.name},
+                cwd=ROOT,
+                # Ports that nobody uses.
+                env=os.environ | {"PORT": "0", "PAGE_PORT": "0", "DATA_DIR": data.name},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -64,10 +58,12 @@ class Clients(unittest.TestCase):
 
         cls.addClassCleanup(stop)
         started = time.monotonic()
-        while "The users API is ready" not in (printed := log.read_text(errors="replace")):
+        ready = re.compile(r"^The users API is ready at (.*)/api/users$", re.MULTILINE)
+        while not (url := ready.search(printed := log.read_text(errors="replace"))):
             assert service.poll() is None, printed
             assert time.monotonic() - started < PATIENCE, printed
             time.sleep(0.1)
+        cls.url = url.group(1)
 
     def run_in(self, folder: Path, *command: str | Path, **environment: str) -> str:
         """Runs a command, which must succeed, and gives what it prints."""

@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
-    fs,
     io::{BufRead, BufReader, Read},
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -16,12 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use local::{http, page};
+use local::http;
 use serde_json::json;
-use ureq::Agent;
+use ureq::{Agent, http::HeaderValue};
 
 use crate::{
-    Answer, contract,
+    Answer,
+    contract::{self, PATH},
+    process::Process,
     workspace::{built, root, target_profile},
 };
 
@@ -35,15 +34,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct LocalRun {
     process: Child,
     users_url: String,
-    port: u16,
-    page_port: u16,
+    page_origin: String,
     data: PathBuf,
     output: Arc<(Mutex<String>, Condvar)>,
     agent: Agent,
 }
 
 impl LocalRun {
-    /// Starts the service on a free port and waits until it says that it is ready.
+    /// Starts the service on free ports and waits until it says that it is ready.
     ///
     /// # Panics
     /// It does not get ready.
@@ -58,10 +56,9 @@ impl LocalRun {
     /// It does not get ready.
     #[must_use]
     pub fn start_by(mut command: Command, data: &Path) -> Self {
-        let [port, page_port] = free_ports();
         let mut process = command
-            .env("PORT", port.to_string())
-            .env("PAGE_PORT", page_port.to_string())
+            .env("PORT", "0")
+            .env("PAGE_PORT", "0")
             .env("DATA_DIR", data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -73,35 +70,52 @@ impl LocalRun {
         let stderr = process.stderr.take().expect("the output is piped");
         collect(stdout, &output);
         collect(stderr, &output);
-        let run = Self {
+        let mut run = Self {
             process,
-            users_url: http::users_url(port),
-            port,
-            page_port,
+            users_url: String::new(),
+            page_origin: String::new(),
             data: data.to_owned(),
             output,
             agent: http::agent(PATIENCE),
         };
-        run.wait_for_output(&format!("The users API is ready at {}\n", run.users_url));
+        run.wait_for_output("\nThe users are kept in ");
+        let output = run.output();
+        let after = |text: &str| {
+            let (_, rest) = output.split_once(text).expect("the URL is printed");
+            rest.lines().next().unwrap_or_default().to_owned()
+        };
+        run.users_url = after("The users API is ready at ");
+        run.page_origin = after("A page to try it is at ");
         run
     }
 
     /// The port that the service listens on.
+    ///
+    /// # Panics
+    /// The service has printed another kind of URL.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        let port = self.users_url.strip_suffix("/api/users");
+        let port = port.and_then(|url| url.strip_prefix("http://127.0.0.1:"));
+        port.and_then(|port| port.parse().ok()).expect("a port")
     }
 
     /// The origin of the page.
     #[must_use]
-    pub fn page_origin(&self) -> String {
-        page::origin(self.page_port)
+    pub fn page_origin(&self) -> &str {
+        &self.page_origin
     }
 
     /// The process that was started.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The process that was started, and what it has started.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        Process::all_with("DATA_DIR", self.data.as_os_str())
     }
 
     /// Everything that the service has printed so far.
@@ -135,21 +149,40 @@ impl LocalRun {
         assert!(output.contains(text), "{text:?} was not printed:\n{output}");
     }
 
-    /// Sends a request with these headers, and gives the headers of the answer that are about pages of
-    /// other origins.
+    /// Sends any request to the service's port, and gives whatever answer comes.
+    ///
+    /// # Panics
+    /// No answer comes.
+    #[must_use]
+    pub fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &[u8])],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
+        let url = format!("http://127.0.0.1:{}{target}", self.port());
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            let value = HeaderValue::from_bytes(value).expect("a header");
+            request = request.header(*name, value);
+        }
+        let request = request.body(body.into()).expect("a request");
+        answer(self.agent.run(request)).expect("an answer")
+    }
+
+    /// Sends a request for users with these headers, and gives the headers of the answer that are about
+    /// pages of other origins.
     ///
     /// # Panics
     /// No answer comes.
     #[must_use]
     pub fn cors(&self, method: &str, headers: &[(&str, &str)]) -> (u16, BTreeMap<String, String>) {
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(&self.users_url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body("").expect("a request");
-        let mut answer = answer(self.agent.run(request)).expect("an answer");
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        let mut answer = self.send(method, PATH, &headers, "");
         let is_about = |name: &str| name == "vary" || name.starts_with("access-control-");
         answer.headers.retain(|name, _| is_about(name));
         (answer.status, answer.headers)
@@ -230,7 +263,7 @@ impl LocalRun {
     pub fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
         let status = wait(&mut self.process);
-        while let left = processes_with(self.data.as_os_str())
+        while let left = self.processes()
             && !left.is_empty()
         {
             assert!(started.elapsed() < PATIENCE, "left behind: {left:?}");
@@ -319,17 +352,6 @@ fn wait(process: &mut Child) -> ExitStatus {
     }
 }
 
-/// A port for the service and one for its page, which nobody uses.
-///
-/// # Panics
-/// There are none.
-#[must_use]
-pub fn free_ports() -> [u16; 2] {
-    // Both are held until both are known: they could be the same one.
-    let held = [(), ()].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-    held.map(|listener| listener.local_addr().expect("it is bound").port())
-}
-
 /// Reads a stream to its end.
 fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Condvar)>) {
     let output = Arc::clone(output);
@@ -358,25 +380,4 @@ fn answer(
             .collect(),
         body,
     })
-}
-
-/// The processes that inherited this value of `DATA_DIR`, as Linux shows them.
-fn processes_with(data: &OsStr) -> Vec<String> {
-    let variable = [b"DATA_DIR=", data.as_encoded_bytes()].concat();
-    let processes = fs::read_dir("/proc").expect("/proc is there");
-    let mut found = Vec::new();
-    for process in processes.map(|entry| entry.expect("/proc can be read").path()) {
-        // Most entries are no processes, and a process may end meanwhile.
-        let Ok(environment) = fs::read(process.join("environ")) else {
-            continue;
-        };
-        if environment
-            .split(|byte| *byte == 0)
-            .any(|it| it == variable)
-        {
-            let command = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
-            found.push(format!("{}: {command}", process.display()));
-        }
-    }
-    found
 }

@@ -24,7 +24,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Answer, Event, answer::headers, service::TABLE_NAME, workspace::binary_of};
+use crate::{
+    Answer, Event,
+    answer::headers,
+    service::{ACCESS_KEY_ID, TABLE_NAME},
+    workspace::binary_of,
+};
 
 /// The trace of every event that a sandbox gets.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
@@ -73,7 +78,7 @@ pub fn environment(table_url: &str) -> [(&str, &str); 6] {
         ("TABLE_NAME", TABLE_NAME),
         ("LIST_MAX_AGE_SECONDS", "0"),
         ("AWS_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
     ]

@@ -19,6 +19,8 @@ use crate::{Answer, Event, contract, fault::Proxy, workspace};
 
 /// The name of the table in the tests.
 pub const TABLE_NAME: &str = "users";
+/// The access key ID that the tests' engines answer.
+pub const ACCESS_KEY_ID: &str = "test";
 
 /// The service: the embedded engine in memory, its table made from the template, and both
 /// handlers, called as the runtime calls them.
@@ -114,7 +116,7 @@ pub async fn get(lister: &Lister, event: Event) -> Answer {
 /// It does not start.
 #[must_use]
 pub fn engine() -> Engine {
-    let engine = Engine::in_memory().expect("the engine starts");
+    let engine = Engine::in_memory(ACCESS_KEY_ID).expect("the engine starts");
     let template = workspace::read("template.yaml");
     engine
         .create_table_if_missing(&template, TABLE_NAME)
@@ -144,7 +146,7 @@ pub fn connect(url: &str) -> Table {
     // here another test's faults would use up this one's.
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
-    let credentials = Credentials::new("test", "test", None, None, "tests");
+    let credentials = Credentials::new(ACCESS_KEY_ID, "test", None, None, "tests");
     let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
     let config = table::sdk_config()
         .expect("the configuration is valid")

@@ -10,13 +10,17 @@ use std::{
 
 use serde_json::Value;
 
-/// The top level folder.
+/// The top level folder, which holds the current one. Where it was when this was built says nothing: it
+/// may have been moved since.
+///
+/// # Panics
+/// The current folder is outside of the workspace.
 #[must_use]
 pub fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests
-        .parent()
-        .expect("tests is in the workspace")
+    let folder = env::current_dir().expect("there is a current folder");
+    let is_root = |folder: &&Path| folder.join("template.yaml").is_file();
+    let root = folder.ancestors().find(is_root);
+    root.expect("the current folder is in the workspace")
         .to_owned()
 }
 

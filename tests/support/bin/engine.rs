@@ -4,11 +4,15 @@
 use std::{env, io, path::PathBuf};
 
 use local::engine::Engine;
-use tests::{service::TABLE_NAME, workspace};
+use tests::{
+    service::{ACCESS_KEY_ID, TABLE_NAME},
+    workspace,
+};
 
 fn main() {
     let file = env::args_os().nth(1).map(PathBuf::from);
-    let engine = Engine::on_file(&file.expect("a file is named")).expect("the engine starts");
+    let file = file.expect("a file is named");
+    let engine = Engine::on_file(&file, ACCESS_KEY_ID).expect("the engine starts");
     engine
         .create_table_if_missing(&workspace::read("template.yaml"), TABLE_NAME)
         .expect("the engine makes the table");

@@ -1,0 +1,157 @@
+//! The ports of the local run that people and programs use, which no other machine reaches.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use axum::{
+    http::{HeaderMap, header::HOST, uri::Authority},
+    serve::Listener,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The names that a request may give this machine.
+const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
+
+/// One port of this machine: on 127.0.0.1, and on `::1` if the machine has IPv6, because `localhost` may
+/// mean either.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    v4: TcpListener,
+    v6: Option<TcpListener>,
+}
+
+impl Port {
+    /// Takes a port, or any free one for 0. Who connects waits until the port is served.
+    ///
+    /// # Errors
+    /// Somebody has the port, or it is reserved.
+    pub async fn bind(number: u16) -> io::Result<Self> {
+        loop {
+            let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).await?;
+            let bound = v4.local_addr()?.port();
+            let v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await {
+                Ok(v6) => Some(v6),
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => None,
+                // The system chose a port without regard to IPv6; it will choose another one.
+                Err(_) if number == 0 => continue,
+                Err(error) => return Err(error),
+            };
+            return Ok(Self {
+                number: bound,
+                v4,
+                v6,
+            });
+        }
+    }
+
+    /// The number of the port.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl Listener for Port {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        match &mut self.v6 {
+            None => Listener::accept(&mut self.v4).await,
+            Some(v6) => tokio::select! {
+                accepted = Listener::accept(&mut self.v4) => accepted,
+                accepted = Listener::accept(v6) => accepted,
+            },
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.v4.local_addr()
+    }
+}
+
+/// Whether a request asks for this port of this machine by a name of its own. A page whose name an
+/// attacker points at this machine (DNS rebinding) asks by the attacker's name. For its browser it has
+/// the origin of what it asks, and could read and write everything.
+#[must_use]
+pub fn is_asked_for(headers: &HeaderMap, port: u16) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    host.is_some_and(|host| {
+        let name = host.host().to_ascii_lowercase();
+        // A client leaves port 80 out.
+        NAMES.contains(&&*name) && host.port_u16().unwrap_or(80) == port
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_request_asks_for_this_machine_by_its_own_names_and_port_alone() {
+        let is_asked_for = |host: &'static str, port| {
+            let host = HeaderValue::from_static(host);
+            is_asked_for(&HeaderMap::from_iter([(HOST, host)]), port)
+        };
+        for name in ["127.0.0.1", "localhost", "LOCALHOST", "LocalHost", "[::1]"] {
+            assert!(is_asked_for(name, 80), "{name}");
+            assert!(!is_asked_for(name, 9000), "{name}");
+        }
+        for host in [
+            "127.0.0.1:9000",
+            "localhost:9000",
+            "LOCALHOST:9000",
+            "[::1]:9000",
+        ] {
+            assert!(is_asked_for(host, 9000), "{host}");
+            assert!(!is_asked_for(host, 9001), "{host}");
+        }
+        for host in [
+            "rebound.example",
+            "rebound.example:9000",
+            "127.0.0.1.rebound.example:9000",
+            "localhost.rebound.example:9000",
+            "127.0.0.1:",
+            "127.0.0.1:9000:9000",
+            "127.0.0.1:90000",
+            "127.0.0.2:9000",
+            "[::2]:9000",
+            "::1:9000",
+            ":9000",
+            "",
+        ] {
+            assert!(!is_asked_for(host, 9000), "{host}");
+        }
+        assert!(!super::is_asked_for(&HeaderMap::new(), 9000));
+    }
+
+    #[tokio::test]
+    async fn a_free_port_is_one_and_the_same_on_both_loopback_addresses() {
+        let free = Port::bind(0).await.unwrap();
+        assert_ne!(free.number(), 0);
+        let taken = Port::bind(free.number()).await.unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        let v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, free.number())).await;
+        assert!(v4.is_ok());
+        if free.v6.is_some() {
+            let v6 = TcpStream::connect((Ipv6Addr::LOCALHOST, free.number())).await;
+            assert!(v6.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_on_ipv6_alone_is_taken() {
+        // A machine without IPv6 has nothing to take.
+        let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
+            return;
+        };
+        let taken = Port::bind(v6.local_addr().unwrap().port()).await;
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

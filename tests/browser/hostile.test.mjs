@@ -1,0 +1,231 @@
+// Pages that attack the local run of whoever opens them, in a browser, before the real local run.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, get } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { launch, root, withPage } from './browser.mjs';
+import { LocalRun } from './local_run.mjs';
+
+/** A whole event of the gateway that creates a user. */
+const event = JSON.parse(readFileSync(join(root, 'tests/events/create_user.json'), 'utf8'));
+event.body = JSON.stringify({ username: 'forged' });
+
+let data;
+let run;
+let server;
+let browser;
+
+before(async () => {
+    data = mkdtempSync(join(tmpdir(), 'hostile-'));
+    run = new LocalRun(data);
+    await run.start();
+    await run.create('secret');
+    server = await hostileServer(0);
+    // Names that lead to this machine, so that a page of theirs is no page of the internet, which newer
+    // browsers keep from this machine by themselves.
+    browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
+});
+
+after(async () => {
+    await browser?.close();
+    server?.close();
+    await run?.stop();
+    rmSync(data, { recursive: true, force: true });
+});
+
+/** Serves an attacker's page on a port. */
+async function hostileServer(port) {
+    const server = createServer((_, response) => {
+        response.setHeader('Content-Type', 'text/html').end('<title>Hostile</title>');
+    });
+    server.listen(Number(port), '127.0.0.1');
+    await once(server, 'listening');
+    return server;
+}
+
+/** Opens a page that may load anything, and of whose failures nothing is made. */
+function onHostilePage(url, test) {
+    return withPage(browser, { allowed: [''], complaints: [/^/] }, async (page) => {
+        await page.goto(url);
+        return test(page);
+    });
+}
+
+/** Sees that nobody was created, and that every function still answers its own caller. */
+async function hasHadNoEffect(name) {
+    assert.deepEqual(await run.list('forged'), []);
+    const started = Date.now();
+    await run.create(name);
+    assert.deepEqual(await run.list(name), [name]);
+    // A stolen event is given up after 30 seconds.
+    assert(Date.now() - started < 20_000);
+}
+
+/** Tries in a page whatever a page can send, and gives what it could read of the answers. */
+async function attack({ origins, event }) {
+    const user = '{"username":"forged"}';
+    const json = { 'Content-Type': 'application/json' };
+    const invoke = '/2015-03-31/functions/create-user/invocations';
+    const next = '/.rt/create-user/2018-06-01/runtime/invocation/next';
+    const read = [];
+    const note = (what, url) => read.push(`${what} ${url}`);
+    const within = (promise) => Promise.race([promise, new Promise((go) => setTimeout(go, 3000))]);
+
+    const fetched = async (url, options) => {
+        const answer = await fetch(url, options);
+        if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
+    };
+    /** A form whose one field makes a JSON object of a body of text/plain. */
+    const submitted = (url, body, enctype) => new Promise((done) => {
+        const sink = document.body.appendChild(document.createElement('iframe'));
+        sink.name = `sink${Math.random()}`;
+        const form = document.body.appendChild(document.createElement('form'));
+        Object.assign(form, { action: url, method: 'POST', enctype, target: sink.name });
+        const field = form.appendChild(document.createElement('input'));
+        field.name = `${body.slice(0, -1)},"x":"`;
+        field.value = '"}';
+        form.submit();
+        sink.onload = done;
+    });
+    const loaded = (tag, attribute, url) => new Promise((done) => {
+        const element = document.createElement(tag);
+        element.onload = () => {
+            if (tag !== 'iframe') note(tag, url);
+            done();
+        };
+        element.onerror = done;
+        element.rel = 'stylesheet';
+        element[attribute] = url;
+        document.body.append(element);
+    });
+
+    const tries = [];
+    for (const origin of origins) {
+        const users = `${origin}/api/users`;
+        for (const mode of ['cors', 'no-cors']) {
+            for (const url of [users, `${users}?prefix=secret`, `${origin}/`, `${origin}${next}`]) {
+                tries.push(fetched(url, { mode }));
+            }
+            for (const [url, body] of [[users, user], [`${origin}${invoke}`, event]]) {
+                tries.push(fetched(url, { mode, method: 'POST', body }));
+                tries.push(fetched(url, { mode, method: 'POST', body, headers: json }));
+                tries.push(fetched(url, { mode, method: 'POST', body: new Blob([body]) }));
+            }
+        }
+        for (const enctype of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data']) {
+            tries.push(submitted(users, user, enctype));
+            tries.push(submitted(`${origin}${invoke}`, event, enctype));
+        }
+        tries.push(navigator.sendBeacon(users, new Blob([user], { type: 'text/plain' })));
+        tries.push(navigator.sendBeacon(`${origin}${invoke}`, event));
+        for (const url of [users, `${origin}${next}`, `${origin}/page.js`, `${origin}/page.css`]) {
+            tries.push(loaded('img', 'src', url));
+            tries.push(loaded('script', 'src', url));
+            tries.push(loaded('link', 'href', url));
+            tries.push(loaded('object', 'data', url));
+            tries.push(loaded('iframe', 'src', url));
+        }
+        tries.push(loaded('iframe', 'src', `${origin}/`));
+        const socket = new WebSocket(`${origin.replace('http', 'ws')}/api/users`);
+        socket.onopen = () => note('WebSocket', origin);
+    }
+    await within(Promise.allSettled(tries));
+    return read;
+}
+
+test('a page of another origin reads, writes, steals and ends nothing', async () => {
+    const names = ['127.0.0.1', 'localhost', 'LOCALHOST', '[::1]'];
+    const ports = [run.port, run.pagePort];
+    const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
+    const { port } = server.address();
+    // Of the same host, of the same machine, and of another site.
+    for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
+        await onHostilePage(`http://${host}:${port}`, async (page) => {
+            const input = { origins, event: JSON.stringify(event) };
+            assert.deepEqual(await page.evaluate(attack, input), [], host);
+            // A frame shows nothing of ours, or is gone.
+            for (const frame of page.frames().slice(1)) {
+                const text = await frame.evaluate(() => document.body.innerText).catch(() => '');
+                assert(!text.includes('secret') && !text.includes('Sign up'), text);
+            }
+        });
+        await hasHadNoEffect(`after${number}`);
+    }
+});
+
+test('a page whose name is made to lead to this machine reads, writes, steals and ends nothing', async () => {
+    for (const port of [run.port, run.pagePort]) {
+        // The name leads to the attacker's server first, and here when the page is open.
+        await run.stop();
+        const attacker = await hostileServer(port);
+        await onHostilePage(`http://rebound.example:${port}`, async (page) => {
+            attacker.close();
+            attacker.closeAllConnections();
+            await once(attacker, 'close');
+            await run.start();
+            const statuses = await page.evaluate(async (event) => {
+                const user = '{"username":"forged"}';
+                const headers = { 'Content-Type': 'application/json' };
+                const post = (url, body) => fetch(url, { method: 'POST', headers, body });
+                const answers = await Promise.all([
+                    fetch('/'),
+                    fetch('/page.js'),
+                    fetch('/api/users'),
+                    post('/api/users', user),
+                    post('/2015-03-31/functions/create-user/invocations', event),
+                    fetch('/.rt/create-user/2018-06-01/runtime/invocation/next'),
+                ]);
+                return answers.map((answer) => answer.status);
+            }, JSON.stringify(event));
+            assert.deepEqual(statuses, Array(6).fill(421));
+        });
+    }
+    await hasHadNoEffect('after-rebinding');
+});
+
+test('a person may follow a link to the API', async () => {
+    const { port } = server.address();
+    await onHostilePage(`http://hostile.example:${port}`, async (page) => {
+        await page.setContent(`<a href="${run.users}">Users</a>`);
+        await page.click('a');
+        await page.waitForURL(run.users);
+        assert((await page.textContent('body')).includes('"secret"'));
+    });
+});
+
+/** Asks for a URL as no browser would. */
+async function answerTo(url, { method = 'GET', ...headers }) {
+    const request = get(url, { method, headers });
+    const [answer] = await once(request, 'response');
+    answer.setEncoding('utf8');
+    answer.text = (await answer.toArray()).join('');
+    return answer;
+}
+
+test('the page is of one origin, whatever name of this machine leads to it', async () => {
+    for (const path of ['/', '/page.js', '/page.css']) {
+        const own = await answerTo(`${run.page}${path}`, { host: `127.0.0.1:${run.pagePort}` });
+        assert.equal(own.statusCode, 200);
+        assert.equal(own.headers['cross-origin-resource-policy'], 'same-origin');
+        assert.equal(own.headers['x-content-type-options'], 'nosniff');
+        const policy = own.headers['content-security-policy'];
+        assert(policy.startsWith("default-src 'none'; ") && policy.includes("frame-ancestors 'none'"));
+        for (const name of ['localhost', 'LOCALHOST', '[::1]']) {
+            const host = `${name}:${run.pagePort}`;
+            const { statusCode, headers } = await answerTo(`${run.page}${path}`, { host });
+            assert.deepEqual([statusCode, headers.location], [307, run.page], host);
+        }
+        for (const host of [`rebound.example:${run.pagePort}`, 'rebound.example', '127.0.0.1', 'localhost']) {
+            const { statusCode, headers } = await answerTo(`${run.page}${path}`, { host });
+            assert.deepEqual([statusCode, headers.location], [421, undefined], host);
+        }
+        const posted = await answerTo(`${run.page}${path}`, { method: 'POST' });
+        assert.equal(posted.statusCode, 405);
+    }
+    assert.equal((await answerTo(`${run.page}/other`, {})).statusCode, 404);
+});
