@@ -354,4 +354,7 @@ macro_rules! throttling_reasons {
     )+};
 }
 
-throttling_reasons!(PutItemError, aws_sdk_dynamodb::operation::query::QueryError);
+throttling_reasons!(
+    aws_sdk_dynamodb::operation::put_item::PutItemError,
+    aws_sdk_dynamodb::operation::query::QueryError
+);
