@@ -226,6 +226,10 @@ async fn the_first_claim_that_names_somebody_is_the_caller() {
         json!({}),
         json!(true),
         json!(false),
+        json!(" \t\u{a0}"),
+        json!([null]),
+        json!(["", [{ "a": false }]]),
+        json!({ "a": null, "b": " " }),
     ];
     for (number, nothing) in empty.into_iter().enumerate() {
         let username = format!("ada{number}");

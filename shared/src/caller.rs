@@ -2,7 +2,7 @@
 
 use lambda_http::Request;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 /// The party that a request comes from. No two parties are ever taken for one.
 ///
@@ -15,9 +15,9 @@ use serde_json::value::RawValue;
 ///    (`OpenID` Connect Core §2), `cid` (Okta) and `appid` (Entra ID), by which providers name the
 ///    client in a machine's token that has no `sub`.
 ///
-/// A claim may be a string, a number, an array or an object. One that is null, a boolean or empty
-/// names nobody, and the next one decides. The issuer and the name of the claim are part of the
-/// caller, because only they say whose names these are.
+/// A claim may be a string, a number, or an array or object that holds one. A claim that is null, a
+/// boolean, blank or empty names nobody, and the next one decides. The issuer and the name of the
+/// claim are part of the caller, because only they say whose names these are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// Whoever can reach the API: it has no authorizer, as in the local run.
@@ -90,24 +90,31 @@ impl Claim {
     /// Reads a value that can name somebody.
     fn read(json: &RawValue) -> Option<Self> {
         let json = json.get();
-        if let Ok(text) = serde_json::from_str::<String>(json) {
-            return (!text.is_empty()).then_some(Self {
+        let value: Value = serde_json::from_str(json).ok()?;
+        if !names_somebody(&value) {
+            return None;
+        }
+        Some(match value {
+            Value::String(text) => Self {
                 text,
                 is_string: true,
-            });
-        }
-        let is_empty = |json: &str| json[1..json.len() - 1].trim_ascii().is_empty();
-        let names_somebody = match json.as_bytes()[0] {
-            b'[' | b'{' => !is_empty(json),
-            // null, true and false.
-            b'n' | b't' | b'f' => false,
-            // A number, or a string with an unpaired surrogate.
-            _ => true,
-        };
-        names_somebody.then(|| Self {
-            text: json.to_owned(),
-            is_string: false,
+            },
+            _ => Self {
+                text: json.to_owned(),
+                is_string: false,
+            },
         })
+    }
+}
+
+/// Whether a value is, or holds, a number or a string that is not blank.
+fn names_somebody(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => false,
+        Value::Number(_) => true,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(values) => values.iter().any(names_somebody),
+        Value::Object(members) => members.values().any(names_somebody),
     }
 }
 

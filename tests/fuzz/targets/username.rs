@@ -13,7 +13,10 @@ fuzz_target!(|text: &str| {
     // Canonically equivalent texts are one text.
     for spelling in [text.nfc().collect::<String>(), text.nfd().collect()] {
         assert_eq!(Username::parse(&spelling), answer);
-        assert_eq!(UsernamePrefix::parse(&spelling), UsernamePrefix::parse(text));
+        assert_eq!(
+            UsernamePrefix::parse(&spelling),
+            UsernamePrefix::parse(text)
+        );
     }
     match answer {
         Ok(username) => check_accepted(text, &username),
@@ -48,7 +51,8 @@ fn check_accepted(text: &str, username: &Username) {
         Err(UsernameError::DisallowedCharacter {
             character: Some(character),
         }) => {
-            let is_cherokee = matches!(character, '\u{13f8}'..='\u{13fd}' | '\u{ab70}'..='\u{abbf}');
+            let is_cherokee =
+                matches!(character, '\u{13f8}'..='\u{13fd}' | '\u{ab70}'..='\u{abbf}');
             assert!(is_cherokee, "{character:?}");
         }
         Err(error) => panic!("{error}"),
@@ -66,7 +70,9 @@ fn check_refused(text: &str, error: &UsernameError) {
     match error {
         UsernameError::Empty => assert_eq!(text, ""),
         UsernameError::TooLong { length } => assert!(*length > Username::MAX_CHARS),
-        UsernameError::DisallowedCharacter { character: Some(it) }
+        UsernameError::DisallowedCharacter {
+            character: Some(it),
+        }
         | UsernameError::LeadingMark { mark: it } => {
             // It may be one that the text only composes to, or one that it has in another width.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
