@@ -189,6 +189,7 @@ fn a_function_is_invoked_with_a_whole_event_by_no_web_page() {
         "lambda-runtime-client-context",
         "Lambda-Runtime-Cognito-Identity",
         "lambda-runtime-aws-request-id",
+        "X-Amz-Client-Context",
     ] {
         let answer = run.send("POST", INVOKE, &[plain, (name, b"{}")], &*event);
         assert_eq!(
@@ -204,6 +205,11 @@ fn a_function_is_invoked_with_a_whole_event_by_no_web_page() {
                     "The local run passes no client context and no identity on. Leave them out.",
             })
         );
+    }
+    for (kind, status) in [("RequestResponse", 200), ("Event", 400), ("DryRun", 400)] {
+        let kind = ("x-amz-invocation-type", kind.as_bytes());
+        let answer = run.send("POST", INVOKE, &[plain, kind], "{}");
+        assert_eq!(answer.status, status, "{kind:?}: {answer:?}");
     }
     assert_eq!(run.create("grace").status, 201);
     run.stop();
@@ -470,6 +476,16 @@ fn a_body_of_any_length_gets_its_answer() {
         (answer.status, &answer.json()["errorType"]),
         (413, &json!("RequestTooLarge"))
     );
+    for path in [PATH, INVOKE] {
+        let port = run.port();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\n");
+        let body = "Transfer-Encoding: chunked\r\n\r\nno length\r\n";
+        write!(stream, "{head}{body}").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 400", "{path}");
+    }
     assert_eq!(run.create("ada").status, 201);
     run.stop();
 }

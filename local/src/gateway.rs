@@ -16,7 +16,7 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{ConnectInfo, Request, State},
     http::{
-        HeaderMap, HeaderValue, Method, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -26,6 +26,7 @@ use axum::{
     response::{IntoResponse, Response},
     serve::ListenerExt,
 };
+use http_body_util::LengthLimitError;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -274,8 +275,9 @@ impl Gateway {
             return refusal(StatusCode::NOT_FOUND);
         };
         let (parts, body) = request.into_parts();
-        let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
-            return refusal(StatusCode::PAYLOAD_TOO_LARGE);
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(status) => return refusal(status),
         };
         let event = event::from_request(&route.key, &path, parameters, &parts, &body, source);
         let event = event.to_string();
@@ -296,12 +298,20 @@ impl Gateway {
         if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
             return refusal(StatusCode::FORBIDDEN);
         }
+        let invalid =
+            |message| invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
         // The functions' runtime ends at a context that it cannot read.
-        let mut names = headers.keys();
-        if names.any(|name| name.as_str().starts_with("lambda-runtime-")) {
-            let message =
-                "The local run passes no client context and no identity on. Leave them out.";
-            return invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
+        let is_context = |name: &HeaderName| {
+            name.as_str().starts_with("lambda-runtime-") || name == "x-amz-client-context"
+        };
+        if headers.keys().any(is_context) {
+            return invalid(
+                "The local run passes no client context and no identity on. Leave them out.",
+            );
+        }
+        let invocation_type = headers.get("x-amz-invocation-type");
+        if invocation_type.is_some_and(|it| it != "RequestResponse") {
+            return invalid("The local run knows the invocation type RequestResponse only.");
         }
         let mut routes = self.api.routes.iter();
         if !routes.any(|route| route.function == function) {
@@ -310,8 +320,9 @@ impl Gateway {
             let message = format!("There is no such function. There are: {names}.");
             return invocation_refusal(StatusCode::NOT_FOUND, "ResourceNotFound", &message);
         }
-        let event = match to_bytes(request.into_body(), BODY_LIMIT).await {
+        let event = match read(request.into_body()).await {
             Ok(event) if event.len() <= EVENT_LIMIT => event,
+            Err(StatusCode::BAD_REQUEST) => return invalid("The event is not whole."),
             _ => {
                 let message = format!("The event is larger than {EVENT_LIMIT} bytes.");
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
@@ -365,7 +376,7 @@ async fn answer(
     request: Request,
 ) -> Response {
     let headers = request.headers();
-    if !port::is_asked_for(headers, port) {
+    if !port::is_asked_for(&request, port) {
         return refusal(StatusCode::MISDIRECTED_REQUEST);
     }
     let cors = &gateway.api.cors;
@@ -401,6 +412,20 @@ fn is_from_another_page(request: &Request) -> bool {
         Some(b"same-origin" | b"none") => false,
         Some(_) => request.method() != Method::GET || value("sec-fetch-dest") != Some(b"document"),
     }
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// The status of the answer: the body is too large, or does not come whole.
+async fn read(body: Body) -> Result<Bytes, StatusCode> {
+    to_bytes(body, BODY_LIMIT).await.map_err(|error| {
+        if error.into_inner().is::<LengthLimitError>() {
+            StatusCode::PAYLOAD_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
+        }
+    })
 }
 
 /// The function that a path of Lambda's API invokes.

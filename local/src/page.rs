@@ -73,7 +73,7 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
 /// Answers the page's own origin alone. By another name of this machine, such as `localhost`, the page
 /// would have an origin that the API does not know.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
-    if !port::is_asked_for(request.headers(), number) {
+    if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();
     }
     let origin = origin(number);

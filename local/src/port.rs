@@ -6,7 +6,8 @@ use std::{
 };
 
 use axum::{
-    http::{HeaderMap, header::HOST, uri::Authority},
+    extract::Request,
+    http::{header::HOST, uri::Authority},
     serve::Listener,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -75,30 +76,42 @@ impl Listener for Port {
 
 /// Whether a request asks for this port of this machine by a name of its own. A page whose name an
 /// attacker points at this machine (DNS rebinding) asks by the attacker's name. For its browser it has
-/// the origin of what it asks, and could read and write everything.
+/// the origin of what it asks, and could read and write everything. A request may give a name in its
+/// target too (RFC 9112, section 3.2.2), and in HTTP/2 there alone.
 #[must_use]
-pub fn is_asked_for(headers: &HeaderMap, port: u16) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.and_then(|host| host.parse::<Authority>().ok());
-    host.is_some_and(|host| {
-        let name = host.host().to_ascii_lowercase();
-        // A client leaves port 80 out.
-        NAMES.contains(&&*name) && host.port_u16().unwrap_or(80) == port
-    })
+pub fn is_asked_for(request: &Request, port: u16) -> bool {
+    let hosts = request.headers().get_all(HOST).iter();
+    let hosts = hosts.map(|host| host.to_str().ok()?.parse().ok());
+    let target = request.uri().authority().cloned().map(Some);
+    let mut names = target.into_iter().chain(hosts).peekable();
+    let is_ours = |name: Option<Authority>| {
+        name.is_some_and(|name| {
+            let host = name.host().to_ascii_lowercase();
+            // A client leaves port 80 out.
+            NAMES.contains(&&*host)
+                && name.port_u16().unwrap_or(80) == port
+                && !name.as_str().contains('@')
+        })
+    };
+    names.peek().is_some() && names.all(is_ours)
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::body::Body;
 
     use super::*;
 
     #[test]
     fn a_request_asks_for_this_machine_by_its_own_names_and_port_alone() {
-        let is_asked_for = |host: &'static str, port| {
-            let host = HeaderValue::from_static(host);
-            is_asked_for(&HeaderMap::from_iter([(HOST, host)]), port)
+        let asked_for = |target: &str, hosts: &[&str], port| {
+            let mut request = Request::get(target);
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            is_asked_for(&request.body(Body::empty()).unwrap(), port)
         };
+        let is_asked_for = |host: &str, port| asked_for("/", &[host], port);
         for name in ["127.0.0.1", "localhost", "LOCALHOST", "LocalHost", "[::1]"] {
             assert!(is_asked_for(name, 80), "{name}");
             assert!(!is_asked_for(name, 9000), "{name}");
@@ -123,12 +136,20 @@ mod tests {
             "127.0.0.2:9000",
             "[::2]:9000",
             "::1:9000",
+            "u:p@localhost:9000",
             ":9000",
             "",
         ] {
             assert!(!is_asked_for(host, 9000), "{host}");
         }
-        assert!(!super::is_asked_for(&HeaderMap::new(), 9000));
+        assert!(!asked_for("/", &[], 9000));
+        let (ours, another) = ("localhost:9000", "rebound.example:9000");
+        assert!(asked_for("http://127.0.0.1:9000/", &[], 9000));
+        assert!(asked_for("http://127.0.0.1:9000/", &[ours], 9000));
+        assert!(!asked_for("http://127.0.0.1:9000/", &[another], 9000));
+        assert!(!asked_for("http://rebound.example:9000/", &[ours], 9000));
+        assert!(!asked_for("/", &[ours, another], 9000));
+        assert!(!asked_for("/", &[another, ours], 9000));
     }
 
     #[tokio::test]
