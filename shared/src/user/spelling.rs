@@ -89,7 +89,7 @@ fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
 /// Writes SARA AM as its parts, a ring and SARA AA.
 ///
 /// People type a tone mark before SARA AM, and see it above the ring. The parts look so only if the
-/// ring stands before the tone mark; Uniscribe and HarfBuzz move it there when they draw SARA AM.
+/// ring stands before the tone mark; Uniscribe and `HarfBuzz` move it there when they draw SARA AM.
 fn push_sara_am(text: &mut String, ring: char, sara_aa: char) {
     let is_tone_mark = |c| matches!(c, '\u{e48}'..='\u{e4b}' | '\u{ec8}'..='\u{ecb}');
     text.insert(text.trim_end_matches(is_tone_mark).len(), ring);
