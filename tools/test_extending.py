@@ -124,9 +124,10 @@ def copy(source: Path) -> None:
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, path)
+    # The project may have moved since the last walk.
     tools = source / ".tools"
-    if not tools.is_symlink():
-        tools.symlink_to(ROOT / ".tools")
+    tools.unlink(missing_ok=True)
+    tools.symlink_to(ROOT / ".tools")
 
 
 class Guide(unittest.TestCase):
