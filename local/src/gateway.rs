@@ -531,17 +531,17 @@ mod tests {
             (
                 "RouteKey: GET /api/users",
                 "RouteKey: $default",
-                "`$default` has no method",
+                "has no method",
             ),
             (
                 "RouteKey: GET /api/users",
                 "RouteKey: ANY /api",
-                "`ANY /api` has no method",
+                "has no method",
             ),
             (
                 "RouteKey: GET /api/users",
                 "RouteKey: GET /{all+}",
-                "`GET /{all+}` has no method",
+                "has no method",
             ),
             (
                 "Binary: list-users",
