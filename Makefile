@@ -67,12 +67,12 @@ names: check
 torture: check
 	@tools/install run build
 	@cargo lambda build --locked --release
-	@cargo build --locked --workspace --exclude benchmarks --bins
+	@cargo build --locked --workspace --bins
 	@RELEASED=1 "$${CARGO_TARGET_DIR:-target}/debug/torture"
 
 # The tests have to pass without a change first; cargo-mutants itself would try those of the changed crates alone.
 mutants: check .tools/mutants/bin/cargo-mutants
-	@cargo test --locked --workspace --exclude benchmarks --lib --test service --test names
+	@cargo test --locked --workspace --lib --test service --test usernames
 	@.tools/mutants/bin/cargo-mutants mutants --workspace --baseline skip --timeout 300 --output target
 
 .tools/mutants/bin/cargo-mutants: | check
@@ -82,7 +82,7 @@ mutants: check .tools/mutants/bin/cargo-mutants
 advisories: check
 	@tools/install dependencies
 	@cargo deny --locked check advisories
-	@cargo deny --locked --manifest-path benchmarks/competitors/naive/Cargo.toml check advisories
+	@cargo deny --locked --manifest-path bench/contestants/naive/Cargo.toml check advisories
 	@cargo deny --locked --manifest-path tests/fuzz/Cargo.toml check advisories
 
 fuzz: check
@@ -91,12 +91,13 @@ fuzz: check
 
 bench: check
 	@tools/install run build node bench
-	@tools/bench
+	@bench/run
 
 soak: check
 	@tools/install run build
 	@cargo lambda build --locked --release
-	@RELEASED=1 cargo run --locked --profile measuring --package tests --bin soak
+	@cargo build --locked --workspace --bins
+	@RELEASED=1 "$${CARGO_TARGET_DIR:-target}/debug/soak"
 
 check:
 	@mkdir -p "$$TMPDIR"

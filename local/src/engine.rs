@@ -34,7 +34,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use crate::{loopback, table};
+use crate::{loopback, template};
 
 /// The largest request that DynamoDB takes.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -161,7 +161,7 @@ impl Engine {
         if tables.table_names.iter().any(|name| name == table_name) {
             return Ok(false);
         }
-        let request = table::create_request(template, table_name)
+        let request = template::create_table_request(template, table_name)
             .map_err(|error| EngineError::Template(error.to_string()))?;
         self.database
             .create_table(request)

@@ -6,8 +6,7 @@ pub mod settings;
 pub mod data_folder;
 pub mod engine;
 pub mod loopback;
-pub mod table;
-mod template;
+pub mod template;
 
 mod event;
 pub mod functions;

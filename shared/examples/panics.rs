@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
-use lambda_http::{Body, Request, Response};
-use shared::{config::ConfigError, problem::Problem, runtime};
+use lambda_http::Request;
+use shared::{config::ConfigError, problem::Problem, response::LoggedResponse, runtime};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
 }
 
 /// Panics with a message that quotes its input, as the standard library's do.
-async fn handle(request: Request) -> Result<Response<Body>, Problem> {
+async fn handle(request: Request) -> Result<LoggedResponse, Problem> {
     let query = request.uri().query().unwrap_or_default();
     assert!(query.is_empty(), "cannot handle {query}");
     panic!("there is nothing to handle");

@@ -3,19 +3,16 @@
 
 use std::borrow::Cow;
 
-use lambda_http::{
-    Body, Response,
-    http::{
-        HeaderValue, StatusCode,
-        header::{ACCEPT, RETRY_AFTER},
-    },
+use lambda_http::http::{
+    HeaderValue, StatusCode,
+    header::{ACCEPT, RETRY_AFTER},
 };
 use serde::Serialize;
 
 use crate::{
-    response,
+    response::{self, LoggedResponse},
     table::TableError,
-    telemetry::{Metric, Outcome},
+    telemetry::Metric,
 };
 
 /// How long a caller should wait before it repeats a request that met a busy table, in seconds.
@@ -116,10 +113,10 @@ impl ProblemType {
 
 /// One fault of a request, in the `errors` of its problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct FieldError {
     /// Where it is.
     #[serde(flatten)]
-    pub place: Place,
+    pub location: Location,
     /// The stable code of the reason, for programs.
     pub code: &'static str,
     /// The reason as a sentence, for people.
@@ -129,7 +126,7 @@ pub struct Fault {
 /// Where in a request a fault is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Location {
     /// A JSON pointer into the body, as a URI fragment
     /// ([RFC 6901 §6](https://www.rfc-editor.org/rfc/rfc6901#section-6)).
     Pointer(&'static str),
@@ -142,8 +139,9 @@ pub enum Place {
 pub struct Problem {
     kind: ProblemType,
     detail: Cow<'static, str>,
-    errors: Vec<Fault>,
-    outcome: Outcome,
+    errors: Vec<FieldError>,
+    metrics: Vec<Metric>,
+    cause: Option<String>,
 }
 
 impl Problem {
@@ -154,13 +152,14 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
-            outcome: Outcome::default(),
+            metrics: Vec::new(),
+            cause: None,
         }
     }
 
     /// The same problem with the faults of the request.
     #[must_use]
-    pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
         self
     }
@@ -168,14 +167,14 @@ impl Problem {
     /// The same problem, counted in a metric.
     #[must_use]
     pub fn counted(mut self, metric: Metric) -> Self {
-        self.outcome.metrics.push(metric);
+        self.metrics.push(metric);
         self
     }
 
     /// The same problem with its cause, which the log gets and the caller does not.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
-        self.outcome.cause = Some(cause.into());
+        self.cause = Some(cause.into());
         self
     }
 
@@ -214,9 +213,9 @@ impl Problem {
         .caused_by(cause)
     }
 
-    /// The answer to the request to which Lambda gave this id.
+    /// The response to the request to which Lambda gave this id.
     #[must_use]
-    pub fn into_response(self, request_id: &str) -> Response<Body> {
+    pub fn into_response(self, request_id: &str) -> LoggedResponse {
         #[derive(Serialize)]
         struct Document<'a> {
             #[serde(rename = "type")]
@@ -225,8 +224,8 @@ impl Problem {
             status: u16,
             detail: &'a str,
             instance: String,
-            #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-            errors: &'a [Fault],
+            #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+            errors: &'a [FieldError],
         }
 
         let status = self.kind.status();
@@ -248,8 +247,11 @@ impl Problem {
         if let Some((name, value)) = self.kind.header() {
             response.headers_mut().insert(name, value);
         }
-        response.extensions_mut().insert(self.outcome);
-        response
+        LoggedResponse {
+            response,
+            metrics: self.metrics,
+            cause: self.cause,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every answer has in common.
+//! What every response has in common.
 
 use lambda_http::{
     Body, Response,
@@ -8,7 +8,32 @@ use lambda_http::{
     },
 };
 
-/// An answer without a body, to which the caller adds what it needs.
+use crate::telemetry::Metric;
+
+/// A response, and what the log line of its request says besides.
+#[derive(Debug)]
+pub struct LoggedResponse {
+    /// What the caller gets.
+    pub response: Response<Body>,
+    /// What the request counts in.
+    pub metrics: Vec<Metric>,
+    /// Why it failed, with the whole chain of causes. The caller never sees it.
+    pub cause: Option<String>,
+}
+
+impl LoggedResponse {
+    /// A success, counted in one metric.
+    #[must_use]
+    pub fn counted(response: Response<Body>, metric: Metric) -> Self {
+        Self {
+            response,
+            metrics: vec![metric],
+            cause: None,
+        }
+    }
+}
+
+/// A response without a body, to which the caller adds what it needs.
 ///
 /// It forbids a browser to guess another media type, so that a username can never run as a page.
 #[must_use]
@@ -21,7 +46,7 @@ pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     response
 }
 
-/// An answer with a JSON body of the given media type.
+/// A response with a JSON body of the given media type.
 #[must_use]
 pub fn json(
     status: StatusCode,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use lambda_http::{Body, Request, Response, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
+use lambda_http::{Request, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
@@ -18,7 +18,8 @@ use crate::{
     config::ConfigError,
     event::{self, HttpApiEvent},
     problem::Problem,
-    telemetry::{self, Outcome, RequestLine},
+    response::LoggedResponse,
+    telemetry::{self, RequestLine},
 };
 
 /// The time kept back from the event's deadline for sending the answer.
@@ -32,7 +33,7 @@ pub async fn run<S, H, F>(route: &'static str, start: S) -> ExitCode
 where
     S: AsyncFnOnce() -> Result<H, ConfigError>,
     H: Fn(Request) -> F + Copy + Send + Sync + 'static,
-    F: Future<Output = Result<Response<Body>, Problem>> + Send + 'static,
+    F: Future<Output = Result<LoggedResponse, Problem>> + Send + 'static,
 {
     telemetry::init();
     let handler = match start().await {
@@ -64,7 +65,7 @@ async fn answer<H, F>(
 ) -> ApiGatewayV2httpResponse
 where
     H: Fn(Request) -> F,
-    F: Future<Output = Result<Response<Body>, Problem>>,
+    F: Future<Output = Result<LoggedResponse, Problem>>,
 {
     static WARM: AtomicBool = AtomicBool::new(false);
     let cold_start = !WARM.swap(true, Ordering::Relaxed);
@@ -81,9 +82,12 @@ where
         // Lambda's own error would be a 5xx without a word to the sender.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
-    let mut response = result.unwrap_or_else(|problem| problem.into_response(&context.request_id));
+    let LoggedResponse {
+        response,
+        metrics,
+        cause,
+    } = result.unwrap_or_else(|problem| problem.into_response(&context.request_id));
 
-    let outcome: Outcome = response.extensions_mut().remove().unwrap_or_default();
     RequestLine {
         request_id: &context.request_id,
         trace_id: context.xray_trace_id.as_deref(),
@@ -94,7 +98,8 @@ where
         status: response.status().as_u16(),
         duration: started.elapsed(),
         cold_start,
-        outcome: &outcome,
+        metrics: &metrics,
+        cause: cause.as_deref(),
     }
     .write();
     event::from_response(response)
@@ -105,10 +110,10 @@ async fn handle<H, F>(
     handler: H,
     request: Request,
     context: &Context,
-) -> Result<Response<Body>, Problem>
+) -> Result<LoggedResponse, Problem>
 where
     H: Fn(Request) -> F,
-    F: Future<Output = Result<Response<Body>, Problem>>,
+    F: Future<Output = Result<LoggedResponse, Problem>>,
 {
     let handling = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
     let result = match time_left(context) {

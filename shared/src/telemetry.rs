@@ -59,26 +59,6 @@ impl Metric {
     }
 }
 
-/// What a handler tells the log about a request, as an extension of its response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What the request counts in.
-    pub metrics: Vec<Metric>,
-    /// Why it failed, with the whole chain of causes.
-    pub cause: Option<String>,
-}
-
-impl Outcome {
-    /// An outcome that counts in one metric.
-    #[must_use]
-    pub fn counted(metric: Metric) -> Self {
-        Self {
-            metrics: vec![metric],
-            cause: None,
-        }
-    }
-}
-
 /// An error with its whole chain of sources, in one line. It takes only what an error displays: the
 /// SDK's `Debug` output may hold parts of items.
 #[must_use]
@@ -118,8 +98,10 @@ pub struct RequestLine<'a> {
     pub duration: Duration,
     /// Whether it is the sandbox's first request.
     pub cold_start: bool,
-    /// What the handler told.
-    pub outcome: &'a Outcome,
+    /// What the request counts in.
+    pub metrics: &'a [Metric],
+    /// Why it failed, if it did.
+    pub cause: Option<&'a str>,
 }
 
 impl RequestLine<'_> {
@@ -129,9 +111,9 @@ impl RequestLine<'_> {
     }
 
     /// The metrics to count, the cold start among them.
-    fn metrics(&self) -> impl Iterator<Item = Metric> {
+    fn counted(&self) -> impl Iterator<Item = Metric> {
         let cold_start = self.cold_start.then_some(Metric::ColdStarts);
-        self.outcome.metrics.iter().copied().chain(cold_start)
+        self.metrics.iter().copied().chain(cold_start)
     }
 
     fn level(&self) -> &'static str {
@@ -174,7 +156,7 @@ impl Serialize for RequestLine<'_> {
             name: "Latency",
             unit: "Milliseconds",
         };
-        let counts = self.metrics().map(|metric| Definition {
+        let counts = self.counted().map(|metric| Definition {
             name: metric.name(),
             unit: "Count",
         });
@@ -184,7 +166,7 @@ impl Serialize for RequestLine<'_> {
             metrics: std::iter::once(latency).chain(counts).collect(),
         }];
         if self
-            .metrics()
+            .counted()
             .any(|metric| metric == Metric::InternalErrors)
         {
             directives.push(Directive {
@@ -211,13 +193,13 @@ impl Serialize for RequestLine<'_> {
         }
         line.serialize_entry("status", &self.status)?;
         line.serialize_entry("coldStart", &self.cold_start)?;
-        if let Some(cause) = &self.outcome.cause {
+        if let Some(cause) = self.cause {
             line.serialize_entry("cause", cause)?;
         }
         line.serialize_entry(FUNCTION, self.function)?;
         line.serialize_entry(VERSION, self.version)?;
         line.serialize_entry("Latency", &duration)?;
-        for metric in self.metrics() {
+        for metric in self.counted() {
             line.serialize_entry(metric.name(), &1)?;
         }
         let metadata = Metadata {

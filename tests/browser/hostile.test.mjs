@@ -12,7 +12,7 @@ import { launch, root, withPage } from './browser.mjs';
 import { LocalRun } from './local_run.mjs';
 
 /** A whole event of the gateway that creates a user. */
-const event = JSON.parse(readFileSync(join(root, 'tests/events/create_user.json'), 'utf8'));
+const event = JSON.parse(readFileSync(join(root, 'harness/events/create_user.json'), 'utf8'));
 event.body = JSON.stringify({ username: 'forged' });
 
 let data;

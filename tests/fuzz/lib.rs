@@ -54,7 +54,7 @@ pub struct Refusal {
 /// tests see.
 #[must_use]
 pub fn refusal(problem: Problem) -> Refusal {
-    let (parts, body) = problem.into_response("id").into_parts();
+    let (parts, body) = problem.into_response("id").response.into_parts();
     let status = parts.status.as_u16();
     let mut headers = HeaderMap::new();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

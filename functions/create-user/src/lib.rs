@@ -5,15 +5,15 @@ mod media_type;
 pub mod request;
 
 use lambda_http::{
-    Body, Request, Response,
+    Request,
     http::{HeaderValue, StatusCode},
 };
 use shared::{
     item::StoredUser,
     problem::{Problem, ProblemType},
-    response,
+    response::{self, LoggedResponse},
     table::Table,
-    telemetry::{Metric, Outcome},
+    telemetry::Metric,
     user::User,
 };
 
@@ -27,7 +27,7 @@ const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 ///
 /// # Errors
 /// The problem to answer instead.
-pub async fn handle(table: &Table, request: Request) -> Result<Response<Body>, Problem> {
+pub async fn handle(table: &Table, request: Request) -> Result<LoggedResponse, Problem> {
     let new_user = request::parse(&request)?;
     let stored = StoredUser {
         user: User::new(new_user.username),
@@ -36,10 +36,11 @@ pub async fn handle(table: &Table, request: Request) -> Result<Response<Body>, P
     match insert::insert(table, &stored).await? {
         Insertion::Created => Ok(created(&stored.user, Metric::UsersCreated)),
         Insertion::Replayed(user) => {
-            let mut response = created(&user, Metric::CreatesReplayed);
+            let mut answer = created(&user, Metric::CreatesReplayed);
             let replayed = HeaderValue::from_static("true");
-            response.headers_mut().insert(IDEMPOTENT_REPLAYED, replayed);
-            Ok(response)
+            let headers = answer.response.headers_mut();
+            headers.insert(IDEMPOTENT_REPLAYED, replayed);
+            Ok(answer)
         }
         Insertion::Taken => Err(Problem::new(
             ProblemType::UsernameTaken,
@@ -50,14 +51,13 @@ pub async fn handle(table: &Table, request: Request) -> Result<Response<Body>, P
     }
 }
 
-fn created(user: &User, metric: Metric) -> Response<Body> {
+fn created(user: &User, metric: Metric) -> LoggedResponse {
     let body = serde_json::to_string(user).expect("strings can be written as JSON");
-    let mut response = response::json(
+    let response = response::json(
         StatusCode::CREATED,
         HeaderValue::from_static("no-store"),
         "application/json",
         body,
     );
-    response.extensions_mut().insert(Outcome::counted(metric));
-    response
+    LoggedResponse::counted(response, metric)
 }

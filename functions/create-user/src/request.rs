@@ -11,7 +11,7 @@ use serde_json::{error::Category, value::RawValue};
 use shared::{
     caller::caller,
     item::Fingerprint,
-    problem::{Fault, Place, Problem, ProblemType},
+    problem::{FieldError, Location, Problem, ProblemType},
     user::Username,
 };
 
@@ -212,8 +212,8 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
 
 fn invalid_username(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
     let detail = detail.into();
-    let fault = Fault {
-        place: Place::Pointer("#/username"),
+    let fault = FieldError {
+        location: Location::Pointer("#/username"),
         code,
         detail: detail.clone(),
     };

@@ -19,9 +19,9 @@ use lambda_http::{
 };
 use shared::{
     problem::Problem,
-    response,
+    response::{self, LoggedResponse},
     table::{Table, TableError},
-    telemetry::{Metric, Outcome},
+    telemetry::Metric,
 };
 
 use crate::{freshness::Freshness, page::Page, request::PageRequest};
@@ -64,12 +64,13 @@ impl Lister {
 ///
 /// # Errors
 /// The problem to answer instead.
-pub async fn handle(lister: &Lister, request: Request) -> Result<Response<Body>, Problem> {
+pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse, Problem> {
     let wanted = request::parse(&request)?;
     let (page, age) = lister.page(wanted).await?;
     let not_modified = request::none_match(request.headers(), &page.etag);
     let cache_control = lister.freshness.cache_control();
-    Ok(respond(page, not_modified, age, cache_control))
+    let response = respond(page, not_modified, age, cache_control);
+    Ok(LoggedResponse::counted(response, Metric::PagesListed))
 }
 
 /// The answer that sends a page, or tells the client that it has it already.
@@ -98,8 +99,5 @@ fn respond(
     if let Some(age) = age {
         headers.insert(AGE, HeaderValue::from(age.as_secs()));
     }
-    response
-        .extensions_mut()
-        .insert(Outcome::counted(Metric::PagesListed));
     response
 }

@@ -7,7 +7,7 @@ use lambda_http::{
     http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH},
 };
 use shared::{
-    problem::{Fault, Place, Problem, ProblemType},
+    problem::{FieldError, Location, Problem, ProblemType},
     user::{Username, username::UsernamePrefix},
 };
 
@@ -99,7 +99,7 @@ struct Parameters {
     prefix: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
-    faults: Vec<Fault>,
+    faults: Vec<FieldError>,
 }
 
 impl Parameters {
@@ -132,15 +132,15 @@ const MAX_ECHOED_CHARS: usize = 40;
 /// be many times as long as the request.
 pub const MAX_FAULTS: usize = 20;
 
-fn fault(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Fault {
-    Fault {
-        place: Place::Parameter(parameter.to_owned()),
+fn fault(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> FieldError {
+    FieldError {
+        location: Location::Parameter(parameter.to_owned()),
         code,
         detail: detail.into(),
     }
 }
 
-fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, Fault> {
+fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
     // Bytes that are not UTF-8 were decoded to this character, which no username can have.
     if prefix.contains(char::REPLACEMENT_CHARACTER) {
         let detail = "The prefix is not percent-encoded UTF-8.";
@@ -153,7 +153,7 @@ fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, Fault> {
     })
 }
 
-fn parse_limit(limit: &str) -> Result<u16, Fault> {
+fn parse_limit(limit: &str) -> Result<u16, FieldError> {
     // `parse` alone would take a plus sign too.
     if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
         let detail = "The limit is not a whole number in decimal digits.";
@@ -166,7 +166,7 @@ fn parse_limit(limit: &str) -> Result<u16, Fault> {
     })
 }
 
-fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, Fault> {
+fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldError> {
     cursor::decode(cursor, prefix)
         .map_err(|error| fault("cursor", "invalid-cursor", error.to_string()))
 }

@@ -1,0 +1,16 @@
+//! `POST /api/users`, naively.
+
+use std::convert::Infallible;
+
+use lambda_http::{Error, run, service_fn};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let table = naive::connect().await?;
+    run(service_fn(async |request| {
+        let result = create_user::handle(&table, request).await;
+        let answer = result.unwrap_or_else(|problem| problem.into_response("unknown"));
+        Ok::<_, Infallible>(answer.response)
+    }))
+    .await
+}

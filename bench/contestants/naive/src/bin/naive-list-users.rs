@@ -1,0 +1,17 @@
+//! `GET /api/users`, naively.
+
+use std::{convert::Infallible, time::Duration};
+
+use lambda_http::{Error, run, service_fn};
+use list_users::{Lister, handle};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let lister = Lister::new(naive::connect().await?, Duration::ZERO);
+    run(service_fn(async |request| {
+        let result = handle(&lister, request).await;
+        let answer = result.unwrap_or_else(|problem| problem.into_response("unknown"));
+        Ok::<_, Infallible>(answer.response)
+    }))
+    .await
+}

@@ -1,0 +1,373 @@
+"""What bursts of sign-ups do to the one item collection of the table.
+
+A partition of DynamoDB gives 1,000 write units a second, and DynamoDB splits one that stays hot.
+This simulation sends creates to such partitions and counts what the table accepts, what it
+throttles, and what callers get as 503. It writes bench/results/item-collection.json and .svg:
+
+    .tools/bench/bin/python bench/item_collection.py
+
+docs/scale.md says which of its rules AWS documents and which are assumptions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.random import Generator
+
+RESULTS = Path(__file__).parent / "results"
+SEED = 20261124
+
+SECONDS_PER_MINUTE = 60
+# The functions wait up to 50 ms before the first retry and up to 100 ms before the second
+# (shared/src/table.rs): up to two steps of the simulation, and up to four.
+TICKS_PER_SECOND = 40
+RETRY_TICKS = (2, 4)
+# The ticks in which a retry can be due, and the one that is being played.
+SLOTS = max(RETRY_TICKS) + 1
+
+# Over how many seconds a partition's keys are looked at to split it.
+OBSERVED_SECONDS = 10
+# What the colder side of a split must take of the heat, or the split would not help.
+FUTILE_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the table behaves."""
+
+    # Documented: what a partition gives.
+    units_per_second: int = 1000
+    # For how many seconds unused units are kept: for the one that runs, or for up to 300, on which
+    # AWS advises not to count.
+    kept_seconds: int = 1
+    # Assumed: a window of so many seconds is hot if a partition gave this part of its units in it,
+    # and a partition that was hot for so many windows in a row is two at their end.
+    window_seconds: int = 60
+    hot_share: float = 0.9
+    hot_windows: int = 8
+    # Documented: a split that would not spread the heat is not made.
+    avoids_futile_splits: bool = True
+
+
+# The sort keys of new users by their numbers, which count the creates as they come. A key is a
+# number here too; only the order of keys matters.
+Keys = Callable[[np.ndarray, Generator], np.ndarray]
+
+
+def random_names(numbers: np.ndarray, rng: Generator) -> np.ndarray:
+    """Names in no order: a key is a place among all names, from 0 to 1."""
+    return rng.random(len(numbers))
+
+
+def names_in_order(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
+    """Names that count up, as user000001 does: each comes after all before."""
+    return numbers.astype(float)
+
+
+def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
+    """One name again and again. A create that finds it taken costs a write unit too."""
+    return np.zeros(len(numbers))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where to split a partition, and the part of its heat that goes to the upper side."""
+
+    point: float
+    upper_share: float
+
+
+def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
+    """Chooses by the keys that a partition saw last, oldest first.
+
+    The point is the median of the earlier half. If nearly all of the later half then falls on one
+    side, as it does for one key and for keys in order, the split would not spread the heat.
+    """
+    earlier, later = np.array_split(latest, 2)
+    if len(earlier) == 0:
+        return None
+    point = float(np.median(earlier))
+    upper = float(np.mean(later >= point))
+    if rules.avoids_futile_splits and min(upper, 1 - upper) < FUTILE_SHARE:
+        return None
+    return Split(point, upper)
+
+
+class Partitions:
+    """The partitions of the collection, in the order of their keys."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.lower_bounds = np.array([-np.inf])
+        # What each can still give.
+        self.units = np.array([float(rules.units_per_second)])
+        # Throttled creates that wait for their second and third attempt, by the tick when it is
+        # due.
+        self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
+        self.given_in_window = np.zeros(1, dtype=np.int64)
+        self.hot_windows = np.zeros(1, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lower_bounds)
+
+    def of(self, keys: np.ndarray) -> np.ndarray:
+        """The partitions that hold these keys."""
+        return np.searchsorted(self.lower_bounds, keys, side="right") - 1
+
+    def play(self, tick: int, creates: np.ndarray, rng: Generator) -> tuple[int, int, int]:
+        """Plays one tick, with the new creates of each partition.
+
+        Returns how many creates were accepted, how many attempts were throttled, and how many of
+        these were the last ones: a 503.
+        """
+        rules = self.rules
+        self.units += rules.units_per_second / TICKS_PER_SECOND
+        np.minimum(self.units, rules.units_per_second * rules.kept_seconds, out=self.units)
+
+        attempts = np.vstack([creates, self.waiting[:, tick % SLOTS]])
+        self.waiting[:, tick % SLOTS] = 0
+        total = attempts.sum(axis=0)
+        accepted = np.minimum(total, self.units.astype(np.int64))
+        self.units -= accepted
+        self.given_in_window += accepted
+        if (accepted == total).all():
+            return int(accepted.sum()), 0, 0
+
+        throttled = attempts - pick(attempts, accepted, rng)
+        for retry, longest in enumerate(RETRY_TICKS):
+            # Every wait up to the longest is as likely.
+            waits = rng.multinomial(throttled[retry], np.full(longest, 1 / longest))
+            for wait in range(1, longest + 1):
+                self.waiting[retry, (tick + wait) % SLOTS] += waits[:, wait - 1]
+        return int(accepted.sum()), int(throttled.sum()), int(throttled[-1].sum())
+
+    def close_window(self, latest: np.ndarray, rng: Generator) -> None:
+        """Counts the hot windows, and splits what was hot for long enough, if that helps."""
+        rules = self.rules
+        hot = rules.hot_share * rules.units_per_second * rules.window_seconds
+        self.hot_windows = np.where(self.given_in_window >= hot, self.hot_windows + 1, 0)
+        self.given_in_window[:] = 0
+        holders = self.of(latest)
+        # From the last to the first, so that no split moves one that is still to come.
+        for index in np.flatnonzero(self.hot_windows >= rules.hot_windows)[::-1]:
+            split = choose_split(latest[holders == index], rules)
+            if split is not None and split.point > self.lower_bounds[index]:
+                self._split(int(index), split, rng)
+
+    def _split(self, index: int, split: Split, rng: Generator) -> None:
+        upper = index + 1
+        self.lower_bounds = np.insert(self.lower_bounds, upper, split.point)
+        moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
+        self.waiting = np.insert(self.waiting, upper, moved, axis=2)
+        self.waiting[:, :, index] -= moved
+        # Both begin as a new partition does: with the units of a second, and cool.
+        second = float(self.rules.units_per_second)
+        self.units[index] = min(self.units[index], second)
+        self.units = np.insert(self.units, upper, second)
+        self.given_in_window = np.insert(self.given_in_window, upper, 0)
+        self.hot_windows[index] = 0
+        self.hot_windows = np.insert(self.hot_windows, upper, 0)
+
+
+def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarray:
+    """Which attempts are the accepted ones: a first one is as likely as a third."""
+    third = rng.hypergeometric(attempts[2], attempts[0] + attempts[1], accepted)
+    second = rng.hypergeometric(attempts[1], attempts[0], accepted - third)
+    return np.vstack([accepted - third - second, second, third])
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Sign-ups over time."""
+
+    name: str
+    title: str
+    keys: Keys
+    # The creates a second, by the second of the run.
+    rate: Callable[[int], float]
+    seconds: int = 1800
+    rules: Rules = Rules()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened in each second. All count creates, but `throttled` counts attempts."""
+
+    scenario: Scenario
+    sent: np.ndarray
+    accepted: np.ndarray
+    throttled: np.ndarray
+    refused: np.ndarray
+    partitions: np.ndarray
+    # The creates that still wait for a retry at the end.
+    in_flight: int
+
+
+def simulate(scenario: Scenario, seed: int = SEED) -> Run:
+    """Plays a scenario. The same seed gives the same run."""
+    rng = np.random.default_rng(seed)
+    table = Partitions(scenario.rules)
+    latest: deque[np.ndarray] = deque(maxlen=OBSERVED_SECONDS)
+    counts = np.zeros((4, scenario.seconds), dtype=np.int64)
+    partitions = np.zeros(scenario.seconds, dtype=np.int64)
+    for second in range(scenario.seconds):
+        # Callers know nothing of each other, so their creates are a Poisson process.
+        sent = int(rng.poisson(scenario.rate(second)))
+        numbers = counts[0].sum() + np.arange(sent)
+        keys = scenario.keys(numbers, rng)
+        latest.append(keys)
+        counts[0, second] = sent
+        partitions[second] = len(table)
+
+        ticks = np.sort(rng.integers(TICKS_PER_SECOND, size=sent))
+        cells = np.bincount(
+            ticks * len(table) + table.of(keys), minlength=TICKS_PER_SECOND * len(table)
+        )
+        for tick, creates in enumerate(cells.reshape(TICKS_PER_SECOND, len(table))):
+            counts[1:, second] += table.play(second * TICKS_PER_SECOND + tick, creates, rng)
+        if (second + 1) % scenario.rules.window_seconds == 0:
+            table.close_window(np.concatenate(latest), rng)
+    return Run(scenario, *counts, partitions, int(table.waiting.sum()))
+
+
+def constant(rate: float) -> Callable[[int], float]:
+    """So many creates a second, all the time."""
+    return lambda _second: rate
+
+
+def launch(rate: float, start: int = 300, rise: int = 60) -> Callable[[int], float]:
+    """None until `start`, and `rise` seconds later so many creates a second."""
+    return lambda second: rate * min(max((second - start) / rise, 0), 1)
+
+
+SCENARIOS = (
+    Scenario("random-500", "500/s, names in no order", random_names, constant(500)),
+    Scenario("random-2000", "2,000/s, names in no order", random_names, constant(2000)),
+    Scenario("random-5000", "5,000/s, names in no order", random_names, constant(5000)),
+    Scenario("launch-3000", "a launch: from 0 to 3,000/s", random_names, launch(3000)),
+    Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
+    Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),
+)
+# In the results, but not drawn: the launch, if unused units are kept.
+KEPT_UNITS = Scenario(
+    "launch-3000-kept-units",
+    "a launch, with unused units kept",
+    random_names,
+    launch(3000),
+    rules=Rules(kept_seconds=300),
+)
+
+
+def by_minute(values: np.ndarray) -> list[float]:
+    """The average second of each minute."""
+    return np.round(values.reshape(-1, SECONDS_PER_MINUTE).mean(axis=1), 1).tolist()
+
+
+def report(run: Run) -> dict[str, Any]:
+    """A run as the results have it."""
+    refused = np.flatnonzero(run.refused)
+    return {
+        "rules": asdict(run.scenario.rules),
+        "sent": int(run.sent.sum()),
+        "accepted": int(run.accepted.sum()),
+        "throttled_attempts": int(run.throttled.sum()),
+        "answered_503": int(run.refused.sum()),
+        "in_flight_at_the_end": run.in_flight,
+        "last_503_in_minute": int(refused[-1]) // SECONDS_PER_MINUTE + 1 if len(refused) else None,
+        "per_second_by_minute": {
+            "sent": by_minute(run.sent),
+            "accepted": by_minute(run.accepted),
+            "throttled_attempts": by_minute(run.throttled),
+            "answered_503": by_minute(run.refused),
+        },
+        "partitions_by_minute": run.partitions[::SECONDS_PER_MINUTE].tolist(),
+    }
+
+
+def write_json(runs: list[Run], path: Path) -> None:
+    """Writes the runs, each list of numbers in one line."""
+    scenarios = {run.scenario.name: report(run) for run in runs}
+    text = json.dumps({"seed": SEED, "scenarios": scenarios}, indent=2)
+    text = re.sub(r"\[[\d\s.,]*\]", lambda found: " ".join(found[0].split()), text)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+# Seen as well on white as on black.
+INK = "#808080"
+# What is drawn, how thick: the later lines lie on the earlier ones.
+LINES = (
+    ("accepted", "created (201)", {"color": "#1a9a6c", "linewidth": 3.5}),
+    ("sent", "sent", {"color": INK, "linestyle": (0, (3, 2)), "linewidth": 1.2}),
+    ("refused", "refused (503)", {"color": "#e0603a", "linewidth": 1.5}),
+    ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
+)
+STYLE = {
+    # Text stays text, and nothing in the file depends on when or where it was made.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "item-collection",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+    ),
+}
+
+
+def write_svg(runs: list[Run], path: Path) -> None:
+    """Draws the runs side by side, without a background of their own."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 5.6), layout="constrained")
+        for run, axes in zip(runs, figure.subplots(2, 3).flat, strict=True):
+            for name, label, look in LINES:
+                values = by_minute(getattr(run, name))
+                axes.stairs(values, baseline=None, label=label, **look)
+            top = 1.2 * axes.get_ylim()[1]
+            for second in np.flatnonzero(np.diff(run.partitions, prepend=0)):
+                minute = second / SECONDS_PER_MINUTE
+                axes.axvline(minute, color=INK, linewidth=0.5)
+                axes.text(minute + 0.4, 0.97 * top, str(run.partitions[second]), va="top")
+            axes.set_title(run.scenario.title, fontsize=9)
+            axes.set_xlim(0, len(run.sent) // SECONDS_PER_MINUTE)
+            axes.set_ylim(0, top)
+            axes.yaxis.set_major_formatter("{x:,.0f}")
+        figure.supxlabel("minutes (at the top of each: how many partitions)", fontsize=9)
+        figure.supylabel("a second", fontsize=9)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(LINES), frameon=False)
+        figure.savefig(path, transparent=True, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder to write to")
+    folder = parser.parse_args().results
+    folder.mkdir(parents=True, exist_ok=True)
+
+    runs = [simulate(scenario) for scenario in SCENARIOS]
+    kept_units = simulate(KEPT_UNITS)
+    write_json([*runs, kept_units], folder / "item-collection.json")
+    write_svg(runs, folder / "item-collection.svg")
+    for run in [*runs, kept_units]:
+        summary = report(run)
+        print(
+            f"{run.scenario.title:32} {summary['answered_503']:>9,} of {summary['sent']:>9,}"
+            f" refused, the last in minute {summary['last_503_in_minute']};"
+            f" {run.partitions[-1]} partitions"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Shows what `make bench` measured: draws bench/results/comparison.svg from results.json, and
+puts the tables of results.md into README.md and docs/performance.md.
+
+The figure has no background and colours of middle brightness, so that it reads on a light page and
+on a dark one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+
+# Between these stands what is put into a document.
+START = "<!-- results of make bench -->\n"
+END = "<!-- end of the results -->\n"
+
+TEXT = "#808080"
+OTHERS = "#8da0b5"
+THIS = "#e07b39"
+
+
+def start_up(figures: dict[str, Any]) -> float:
+    return figures["init"]["median"] + figures["first"]["median"]
+
+
+# The panels: a title, and which of a contestant's figures it shows.
+PANELS = [
+    ("Start-up: from the start of the\nprocess to its first answer, ms", start_up),
+    ("A warm create, ms", lambda it: it["warm"]["median"]),
+    ("Cost: processor time of a\ncold start, ms", lambda it: it["cold_cpu"]["median"]),
+]
+
+
+def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
+    """A bar for each contestant, on a logarithmic scale, with its value."""
+    colours = [THIS if name == "this project" else OTHERS for name in values]
+    bars = axes.barh(list(values), list(values.values()), color=colours, height=0.7)
+    axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], color=TEXT, fontsize=9)
+    axes.set_xscale("log")
+    # Room for the values behind the bars.
+    axes.set_xlim(min(values.values()) / 3, max(values.values()) * 4)
+    axes.set_title(title, color=TEXT, fontsize=10)
+    axes.invert_yaxis()
+    axes.tick_params(colors=TEXT, labelsize=9, length=0)
+    axes.tick_params(axis="x", which="both", labelbottom=False, bottom=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def put_into(document: Path, text: str) -> None:
+    """Replaces what a document has of the results."""
+    before, rest = document.read_text().split(START)
+    _, after = rest.split(END)
+    document.write_text(before + START + text + END + after)
+
+
+def main() -> None:
+    tables = (RESULTS / "results.md").read_text()
+    put_into(ROOT / "docs" / "performance.md", tables)
+    # The first table is that of a create at full speed; the last paragraph says when and where.
+    blocks = tables.strip().split("\n\n")
+    put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
+    # The same results make the same file, and its text is text.
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
+    results = json.loads((RESULTS / "results.json").read_text())
+    [create] = [
+        comparison["figures"]
+        for comparison in results["comparisons"]
+        if comparison["operation"] == "create" and comparison["quota_percent"] is None
+    ]
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    figure.patch.set_alpha(0)
+    for axes, (title, figure_of) in zip(
+        figure.subplots(1, len(PANELS), sharey=True), PANELS, strict=True
+    ):
+        axes.patch.set_alpha(0)
+        draw(axes, title, {it["name"]: figure_of(it) for it in create})
+    figure.savefig(RESULTS / "comparison.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

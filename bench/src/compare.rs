@@ -1,0 +1,248 @@
+//! The comparison: everybody's lives, in turns, so that a noisy machine hits all alike.
+
+use std::time::Duration;
+
+use harness::{
+    Event,
+    runtime_api::Reply,
+    service::{TABLE_NAME, engine},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    canned_table::{Access, CannedTable},
+    contestants::{Contestant, Operation, Size},
+    measure::{self, Life},
+    quota::Quota,
+};
+
+/// How many events follow the first one in each life.
+const WARM_CALLS: usize = 200;
+/// How many there are under a quota, where each takes its time.
+const WARM_CALLS_UNDER_QUOTA: usize = 20;
+
+/// A figure over all rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    /// Half of the values are below it.
+    pub median: f64,
+    /// A quarter of the values are below it.
+    pub low: f64,
+    /// A quarter of the values are above it.
+    pub high: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self {
+            median: quantile(&values, 0.5),
+            low: quantile(&values, 0.25),
+            high: quantile(&values, 0.75),
+        }
+    }
+}
+
+/// The value below which this part of the sorted values is.
+///
+/// # Panics
+/// There are no values.
+#[must_use]
+pub fn quantile(sorted: &[f64], part: f64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "there are far fewer values than a number of 52 bits can count"
+    )]
+    let index = ((sorted.len() - 1) as f64 * part).round() as usize;
+    sorted[index]
+}
+
+/// A contestant's figures for one operation. Times are in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// The contestant's name.
+    pub name: &'static str,
+    /// From the start of the process until it asks for its first event.
+    pub init: Spread,
+    /// The first event, from its leaving to the answer's arrival.
+    pub first: Spread,
+    /// Every later event.
+    pub warm: Spread,
+    /// Of a hundred later events, one takes longer than this.
+    pub warm_p99: f64,
+    /// The processor time of INIT.
+    pub init_cpu: Spread,
+    /// The processor time of the first event.
+    pub first_cpu: Spread,
+    /// The processor time of a later event.
+    pub warm_cpu: Spread,
+    /// The processor time of INIT and the first event together: what a cold start is billed for
+    /// where a small memory size gives a fraction of a processor.
+    pub cold_cpu: Spread,
+    /// The most memory that the process held, in MiB.
+    pub peak_memory_mib: Spread,
+    /// How large the function is when it is deployed.
+    pub size: Size,
+}
+
+impl Figures {
+    fn new(contestant: &Contestant, operation: Operation, lives: &[Life]) -> Self {
+        let spread = |of: &dyn Fn(&Life) -> f64| Spread::of(lives.iter().map(of).collect());
+        let mut warm: Vec<f64> = lives.iter().flat_map(|life| &life.warm).map(ms).collect();
+        warm.sort_by(f64::total_cmp);
+        Self {
+            name: contestant.name,
+            init: spread(&|life| ms(&life.init.wall)),
+            first: spread(&|life| ms(&life.first.wall)),
+            warm_p99: quantile(&warm, 0.99),
+            warm: Spread::of(warm),
+            init_cpu: spread(&|life| ms(&life.init.cpu)),
+            first_cpu: spread(&|life| ms(&life.first.cpu)),
+            warm_cpu: spread(&|life| ms(&life.warm_cpu)),
+            cold_cpu: spread(&|life| ms(&(life.init.cpu + life.first.cpu))),
+            #[expect(clippy::cast_precision_loss, reason = "no process holds that much")]
+            peak_memory_mib: spread(&|life| life.peak_memory_kib as f64 / 1024.0),
+            size: contestant.program(operation).size(),
+        }
+    }
+}
+
+fn ms(duration: &Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Everybody's figures for one operation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// The operation.
+    pub operation: Operation,
+    /// The share of a processor in percent; `None` for all of it.
+    pub quota_percent: Option<u32>,
+    /// The figures, in the order of the contestants.
+    pub figures: Vec<Figures>,
+}
+
+impl Comparison {
+    /// The figures of a contestant.
+    ///
+    /// # Panics
+    /// There is none of this name.
+    #[must_use]
+    pub fn of(&self, name: &str) -> &Figures {
+        let mut figures = self.figures.iter();
+        figures
+            .find(|figures| figures.name == name)
+            .unwrap_or_else(|| panic!("no contestant {name}"))
+    }
+}
+
+/// Compares everybody at full speed.
+pub async fn at_full_speed(
+    contestants: &[Contestant],
+    operation: Operation,
+    rounds: usize,
+) -> Comparison {
+    compare(contestants, operation, rounds, None).await
+}
+
+/// Compares everybody under a quota.
+///
+/// # Errors
+/// The machine has no quotas.
+pub async fn under_quota(
+    contestants: &[Contestant],
+    operation: Operation,
+    rounds: usize,
+    percent: u32,
+) -> Result<Comparison, std::io::Error> {
+    let quota = Quota::percent(percent)?;
+    let quota = Some((percent, &quota));
+    Ok(compare(contestants, operation, rounds, quota).await)
+}
+
+async fn compare(
+    contestants: &[Contestant],
+    operation: Operation,
+    rounds: usize,
+    quota: Option<(u32, &Quota)>,
+) -> Comparison {
+    let table = CannedTable::start().await;
+    let (quota_percent, quota) = quota.unzip();
+    let warm = match quota {
+        None => WARM_CALLS,
+        Some(_) => WARM_CALLS_UNDER_QUOTA,
+    };
+    let title = match quota_percent {
+        None => format!("{operation:?}, at full speed"),
+        Some(percent) => format!("{operation:?}, {percent} % of a processor"),
+    };
+    let bar = ProgressBar::new((rounds * contestants.len()) as u64).with_style(
+        ProgressStyle::with_template("{prefix:34} {bar:30} {pos:>3}/{len} {msg}")
+            .expect("the template is valid"),
+    );
+    bar.set_prefix(title);
+    let mut lives: Vec<Vec<Life>> = vec![Vec::new(); contestants.len()];
+    for _ in 0..rounds {
+        for (contestant, lives) in contestants.iter().zip(&mut lives) {
+            bar.set_message(contestant.name);
+            let program = contestant.program(operation);
+            lives.push(measure::live(program, table.access(), quota, operation, warm).await);
+            bar.inc(1);
+        }
+    }
+    bar.finish_with_message("");
+    let figures = contestants.iter().zip(&lives);
+    let figures = figures.map(|(contestant, lives)| Figures::new(contestant, operation, lives));
+    Comparison {
+        operation,
+        quota_percent,
+        figures: figures.collect(),
+    }
+}
+
+/// Checks with the real engine that a contestant does the work that it is measured at.
+///
+/// # Panics
+/// It does not.
+pub async fn check(contestant: &Contestant) {
+    let engine = engine();
+    let table = Access {
+        url: &engine.url(),
+        certificates: None,
+    };
+    let name = contestant.name;
+    let mut create = measure::start(contestant.program(Operation::Create), table).await;
+    let mut list = measure::start(contestant.program(Operation::List), table).await;
+    for (event, status) in [
+        (Event::create_user("Grace"), 201),
+        (Event::create_user("ada"), 201),
+        (Event::create_user("GRACE"), 409),
+        (Event::create_user("grace hopper"), 422),
+        (Event::create("{"), 400),
+    ] {
+        let reply = create.invoke(event, measure::TIMEOUT).await;
+        assert_eq!(answer(&reply)["statusCode"], status, "{name}: {reply:?}");
+    }
+    let reply = list
+        .invoke(Event::list("limit=100"), measure::TIMEOUT)
+        .await;
+    let users: Value = serde_json::from_str(answer(&reply)["body"].as_str().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{name}: {error}: {reply:?}"));
+    let users = users.as_array().expect("an array");
+    let names: Vec<_> = users.iter().map(|user| &user["username"]).collect();
+    assert_eq!(names, ["ada", "Grace"], "{name}, of {TABLE_NAME}");
+    for sandbox in [create, list] {
+        sandbox.stop_with_output().await;
+    }
+}
+
+fn answer(reply: &Reply) -> &Value {
+    match reply {
+        Reply::Response(response) => response,
+        Reply::Error(error) => panic!("the function failed: {error}"),
+    }
+}

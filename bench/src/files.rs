@@ -1,0 +1,38 @@
+//! Where the files of the contestants are.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use harness::workspace::root;
+
+/// The one path that a pattern with a `*` in one of its parts stands for; relative ones begin in
+/// the workspace.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn glob(pattern: &str) -> PathBuf {
+    let mut path = root();
+    for part in Path::new(pattern) {
+        let part = part.to_str().expect("a pattern of text");
+        let Some((start, end)) = part.split_once('*') else {
+            path.push(part);
+            continue;
+        };
+        let entries = fs::read_dir(&path).unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}; run `make bench`, which makes it",
+                path.display()
+            )
+        });
+        let mut names = entries.map(|entry| entry.expect("the folder can be read").file_name());
+        let name = names.find(|name| {
+            let name = name.to_str().unwrap_or_default();
+            name.starts_with(start) && name.ends_with(end)
+        });
+        path.push(name.unwrap_or_else(|| panic!("no {part} in {}", path.display())));
+    }
+    path
+}

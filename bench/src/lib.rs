@@ -1,0 +1,11 @@
+//! What a call costs, beside an empty function and what people would pick instead. `make bench`
+//! runs it; `docs/performance.md` has the method and the results.
+
+pub mod canned_table;
+pub mod compare;
+pub mod contestants;
+pub mod files;
+pub mod load;
+pub mod measure;
+pub mod quota;
+pub mod report;

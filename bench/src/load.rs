@@ -1,0 +1,187 @@
+//! What many sandboxes do at once, and what a million users do to a page.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use dynoxide::{AttributeValue, ImportOptions};
+use harness::{
+    Event,
+    runtime_api::Sandbox,
+    service::{TABLE_NAME, engine},
+};
+use serde::Serialize;
+use shared::{
+    item::{ID, KIND, KIND_USER, USERNAME, USERNAME_KEY},
+    user::username::UsernamePrefix,
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    canned_table::Access,
+    compare::quantile,
+    contestants::{Contestant, Operation},
+    measure::{self, call},
+};
+
+/// How many sandboxes run at once.
+const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+/// How long each number of them runs.
+const DURATION: Duration = Duration::from_secs(3);
+
+/// What a number of sandboxes did at once.
+#[derive(Clone, Debug, Serialize)]
+pub struct Load {
+    /// How many there were. Each has one request at a time, as in Lambda.
+    pub sandboxes: usize,
+    /// How many users they created a second.
+    pub creates_per_second: f64,
+    /// Half of the creates took less, in milliseconds.
+    pub p50: f64,
+    /// One of a hundred creates took longer, in milliseconds.
+    pub p99: f64,
+    /// How many processors the functions used, on average.
+    pub functions_cpu: f64,
+    /// How many processors the engine and the benchmark used, on average.
+    pub engine_cpu: f64,
+}
+
+/// Creates users in the real engine, in memory, from ever more sandboxes.
+///
+/// # Panics
+/// A create fails.
+pub async fn measure(contestant: &Contestant) -> Vec<Load> {
+    let mut loads = Vec::new();
+    for sandboxes in SANDBOXES {
+        let engine = engine();
+        let url = engine.url();
+        let table = Access {
+            url: &url,
+            certificates: None,
+        };
+        let mut ready = Vec::new();
+        for _ in 0..sandboxes {
+            let program = contestant.program(Operation::Create);
+            let mut sandbox = measure::start(program, table).await;
+            sandbox.polled().await;
+            ready.push(sandbox);
+        }
+        let processes: Vec<u32> = ready.iter().map(Sandbox::process_id).collect();
+        let functions = || processes.iter().map(|it| measure::cpu_time_of(*it));
+        let functions_before: Duration = functions().sum();
+        let own_before = measure::cpu_time_of(std::process::id());
+
+        let started = Instant::now();
+        let mut running = JoinSet::new();
+        for (number, mut sandbox) in ready.into_iter().enumerate() {
+            running.spawn(async move {
+                let mut times = Vec::new();
+                while started.elapsed() < DURATION {
+                    let username = format!("user-{number}-{}", times.len());
+                    let event = Event::create_user(&username).into_json();
+                    times.push(call(&mut sandbox, event).await.as_secs_f64() * 1000.0);
+                }
+                (sandbox, times)
+            });
+        }
+        let done = running.join_all().await;
+        let elapsed = started.elapsed().as_secs_f64();
+        let functions_after: Duration = functions().sum();
+        let own_after = measure::cpu_time_of(std::process::id());
+        let mut times = Vec::new();
+        for (sandbox, of_one) in done {
+            sandbox.stop_with_output().await;
+            times.extend(of_one);
+        }
+        times.sort_by(f64::total_cmp);
+        #[expect(clippy::cast_precision_loss, reason = "not that many creates")]
+        let creates = times.len() as f64;
+        loads.push(Load {
+            sandboxes,
+            creates_per_second: creates / elapsed,
+            p50: quantile(&times, 0.5),
+            p99: quantile(&times, 0.99),
+            functions_cpu: functions_after
+                .saturating_sub(functions_before)
+                .as_secs_f64()
+                / elapsed,
+            engine_cpu: own_after.saturating_sub(own_before).as_secs_f64() / elapsed,
+        });
+    }
+    loads
+}
+
+/// How many users the table of [`pages`] holds.
+const USERS: usize = 1_000_000;
+/// How many are put into the table at a time.
+const CHUNK: usize = 50_000;
+/// How often each page is asked for.
+const PAGES: usize = 500;
+
+/// How long a page takes at both ends of a large table, in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pages {
+    /// How many users there are.
+    pub users: usize,
+    /// The median of the first page.
+    pub first: f64,
+    /// The median of the last page.
+    pub last: f64,
+}
+
+/// Lists the first and the last 100 of a million users in the real engine, in turns.
+///
+/// # Panics
+/// A list fails.
+pub async fn pages(contestant: &Contestant) -> Pages {
+    let engine = engine();
+    for chunk in 0..USERS / CHUNK {
+        let numbers = chunk * CHUNK..(chunk + 1) * CHUNK;
+        let items = numbers.map(user).collect();
+        engine
+            .database()
+            .import_items(TABLE_NAME, items, ImportOptions::default())
+            .expect("the engine takes the items");
+    }
+    let table = Access {
+        url: &engine.url(),
+        certificates: None,
+    };
+    let mut list = measure::start(contestant.program(Operation::List), table).await;
+    list.polled().await;
+    let cursor = list_users::cursor::encode(&UsernamePrefix::default(), &name(USERS - 101));
+    let last_page = format!("limit=100&cursor={cursor}");
+    let mut first = Vec::new();
+    let mut last = Vec::new();
+    for _ in 0..PAGES {
+        for (query, times) in [("limit=100", &mut first), (&*last_page, &mut last)] {
+            let took = call(&mut list, Event::list(query).into_json()).await;
+            times.push(took.as_secs_f64() * 1000.0);
+        }
+    }
+    list.stop_with_output().await;
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        quantile(&times, 0.5)
+    };
+    Pages {
+        users: USERS,
+        first: median(first),
+        last: median(last),
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("user-{number:07}")
+}
+
+fn user(number: usize) -> HashMap<String, AttributeValue> {
+    let text = |name: &str, value: String| (name.to_owned(), AttributeValue::S(value));
+    HashMap::from([
+        text(KIND, KIND_USER.to_owned()),
+        text(USERNAME_KEY, name(number)),
+        text(USERNAME, name(number)),
+        text(ID, format!("019ca945-0a7b-7c3d-9d2e-{number:012x}")),
+    ])
+}

@@ -1,0 +1,144 @@
+//! What one life of a function costs.
+
+use std::time::Duration;
+
+use harness::{
+    Event,
+    process::memory_kib,
+    runtime_api::{self, Reply, Sandbox},
+};
+use nix::{
+    time::{clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
+
+use crate::{
+    canned_table::Access,
+    contestants::{Operation, Program},
+    quota::Quota,
+};
+
+/// How long a function may take for an event: far more than any takes, at any quota.
+pub const TIMEOUT: Duration = Duration::from_secs(25);
+
+/// A stretch of a function's life.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// How long it took.
+    pub wall: Duration,
+    /// The processor time that the process used meanwhile, over all its threads.
+    pub cpu: Duration,
+}
+
+/// A function's life.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// From its start until it asks for its first event.
+    pub init: Cost,
+    /// Its first event, until it asks for the next.
+    pub first: Cost,
+    /// How long each event took after that.
+    pub warm: Vec<Duration>,
+    /// The processor time of one of them, on average.
+    pub warm_cpu: Duration,
+    /// The most memory that it ever held, in KiB.
+    pub peak_memory_kib: usize,
+}
+
+/// Starts a function.
+///
+/// # Panics
+/// It can't be started.
+pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
+    let mut environment = runtime_api::environment(table.url).to_vec();
+    environment.extend([
+        ("AWS_DEFAULT_REGION", "eu-central-1"),
+        ("AWS_SESSION_TOKEN", "test"),
+        ("LANG", "C.UTF-8"),
+    ]);
+    environment.extend(program.environment());
+    if let Some(certificates) = table.certificates {
+        let (variable, kind) = program.trust();
+        environment.push((variable, certificates.path(kind)));
+    }
+    Sandbox::start_command(program.command(), &environment).await
+}
+
+/// The event of the benchmark, its user being the one of this number.
+#[must_use]
+pub fn event(operation: Operation, number: usize) -> String {
+    let event = match operation {
+        Operation::Create => Event::create_user(&format!("user-{number:05}")),
+        Operation::List => Event::list("limit=100"),
+    };
+    event.into_json()
+}
+
+/// Lives a function's life through, with `warm` events after the first.
+///
+/// # Panics
+/// The function fails.
+pub async fn live(
+    program: &Program,
+    table: Access<'_>,
+    quota: Option<&Quota>,
+    operation: Operation,
+    warm: usize,
+) -> Life {
+    let mut sandbox = start(program, table).await;
+    let process = sandbox.process_id();
+    if let Some(quota) = quota {
+        quota.apply(process);
+    }
+    let wall = sandbox.polled().await;
+    let cpu = cpu_time_of(process);
+    let init = Cost { wall, cpu };
+
+    let wall = call(&mut sandbox, event(operation, 0)).await;
+    let first_done = cpu_time_of(process);
+    let first = Cost {
+        wall,
+        cpu: first_done.saturating_sub(cpu),
+    };
+
+    let mut times = Vec::with_capacity(warm);
+    for number in 1..=warm {
+        times.push(call(&mut sandbox, event(operation, number)).await);
+    }
+    let calls = u32::try_from(warm.max(1)).expect("not that many calls");
+    let warm_cpu = cpu_time_of(process).saturating_sub(first_done) / calls;
+    let life = Life {
+        init,
+        first,
+        warm: times,
+        warm_cpu,
+        peak_memory_kib: memory_kib(process, "VmHWM"),
+    };
+    sandbox.stop_with_output().await;
+    life
+}
+
+/// Calls a function, and waits until it is ready for the next call.
+///
+/// # Panics
+/// It fails.
+pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
+    let (reply, took) = sandbox.invoke_timed(event, TIMEOUT).await;
+    let status = match &reply {
+        Reply::Response(response) => response["statusCode"].as_u64(),
+        Reply::Error(_) => None,
+    };
+    assert!(matches!(status, Some(200 | 201)), "{reply:?}");
+    sandbox.polled().await;
+    took
+}
+
+/// The processor time that a process has used.
+///
+/// # Panics
+/// It has ended.
+#[must_use]
+pub fn cpu_time_of(process: u32) -> Duration {
+    let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");
+    clock_gettime(clock).expect("the process runs").into()
+}

@@ -1,0 +1,180 @@
+"""Tests of the simulation, which need what it needs and take two seconds:
+
+.tools/bench/bin/python -m unittest discover bench
+"""
+
+import json
+import re
+import tempfile
+import unittest
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from item_collection import (
+    Keys,
+    Rules,
+    Run,
+    Scenario,
+    constant,
+    names_in_order,
+    one_name,
+    random_names,
+    report,
+    simulate,
+    write_json,
+    write_svg,
+)
+
+# Five seconds of heat are enough here, so that a short run has splits in it.
+HASTY = Rules(window_seconds=5, hot_windows=1)
+# Such a table splits whatever is hot, whether that helps or not.
+BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
+
+
+@cache
+def run_of(
+    keys: Keys, rate: float = 1800, seconds: int = 10, rules: Rules = HASTY, seed: int = 1
+) -> Run:
+    """A run of a constant rate, played once for all tests."""
+    return simulate(Scenario("test", "test", keys, constant(rate), seconds, rules), seed)
+
+
+class Creates(unittest.TestCase):
+    def test_each_is_accepted_or_refused_or_still_waits(self) -> None:
+        runs = {
+            "no order": run_of(random_names),
+            "count up": run_of(names_in_order),
+            "one": run_of(one_name),
+            "count up, split": run_of(names_in_order, rules=BLIND),
+            # It ends a second behind a split, when there still wait some from before it.
+            "no order, split": run_of(random_names, rate=5000, seconds=6),
+        }
+        for names, run in runs.items():
+            with self.subTest(names=names):
+                ended = run.accepted.sum() + run.refused.sum()
+                self.assertEqual(run.sent.sum(), ended + run.in_flight)
+                self.assertGreater(run.refused.sum(), 0)
+                # One that waits was throttled at least once, and one that was refused three times.
+                least = 3 * run.refused.sum() + run.in_flight
+                self.assertGreaterEqual(run.throttled.sum(), least)
+
+    def test_below_the_limit_none_is_throttled(self) -> None:
+        run = run_of(random_names, rate=800)
+        self.assertEqual(run.throttled.sum(), 0)
+        self.assertEqual(run.accepted.sum(), run.sent.sum())
+
+    def test_retries_save_some_that_were_throttled(self) -> None:
+        run = run_of(one_name)
+        self.assertLess(3 * run.refused.sum(), 0.99 * run.throttled.sum())
+
+
+class Partition(unittest.TestCase):
+    def test_gives_a_thousand_units_a_second_and_no_more(self) -> None:
+        run = run_of(one_name, rate=5000)
+        # It begins with the units of a second, which the first one gets besides its own.
+        self.assertLessEqual(run.accepted[0], 2000)
+        self.assertEqual(set(run.accepted[1:]), {1000})
+
+    def test_all_together_give_a_thousand_units_each(self) -> None:
+        run = run_of(random_names, rate=5000, seconds=20)
+        self.assertEqual(run.partitions[-1], 8)
+        given = run.accepted.cumsum()
+        at_begin = 1000 * run.partitions
+        self.assertTrue((given <= (1000 * run.partitions).cumsum() + at_begin).all())
+
+    def test_gives_the_units_that_it_kept_if_the_rules_say_so(self) -> None:
+        def late(second: int) -> float:
+            return 2000 if second >= 5 else 0
+
+        for kept_seconds, refused in ((1, True), (300, False)):
+            with self.subTest(kept_seconds=kept_seconds):
+                rules = Rules(kept_seconds=kept_seconds)
+                run = simulate(Scenario("", "", one_name, late, 9, rules))
+                self.assertEqual(run.refused.any(), refused)
+
+
+class Splits(unittest.TestCase):
+    def test_help_names_in_no_order(self) -> None:
+        run = run_of(random_names)
+        self.assertEqual(run.partitions.tolist(), [1] * 5 + [2] * 5)
+        self.assertLessEqual(run.accepted[:5].sum(), 6000)
+        self.assertGreater(run.accepted[5:].sum(), 0.99 * run.sent[5:].sum())
+
+    def test_are_not_made_where_they_would_not_help(self) -> None:
+        for keys in (names_in_order, one_name):
+            with self.subTest(keys=keys.__name__):
+                self.assertEqual(run_of(keys).partitions.max(), 1)
+
+    def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
+        run = run_of(names_in_order, seconds=20, rules=BLIND)
+        self.assertEqual(run.partitions[-1], 4)
+        # Each new partition begins with the units of a second, and that is all that is won.
+        seconds = np.arange(1, 21)
+        self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
+
+    def test_come_only_of_heat(self) -> None:
+        self.assertEqual(run_of(random_names, rate=800).partitions.max(), 1)
+
+    def test_come_only_of_heat_that_lasts(self) -> None:
+        def now_and_then(second: int) -> float:
+            return 1800 if second % 10 < 5 else 0
+
+        rules = Rules(window_seconds=5, hot_windows=2)
+        run = simulate(Scenario("", "", random_names, now_and_then, 20, rules))
+        self.assertEqual(run.partitions.max(), 1)
+
+    def test_come_when_the_rules_say(self) -> None:
+        run = run_of(random_names, rules=Rules(window_seconds=4, hot_windows=2))
+        self.assertEqual(run.partitions.tolist(), [1] * 8 + [2] * 2)
+
+
+class Seeds(unittest.TestCase):
+    def test_the_same_gives_the_same_run(self) -> None:
+        first = run_of(random_names)
+        again = simulate(first.scenario, seed=1)
+        for counts in ("sent", "accepted", "throttled", "refused", "partitions"):
+            with self.subTest(counts=counts):
+                self.assertEqual(getattr(again, counts).tolist(), getattr(first, counts).tolist())
+
+    def test_another_gives_another_run(self) -> None:
+        other = run_of(random_names, seed=2)
+        self.assertNotEqual(other.sent.tolist(), run_of(random_names).sent.tolist())
+
+
+class Results(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.run_of_two_minutes = run_of(random_names, rate=900, seconds=120)
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.json = Path(folder.name, "results.json")
+        cls.svg = Path(folder.name, "results.svg")
+        write_json([cls.run_of_two_minutes], cls.json)
+        write_svg([cls.run_of_two_minutes] * 6, cls.svg)
+
+    def test_are_what_happened_in_each_minute(self) -> None:
+        run = self.run_of_two_minutes
+        written = json.loads(self.json.read_text())["scenarios"]["test"]
+        self.assertEqual(written, report(run))
+        self.assertEqual(written["sent"], run.sent.sum())
+        accepted = written["per_second_by_minute"]["accepted"]
+        self.assertEqual(len(accepted), 2)
+        self.assertAlmostEqual(60 * sum(accepted), written["accepted"], delta=6)
+
+    def test_are_drawn_in_colours_for_light_and_dark_pages(self) -> None:
+        drawing = self.svg.read_text()
+        colours = set(re.findall(r"#[0-9a-f]{6}\b", drawing))
+        self.assertGreaterEqual(len(colours), 4)
+        for colour in colours:
+            with self.subTest(colour=colour):
+                parts = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+                self.assertGreater(max(parts), 0x70)
+                self.assertLess(min(parts), 0xA0)
+
+    def test_do_not_tell_when_they_were_made(self) -> None:
+        self.assertNotIn("dc:date", self.svg.read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()

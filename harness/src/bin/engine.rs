@@ -1,0 +1,22 @@
+//! The embedded DynamoDB as a process, so that a test can kill it: `engine FILE` serves the
+//! template's table from a file and prints its URL.
+
+use std::{env, io, path::PathBuf};
+
+use harness::{
+    service::{ACCESS_KEY_ID, TABLE_NAME},
+    workspace,
+};
+use local::engine::Engine;
+
+fn main() {
+    let file = env::args_os().nth(1).map(PathBuf::from);
+    let file = file.expect("a file is named");
+    let engine = Engine::on_file(&file, ACCESS_KEY_ID).expect("the engine starts");
+    engine
+        .create_table_if_missing(&workspace::read("template.yaml"), TABLE_NAME)
+        .expect("the engine makes the table");
+    println!("{}", engine.url());
+    // Whoever started this holds the other end, and takes it along when it ends.
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+}

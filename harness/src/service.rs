@@ -1,0 +1,159 @@
+//! Both handlers over a table of their own.
+
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::{
+    Client,
+    config::{Credentials, Region, retry::RetryPartition},
+};
+use list_users::Lister;
+use local::engine::Engine;
+use shared::table::{self, Table};
+use tokio::net::TcpSocket;
+
+use crate::{Answer, Event, contract, wire::Proxy, workspace};
+
+/// The name of the table in the tests.
+pub const TABLE_NAME: &str = "users";
+/// The access key ID that the tests' engines answer.
+pub const ACCESS_KEY_ID: &str = "test";
+
+/// The service: the embedded engine in memory, its table made from the template, and both
+/// handlers, called as the runtime calls them.
+#[derive(Debug)]
+pub struct Service {
+    engine: Engine,
+    table: Table,
+    lister: Lister,
+}
+
+impl Service {
+    /// Starts a service whose pages are always current.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with_max_age(Duration::ZERO)
+    }
+
+    /// Starts a service whose pages may be `max_age` old.
+    #[must_use]
+    pub fn start_with_max_age(max_age: Duration) -> Self {
+        let engine = engine();
+        let table = connect(&engine.url());
+        let lister = Lister::new(table.clone(), max_age);
+        Self {
+            engine,
+            table,
+            lister,
+        }
+    }
+
+    /// The engine that the table is in.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The table, through a client of the functions' configuration.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The same table, behind a proxy that does what it is told to do to its connections.
+    pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
+        let proxy = Proxy::start(&self.engine.url()).await;
+        let table = connect(&proxy.url());
+        let lister = Lister::new(table.clone(), Duration::ZERO);
+        (proxy, table, lister)
+    }
+
+    /// Sends an event to `create-user`.
+    pub async fn post(&self, event: Event) -> Answer {
+        post(&self.table, event).await
+    }
+
+    /// Asks `create-user` for a username.
+    pub async fn create(&self, username: &str) -> Answer {
+        self.post(Event::create_user(username)).await
+    }
+
+    /// Sends an event to `list-users`.
+    pub async fn get(&self, event: Event) -> Answer {
+        get(&self.lister, event).await
+    }
+
+    /// Asks `list-users` for a page by its query string.
+    pub async fn list(&self, query: &str) -> Answer {
+        self.get(Event::list(query)).await
+    }
+}
+
+/// Sends an event to `create-user` over this table.
+pub async fn post(table: &Table, event: Event) -> Answer {
+    let answer = create_user::handle(table, event.into_request())
+        .await
+        .into();
+    contract::check("post", &answer);
+    answer
+}
+
+/// Sends an event to `list-users`.
+pub async fn get(lister: &Lister, event: Event) -> Answer {
+    let answer = list_users::handle(lister, event.into_request())
+        .await
+        .into();
+    contract::check("get", &answer);
+    answer
+}
+
+/// An engine in memory with the template's table.
+///
+/// # Panics
+/// It does not start.
+#[must_use]
+pub fn engine() -> Engine {
+    let engine = Engine::in_memory(ACCESS_KEY_ID).expect("the engine starts");
+    let template = workspace::read("template.yaml");
+    engine
+        .create_table_if_missing(&template, TABLE_NAME)
+        .expect("the engine makes the table");
+    engine
+}
+
+/// A URL at which nobody answers, for as long as the socket is kept: it takes no connections.
+///
+/// # Panics
+/// There is no free port.
+#[must_use]
+pub fn unreachable() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+    socket.bind(any_port).expect("a free port");
+    let address = socket.local_addr().expect("a bound socket has an address");
+    (socket, format!("http://{address}"))
+}
+
+/// The table at this URL, through a client of the functions' configuration.
+///
+/// # Panics
+/// The environment of the tests names certificates that do not exist.
+pub fn connect(url: &str) -> Table {
+    // The SDK lets all clients of a process share one budget of retries. A function has one client;
+    // here another test's faults would use up this one's.
+    static CLIENTS: AtomicUsize = AtomicUsize::new(0);
+
+    let credentials = Credentials::new(ACCESS_KEY_ID, "test", None, None, "tests");
+    let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+    let config = table::sdk_config()
+        .expect("the configuration is valid")
+        .endpoint_url(url)
+        .region(Region::from_static("eu-central-1"))
+        .credentials_provider(credentials)
+        .retry_partition(RetryPartition::new(number.to_string()))
+        .build();
+    Table::new(Client::from_conf(config), TABLE_NAME.to_owned())
+}

@@ -1,0 +1,87 @@
+//! Certificates of an authority of the tests' own, and TLS that shows them.
+
+use std::{fs, path::Path, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer},
+};
+use tempfile::NamedTempFile;
+use tokio_rustls::TlsAcceptor;
+
+/// An authority that a function is told to trust.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    file: NamedTempFile,
+}
+
+impl Authority {
+    /// Makes an authority, and a file with its certificate that lasts as long as this does.
+    ///
+    /// # Panics
+    /// The file can't be written.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Without a name of its own, OpenSSL takes what it signs for signed by itself.
+        let name = &mut parameters.distinguished_name;
+        name.push(DnType::CommonName, "The tests' authority");
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(parameters, key).expect("a certificate");
+        let file = NamedTempFile::new().expect("a temporary file");
+        fs::write(file.path(), issuer.pem()).expect("the file takes a certificate");
+        Self { issuer, file }
+    }
+
+    /// The file with its certificate, as PEM.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// TLS with a certificate that this authority signs.
+    ///
+    /// # Panics
+    /// The parameters make no certificate.
+    #[must_use]
+    pub fn acceptor(&self, certificate: &CertificateParams) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let signed = certificate.signed_by(&key, &self.issuer);
+        acceptor(signed.expect("a certificate").into(), &key)
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A certificate for a host, not yet signed.
+///
+/// # Panics
+/// No host has such a name.
+#[must_use]
+pub fn certificate(host: &str) -> CertificateParams {
+    CertificateParams::new([host.to_owned()]).expect("a host")
+}
+
+/// TLS with this certificate.
+///
+/// # Panics
+/// The key is another certificate's.
+#[must_use]
+pub fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring knows the versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .expect("the key is the certificate's");
+    TlsAcceptor::from(Arc::new(config))
+}

@@ -1,0 +1,286 @@
+//! The wire between the SDK and the table: a proxy that records every request and does to it what
+//! it is told.
+
+use std::{
+    collections::VecDeque,
+    future::pending,
+    io,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+
+/// What happens to a request. Where a connection ends, it ends as it does when the process at its
+/// other end does; where it is reset, as it does when the machine does.
+#[derive(Clone, Debug)]
+pub enum WireFault {
+    /// The table gets the request after this time.
+    Delay(Duration),
+    /// The connection ends before the table gets the request.
+    LoseRequest,
+    /// The connection is reset before the table gets the request.
+    ResetBefore,
+    /// The table does what it is asked, and the connection ends before its answer comes.
+    LoseAnswer,
+    /// The table does what it is asked, and the connection is reset before its answer comes.
+    ResetAfter,
+    /// The table does what it is asked, and the connection ends within its answer.
+    TruncateAnswer(Break),
+    /// The table never gets the request, and the connection stays silent for ever.
+    Stall,
+    /// The table does what it is asked, and the connection stays silent for ever.
+    StallAnswer,
+    /// The table does what it is asked, and the connection falls silent for ever within its answer.
+    StallWithinAnswer(Break),
+    /// The table does what it is asked, and says that its answer is of this type.
+    ContentType(&'static str),
+    /// The table never gets the request; this is the answer instead, status line and body.
+    Answer(&'static str, String),
+    /// The table never gets the request; these bytes come instead, and the connection ends.
+    Bytes(&'static [u8]),
+}
+
+/// Where an answer breaks off.
+#[derive(Clone, Copy, Debug)]
+pub enum Break {
+    /// In the middle of its head.
+    Head,
+    /// In the middle of its body.
+    Body,
+    /// Before its last byte.
+    LastByte,
+}
+
+impl Break {
+    /// What comes of an answer.
+    fn until(self, answer: &[u8]) -> &[u8] {
+        let head = head_length(answer).expect("a whole answer");
+        let length = match self {
+            Self::Head => head / 2,
+            Self::Body => usize::midpoint(head, answer.len()),
+            Self::LastByte => answer.len() - 1,
+        };
+        &answer[..length]
+    }
+}
+
+/// A request as the table gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableRequest {
+    /// The operation, such as `PutItem`.
+    pub operation: String,
+    /// The parameters.
+    pub parameters: Value,
+}
+
+/// A proxy in front of an engine.
+#[derive(Debug)]
+pub struct Proxy {
+    url: String,
+    state: Arc<Mutex<State>>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    engine: String,
+    faults: VecDeque<WireFault>,
+    requests: Vec<TableRequest>,
+    struck: usize,
+}
+
+impl Proxy {
+    /// Starts a proxy that passes everything on.
+    ///
+    /// # Panics
+    /// There is no free port.
+    pub async fn start(engine_url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let state = Arc::new(Mutex::new(State {
+            engine: authority(engine_url),
+            faults: VecDeque::new(),
+            requests: Vec::new(),
+            struck: 0,
+        }));
+        let shared = Arc::clone(&state);
+        let accepting = tokio::spawn(async move {
+            // All connections end with the proxy, the silent ones too.
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let state = Arc::clone(&shared);
+                // That a connection fails is what the proxy is for.
+                connections.spawn(async move { relay(client, &state).await });
+            }
+        });
+        Self {
+            url: format!("http://{address}"),
+            state,
+            accepting,
+        }
+    }
+
+    /// The URL that stands for the engine's.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Gives each of the next requests its fault. Later ones pass.
+    pub fn inject(&self, faults: impl IntoIterator<Item = WireFault>) {
+        lock(&self.state).faults.extend(faults);
+    }
+
+    /// How many requests have met a fault.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        lock(&self.state).struck
+    }
+
+    /// Passes everything on to another engine from now on.
+    pub fn redirect(&self, engine_url: &str) {
+        lock(&self.state).engine = authority(engine_url);
+    }
+
+    /// All requests so far, every attempt counted.
+    #[must_use]
+    pub fn requests(&self) -> Vec<TableRequest> {
+        lock(&self.state).requests.clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no holder panics")
+}
+
+/// The host and port of a URL that has no more than those.
+fn authority(url: &str) -> String {
+    let authority = url.trim_start_matches("http://");
+    authority.trim_end_matches('/').to_owned()
+}
+
+async fn relay(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+    loop {
+        let request = read_message(&mut client).await?;
+        let (engine, fault) = {
+            let mut state = lock(state);
+            state.requests.push(table_request(&request));
+            let fault = state.faults.pop_front();
+            state.struck += usize::from(fault.is_some());
+            (state.engine.clone(), fault)
+        };
+        match fault {
+            None => client.write_all(&forward(&request, &engine).await?).await?,
+            Some(WireFault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                client.write_all(&forward(&request, &engine).await?).await?;
+            }
+            Some(WireFault::LoseRequest) => return Ok(()),
+            Some(WireFault::ResetBefore) => return client.set_zero_linger(),
+            Some(WireFault::LoseAnswer) => {
+                forward(&request, &engine).await?;
+                return Ok(());
+            }
+            Some(WireFault::ResetAfter) => {
+                forward(&request, &engine).await?;
+                return client.set_zero_linger();
+            }
+            Some(WireFault::TruncateAnswer(at)) => {
+                let answer = forward(&request, &engine).await?;
+                return client.write_all(at.until(&answer)).await;
+            }
+            Some(WireFault::Stall) => return pending().await,
+            Some(WireFault::StallAnswer) => {
+                forward(&request, &engine).await?;
+                return pending().await;
+            }
+            Some(WireFault::StallWithinAnswer(at)) => {
+                let answer = forward(&request, &engine).await?;
+                client.write_all(at.until(&answer)).await?;
+                return pending().await;
+            }
+            Some(WireFault::ContentType(content_type)) => {
+                let answer = forward(&request, &engine).await?;
+                let answer = with_content_type(&answer, content_type);
+                client.write_all(answer.as_bytes()).await?;
+            }
+            Some(WireFault::Answer(status, body)) => {
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\n\
+                     x-amzn-requestid: 8f0a1c52\r\ncontent-length: {length}\r\n\r\n{body}"
+                );
+                client.write_all(answer.as_bytes()).await?;
+            }
+            Some(WireFault::Bytes(bytes)) => return client.write_all(bytes).await,
+        }
+    }
+}
+
+async fn forward(request: &[u8], engine: &str) -> io::Result<Vec<u8>> {
+    let mut engine = TcpStream::connect(engine).await?;
+    engine.write_all(request).await?;
+    read_message(&mut engine).await
+}
+
+/// The same answer of another type.
+fn with_content_type(answer: &[u8], content_type: &str) -> String {
+    let answer = str::from_utf8(answer).expect("the engine answers in JSON");
+    let is_another = |line: &&str| !line.to_ascii_lowercase().starts_with("content-type:");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    let head: Vec<&str> = head.split("\r\n").filter(is_another).collect();
+    let head = head.join("\r\n");
+    format!("{head}\r\ncontent-type: {content_type}\r\n\r\n{body}")
+}
+
+fn table_request(message: &[u8]) -> TableRequest {
+    let message = String::from_utf8_lossy(message);
+    let (head, body) = message.split_once("\r\n\r\n").expect("a whole message");
+    let target = head
+        .lines()
+        .find_map(|line| line.strip_prefix("x-amz-target: DynamoDB_20120810."));
+    TableRequest {
+        operation: target.expect("the operation's name").to_owned(),
+        parameters: serde_json::from_str(body).expect("parameters in JSON"),
+    }
+}
+
+/// Reads one HTTP message with a `Content-Length`; an error when the connection ends.
+async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    loop {
+        if stream.read_buf(&mut message).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let Some(head_length) = head_length(&message) else {
+            continue;
+        };
+        let head = String::from_utf8_lossy(&message[..head_length]).to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:"));
+        let length: usize = length.map_or(0, |length| length.trim().parse().unwrap_or(0));
+        if message.len() >= head_length + length {
+            return Ok(message);
+        }
+    }
+}
+
+/// How long the head of an HTTP message is, the empty line at its end included.
+fn head_length(message: &[u8]) -> Option<usize> {
+    let end = b"\r\n\r\n";
+    let at = message.windows(end.len()).position(|bytes| bytes == end);
+    at.map(|at| at + end.len())
+}

@@ -1,0 +1,409 @@
+//! The rules that every history keeps.
+//!
+//! Nothing here assumes an order that the clients could not see. One operation comes before another
+//! only if it ended before the other began, and a create whose outcome is unknown may take effect at
+//! any time after it began, even after its client has given it up.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
+    iter,
+};
+
+use crate::history::{
+    Create, History, List, Operation, Outcome, Request, ShownUser, StoredItem, Walk,
+};
+
+/// What a history must keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// The run came to its end: no answer was outside of the contract, and no 500.
+    Answer,
+    /// A username belongs to one user, which one request created once, and a user has one username.
+    OneOwner,
+    /// A user that anybody was told of is in the list at the end.
+    Kept,
+    /// A user was asked for, in this display form and before anybody was told of it, by a request
+    /// that was not refused.
+    Asked,
+    /// All attempts of one request get the same user, and all but one of them as a replay. Only a
+    /// request with an Idempotency-Key is replayed.
+    Replay,
+    /// A request is refused only if another one could have created the user before.
+    Conflict,
+    /// A page is sorted by username key without doubles, and keeps its limit, its prefix and its
+    /// beginning. It is full where it links to a next one.
+    Page,
+    /// A page has every user in its range that anybody was told of before it was asked for, and longer
+    /// before than a page may be old.
+    Complete,
+    /// A walk shows a user once.
+    Walk,
+    /// When nothing is written any more, all walks show the same users.
+    Quiet,
+    /// The table holds the users that the list shows then, and nothing else.
+    Table,
+}
+
+/// Where a history breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub rule: Rule,
+    /// What happened instead.
+    pub what: String,
+}
+
+/// Finds everything that is wrong with a history.
+#[must_use]
+pub fn check(history: &History) -> Vec<Violation> {
+    let mut checker = Checker::new(history);
+    if let Some(failure) = &history.failure {
+        // Without its end, a history can't be judged.
+        checker.report(Rule::Answer, failure.clone());
+        return checker.violations;
+    }
+    checker.check_end();
+    for attempts in checker.attempts.clone().values() {
+        for attempt in attempts {
+            match &attempt.operation.outcome {
+                Outcome::Created { user, replayed } => {
+                    checker.check_created(attempt, attempts, user, *replayed);
+                }
+                Outcome::Taken => checker.check_taken(attempt, attempts),
+                _ => {}
+            }
+        }
+    }
+    checker.check_pages();
+    checker.violations
+}
+
+/// What is one request to the service, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity<'a> {
+    /// A request that can be repeated: its caller, its key and the display form of its username.
+    Keyed(Option<&'a str>, &'a str, &'a str),
+    /// A request without an Idempotency-Key: the number of its one operation.
+    Single(usize),
+}
+
+/// A create, sent once by a client.
+#[derive(Clone, Copy, Debug)]
+struct Attempt<'a> {
+    number: usize,
+    operation: &'a Operation,
+    create: &'a Create,
+    identity: Identity<'a>,
+}
+
+impl Attempt<'_> {
+    /// Whether this attempt may be the one that wrote a user with this display form.
+    fn may_have_created(&self, display: &str) -> bool {
+        let may = match &self.operation.outcome {
+            Outcome::Created { replayed, .. } => !replayed,
+            outcome => outcome.is_unknown(),
+        };
+        may && self.create.name.display == display
+    }
+}
+
+struct Checker<'a> {
+    history: &'a History,
+    /// All creates, by username key.
+    attempts: BTreeMap<&'a str, Vec<Attempt<'a>>>,
+    /// The username keys of the display forms that were asked for.
+    keys: HashMap<&'a str, &'a str>,
+    /// The users at the end, by username key.
+    users: BTreeMap<&'a str, &'a ShownUser>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(history: &'a History) -> Self {
+        let mut attempts = BTreeMap::<&str, Vec<Attempt>>::new();
+        let mut keys = HashMap::new();
+        for (number, operation) in history.operations.iter().enumerate() {
+            let Request::Create(create) = &operation.request else {
+                continue;
+            };
+            let name = &create.name;
+            let identity = create
+                .key
+                .as_deref()
+                .map_or(Identity::Single(number), |key| {
+                    Identity::Keyed(create.caller.as_deref(), key, &name.display)
+                });
+            keys.insert(&*name.display, &*name.key);
+            attempts.entry(&name.key).or_default().push(Attempt {
+                number,
+                operation,
+                create,
+                identity,
+            });
+        }
+        Self {
+            history,
+            attempts,
+            keys,
+            users: BTreeMap::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    fn report(&mut self, rule: Rule, what: String) {
+        self.violations.push(Violation { rule, what });
+    }
+
+    /// Takes up the list at the end, and compares the walks with it.
+    fn check_end(&mut self) {
+        let Some(Walk { users, .. }) = self.history.walks.first() else {
+            self.report(Rule::Quiet, "nobody looked at the end".to_owned());
+            return;
+        };
+        let mut ids = HashSet::new();
+        for user in users {
+            if !ids.insert(&user.id) {
+                self.report(Rule::OneOwner, format!("an id has two usernames: {user:?}"));
+            }
+            let Some(key) = self.check_asked(user, u64::MAX) else {
+                continue;
+            };
+            match self.users.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(user);
+                }
+                Entry::Occupied(entry) => {
+                    let other = *entry.get();
+                    self.report(Rule::OneOwner, format!("{user:?} and {other:?}"));
+                }
+            }
+        }
+        for walk in &self.history.walks {
+            let Walk {
+                prefix,
+                limit,
+                users: shown,
+            } = walk;
+            // The map is sorted.
+            let all = self.users.iter();
+            let all = all
+                .filter(|(key, _)| key.starts_with(prefix))
+                .map(|it| *it.1);
+            if !all.eq(shown) {
+                let what = format!("a walk by {limit} with the prefix {prefix:?} shows {shown:?}");
+                self.report(Rule::Quiet, what);
+            }
+        }
+        self.check_table(users);
+    }
+
+    /// Compares the table with the whole list.
+    fn check_table(&mut self, users: &[ShownUser]) {
+        let mut listed: Vec<StoredItem> = users.iter().map(|user| self.item(user)).collect();
+        for item in &self.history.items {
+            match listed.iter().position(|it| it == item) {
+                Some(at) => drop(listed.swap_remove(at)),
+                None => self.report(Rule::Table, format!("no list shows {item:?}")),
+            }
+        }
+        for item in listed {
+            self.report(Rule::Table, format!("the table has no {item:?}"));
+        }
+    }
+
+    /// The item of a user.
+    fn item(&self, user: &ShownUser) -> StoredItem {
+        let username = &*user.username;
+        // Of a user that nobody asked for, another rule tells.
+        let key = self.keys.get(username).copied().unwrap_or(username);
+        let attributes = [
+            ("kind", "user"),
+            ("username_key", key),
+            ("username", username),
+            ("id", &user.id),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        StoredItem::from(attributes)
+    }
+
+    /// Checks that a user which a client was told of at this time was asked for, and gives its
+    /// username key.
+    fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
+        let key = self.keys.get(&*user.username).copied();
+        let attempts = key.and_then(|key| self.attempts.get(key));
+        let asked = attempts.into_iter().flatten().any(|attempt| {
+            attempt.may_have_created(&user.username) && attempt.operation.start < told
+        });
+        if !asked {
+            self.report(Rule::Asked, format!("nobody had asked for {user:?}"));
+        }
+        key
+    }
+
+    /// Checks that a user which a client was told of is there at the end as it was then.
+    fn check_kept(&mut self, user: &ShownUser, key: &str) {
+        match self.users.get(key) {
+            None => self.report(Rule::Kept, format!("{user:?} is lost")),
+            Some(other) if *other != user => {
+                let what = format!("{user:?}, but at the end {other:?}");
+                self.report(Rule::OneOwner, what);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn check_created(
+        &mut self,
+        attempt: &Attempt<'a>,
+        attempts: &[Attempt<'a>],
+        user: &ShownUser,
+        replayed: bool,
+    ) {
+        let name = &attempt.create.name;
+        if user.username != name.display {
+            let what = format!("{name:?} was asked for, and answered with {user:?}");
+            self.report(Rule::Asked, what);
+        }
+        self.check_asked(user, attempt.operation.end);
+        self.check_kept(user, &name.key);
+
+        let others = || {
+            attempts
+                .iter()
+                .filter(|other| other.number != attempt.number)
+        };
+        for other in others() {
+            let Outcome::Created {
+                user: other_user,
+                replayed: other_replayed,
+            } = &other.operation.outcome
+            else {
+                continue;
+            };
+            let both = || format!("{:?} and {:?}", attempt.operation, other.operation);
+            if other.identity != attempt.identity {
+                self.report(Rule::OneOwner, both());
+            } else if other_user != user || !(replayed || *other_replayed) {
+                self.report(Rule::Replay, both());
+            }
+        }
+        let has_first = others().any(|other| {
+            other.identity == attempt.identity
+                && other.may_have_created(&name.display)
+                && other.operation.start < attempt.operation.end
+        });
+        if replayed && !has_first {
+            let what = format!("there was nothing to replay: {:?}", attempt.operation);
+            self.report(Rule::Replay, what);
+        }
+    }
+
+    fn check_taken(&mut self, attempt: &Attempt<'a>, attempts: &[Attempt<'a>]) {
+        let Some(owner) = self.users.get(&*attempt.create.name.key) else {
+            let what = format!("nobody has the username of {:?}", attempt.operation);
+            self.report(Rule::Kept, what);
+            return;
+        };
+        let is_known = |other: &Attempt| matches!(other.operation.outcome, Outcome::Created { .. });
+        let known = attempts.iter().find(|other| is_known(other));
+        let may_own = |other: &Attempt| {
+            other.identity != attempt.identity
+                && known.is_none_or(|known| known.identity == other.identity)
+                && other.may_have_created(&owner.username)
+                && other.operation.start < attempt.operation.end
+        };
+        if !attempts.iter().any(may_own) {
+            let what = format!("nobody else had the username of {:?}", attempt.operation);
+            self.report(Rule::Conflict, what);
+        }
+    }
+
+    fn check_pages(&mut self) {
+        let told = self.told();
+        let max_age = 1_000_000 * self.history.max_age;
+        let mut walks = HashMap::<usize, HashSet<&str>>::new();
+        for operation in &self.history.operations {
+            let Operation {
+                request: Request::List(list),
+                outcome: Outcome::Page { users, has_next },
+                ..
+            } = operation
+            else {
+                continue;
+            };
+            let shown = walks.entry(list.walk).or_default();
+            let mut keys = Vec::with_capacity(users.len());
+            for user in users {
+                if !shown.insert(&user.id) {
+                    let what = format!("{user:?} once more: {operation:?}");
+                    self.report(Rule::Walk, what);
+                }
+                if let Some(key) = self.check_asked(user, operation.end) {
+                    self.check_kept(user, key);
+                    keys.push(key);
+                }
+            }
+            let after = list.after.as_deref();
+            // No username key is empty.
+            let after = after.and_then(|after| self.keys.get(after)).copied();
+            let after = after.unwrap_or_default();
+            self.check_page(operation, list, after, &keys, *has_next);
+
+            // Before a next page, it promises nothing beyond its last user.
+            let last = has_next.then(|| keys.last().copied().unwrap_or(after));
+            let on_page: HashSet<&str> = keys.into_iter().collect();
+            for (key, time) in &told {
+                let in_range = *key > after
+                    && key.starts_with(&list.prefix)
+                    && last.is_none_or(|last| *key <= last);
+                if in_range && *time + max_age < operation.start && !on_page.contains(key) {
+                    self.report(Rule::Complete, format!("{key} is missing: {operation:?}"));
+                }
+            }
+        }
+    }
+
+    fn check_page(
+        &mut self,
+        operation: &Operation,
+        list: &List,
+        after: &str,
+        keys: &[&str],
+        has_next: bool,
+    ) {
+        let is_sorted = iter::once(&after)
+            .chain(keys)
+            .is_sorted_by(|one, next| one < next);
+        let is_sound = is_sorted
+            && keys.len() <= list.limit
+            // The table may stop early, but at a megabyte, which no page of a history has.
+            && (keys.len() == list.limit || !has_next)
+            && keys.iter().all(|key| key.starts_with(&list.prefix));
+        if !is_sound {
+            self.report(Rule::Page, format!("{operation:?}"));
+        }
+    }
+
+    /// The usernames of which any client knew that somebody has them, and since when.
+    fn told(&self) -> BTreeMap<&'a str, u64> {
+        let mut told = BTreeMap::<&str, u64>::new();
+        for operation in &self.history.operations {
+            let keys = match (&operation.request, &operation.outcome) {
+                (Request::Create(create), Outcome::Created { .. } | Outcome::Taken) => {
+                    vec![&*create.name.key]
+                }
+                (Request::List(_), Outcome::Page { users, .. }) => {
+                    let keys = users.iter();
+                    keys.filter_map(|user| self.keys.get(&*user.username).copied())
+                        .collect()
+                }
+                _ => continue,
+            };
+            for key in keys {
+                let time = told.entry(key).or_insert(operation.end);
+                *time = operation.end.min(*time);
+            }
+        }
+        told
+    }
+}

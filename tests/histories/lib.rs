@@ -1,0 +1,84 @@
+//! Histories: what many clients asked of the service at the same time, under faults, and what each
+//! was told; and the rules that any such history keeps if a username belongs to one user and an
+//! acknowledged user is never lost or doubled.
+//!
+//! [`run`](run::run) makes a history with the functions' real processes over an engine on a file, and
+//! [`check`](check::check) judges it. A history is data: it can be written to a file, read by a person, and judged
+//! again.
+//!
+//! A seed decides how old a page may be, what each client asks for, and between which of its requests
+//! it adds which faults and kills. It does not decide how the processes are scheduled: the same seed
+//! makes the same choices, and not the same history.
+
+pub mod check;
+pub mod history;
+pub mod names;
+pub mod run;
+
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
+
+use harness::workspace;
+
+use crate::{
+    check::{Rule, check},
+    history::History,
+};
+
+/// The seed that `HISTORY_SEED` names, or a fresh one.
+///
+/// # Panics
+/// It names none.
+#[must_use]
+pub fn seed() -> u64 {
+    let seed = env::var("HISTORY_SEED").unwrap_or_default();
+    if seed.is_empty() {
+        // Short enough to be typed.
+        fastrand::u32(..).into()
+    } else {
+        seed.parse().expect("HISTORY_SEED is a number")
+    }
+}
+
+/// Judges a history. One that breaks a rule is kept in a file.
+///
+/// # Errors
+/// The seed, the file and what is wrong, for a person to read.
+///
+/// # Panics
+/// The file can't be written.
+pub fn judge(history: &History) -> Result<(), String> {
+    /// A lost user breaks a rule on every page.
+    const SHOWN: usize = 3;
+
+    let violations = check(history);
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let mut by_rule = BTreeMap::<Rule, Vec<String>>::new();
+    for violation in violations {
+        by_rule
+            .entry(violation.rule)
+            .or_default()
+            .push(violation.what);
+    }
+    let file = write(history);
+    let mut lines = vec![format!(
+        "HISTORY_SEED={} made a history that breaks rules; it is in {}",
+        history.seed,
+        file.display()
+    )];
+    for (rule, found) in by_rule {
+        lines.push(format!("{rule:?}, {} times, such as", found.len()));
+        lines.extend(found.into_iter().take(SHOWN));
+    }
+    Err(lines.join("\n"))
+}
+
+fn write(history: &History) -> PathBuf {
+    let folder = workspace::target().join("torture");
+    fs::create_dir_all(&folder).expect("the folder can be made");
+    let file = folder.join(format!("{}.json", history.seed));
+    let json = serde_json::to_string_pretty(history).expect("a history can be written as JSON");
+    fs::write(&file, json).expect("the file can be written");
+    file
+}

@@ -1,0 +1,728 @@
+//! The local run, from outside: both real functions under cargo-lambda, and the embedded DynamoDB
+//! on a file.
+
+mod disk;
+mod gateway;
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use harness::{
+    answer::headers,
+    local_run::{LocalRun, output, program},
+    process::Process,
+    service::unreachable,
+    workspace::{built, root, target},
+};
+use local::http;
+use serde_json::Value;
+use tempfile::{NamedTempFile, TempDir};
+
+/// One test at a time: a change of a source file reaches every running service.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    // Another test's failure is told by that test.
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn temporary_folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn the_service_creates_and_lists_users_over_http() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+
+    let created = run.create("Ольга");
+    assert_eq!(created.status, 201);
+    assert_eq!(
+        created.headers,
+        headers(&[
+            ("cache-control", "no-store"),
+            ("content-type", "application/json"),
+            ("x-content-type-options", "nosniff"),
+        ])
+    );
+    assert_eq!(created.json()["username"], "Ольга");
+    assert_eq!(run.create("ольга").status, 409);
+    assert_eq!(run.create("no spaces").status, 422);
+    assert_eq!(run.create("ada").status, 201);
+
+    let first = run.list("limit=1");
+    assert_eq!(first.usernames(), ["ada"]);
+    assert_eq!(
+        run.list(&first.next_query().unwrap()).usernames(),
+        ["Ольга"]
+    );
+    assert_eq!(
+        run.list("prefix=%D0%9E%D0%9B%D0%AC").json(),
+        Value::from(vec![created.json()])
+    );
+    assert_eq!(run.list("pefix=o").status, 400);
+
+    run.stop();
+}
+
+#[test]
+fn both_functions_are_ready_before_the_service_says_so() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let ready = run.output();
+    for function in ["list-users", "create-user"] {
+        let line = format!(r#""FunctionName":"{function}""#);
+        assert!(ready.contains(&line), "{function} has answered: {ready}");
+    }
+    run.wait_for_output("\n  curl -i http://127.0.0.1:");
+    run.signal("INT");
+    assert!(run.ended().success());
+}
+
+#[test]
+fn of_many_creates_of_one_username_at_once_exactly_one_succeeds_over_http() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let create = || scope.spawn(|| run.create("ada").status);
+        let creates: Vec<_> = (0..50).map(|_| create()).collect();
+        creates.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1);
+    assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 49);
+    run.stop();
+}
+
+#[test]
+fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let log = data.path().join("schemathesis.log");
+    let report = data.path().join("schemathesis.json");
+    let mut fuzzer = Command::new(built(&root().join(".tools/schemathesis/bin/schemathesis")));
+    fuzzer
+        .args([
+            "--no-color",
+            "--config-file",
+            "tests/schemathesis/schemathesis.toml",
+        ])
+        .args(["run", "openapi.yaml"])
+        .args(["--url", &format!("http://127.0.0.1:{}", run.port())])
+        .arg("--report-json-path")
+        .arg(&report)
+        .current_dir(root())
+        .env("NO_PROXY", "127.0.0.1")
+        .env(
+            "HYPOTHESIS_STORAGE_DIRECTORY",
+            data.path().join("hypothesis"),
+        )
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    // To see a failure again, with the seed that its output ends with.
+    if let Ok(seed) = env::var("SEED") {
+        fuzzer.args(["--seed", &seed]);
+    }
+    let status = Fuzzer::start(fuzzer, &log).ended();
+    let log = fs::read_to_string(log).unwrap();
+    assert!(status.success(), "{log}");
+
+    let report = fs::read_to_string(report).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    for phase in ["examples", "coverage", "fuzzing", "stateful"] {
+        assert_eq!(report["phases"][phase]["status"], "success", "{log}");
+    }
+    let cases = &report["test_cases"]["generated"];
+    assert!(cases.as_u64().is_some_and(|cases| cases >= 3000), "{log}");
+    let seed = log.lines().find(|line| line.starts_with("Seed: "));
+    println!("{cases} cases. {}", seed.expect("a seed"));
+    run.stop();
+}
+
+/// The fuzzer of the contract, which does not outlive its test.
+struct Fuzzer(Child);
+
+impl Fuzzer {
+    fn start(mut command: Command, log: &Path) -> Self {
+        let log = File::create(log).unwrap();
+        command.stdin(Stdio::null());
+        command.stderr(log.try_clone().unwrap()).stdout(log);
+        Self(command.spawn().unwrap())
+    }
+
+    /// Waits until it has ended. It takes a minute or two.
+    fn ended(mut self) -> ExitStatus {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(1800) {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the fuzzer does not end");
+    }
+}
+
+impl Drop for Fuzzer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn users_survive_a_restart() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let user = run.create("ada").json();
+    run.stop();
+
+    let run = LocalRun::start(data.path());
+    assert_eq!(run.list("").json(), Value::from(vec![user]));
+    assert_eq!(run.create("ADA").status, 409);
+    run.stop();
+}
+
+#[test]
+fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let acknowledged = Mutex::new(BTreeSet::new());
+    thread::scope(|scope| {
+        for client in 0..4 {
+            let (run, acknowledged) = (&run, &acknowledged);
+            scope.spawn(move || {
+                for number in 0.. {
+                    let username = format!("user{client}x{number}");
+                    // The service is killed below. Then no answer comes any more, or a last 503 of
+                    // a function that has just lost its table.
+                    if !matches!(run.try_create(&username), Ok(answer) if answer.status == 201) {
+                        return;
+                    }
+                    let mut acknowledged = acknowledged.lock().unwrap();
+                    acknowledged.insert(username);
+                    if acknowledged.len() == 100 {
+                        run.signal("KILL");
+                    }
+                }
+            });
+        }
+    });
+    assert!(!run.ended().success());
+
+    let run = LocalRun::start(data.path());
+    let kept: BTreeSet<String> = run.usernames().into_iter().collect();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert!(acknowledged.len() >= 100);
+    let lost: Vec<&String> = acknowledged.difference(&kept).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    run.stop();
+}
+
+#[test]
+fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
+    const PROMISE: Duration = Duration::from_secs(5);
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    assert_eq!(run.create("ada").status, 201);
+    for (signal, username) in [("KILL", "grace"), ("TERM", "edsger"), ("KILL", "barbara")] {
+        let before = ["create-user", "list-users"].map(|it| function(&run, it));
+        for function in &before {
+            send_signal(signal, function);
+        }
+        // What a process that still ends has taken is lost, as in Lambda.
+        while before
+            .iter()
+            .any(|it| run.processes().iter().any(|left| left.id == it.id))
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let ended = Instant::now();
+        assert_eq!(run.create(username).status, 201);
+        assert_eq!(run.list("").status, 200);
+        let took = ended.elapsed();
+        assert!(took < PROMISE, "{signal}: {took:?}");
+    }
+    assert_eq!(run.usernames(), ["ada", "barbara", "edsger", "grace"]);
+    run.wait_for_output(
+        "make run: the function create-user ended (status 137) and is started again\n",
+    );
+    run.stop();
+}
+
+#[test]
+fn a_run_whose_cargo_lambda_is_killed_ends_and_leaves_no_process() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let processes = run.processes();
+    let mut watching = processes
+        .iter()
+        .filter(|it| it.command[0] == "cargo-lambda");
+    send_signal("KILL", watching.next().expect("cargo-lambda runs"));
+    run.wait_for_output("make run: cargo-lambda ended (");
+    assert!(!run.ended().success());
+}
+
+/// The process of a function, which may be about to start.
+fn function(run: &LocalRun, name: &str) -> Process {
+    let program = format!("/{name}");
+    for _ in 0..6000 {
+        let processes = run.processes().into_iter();
+        if let Some(found) = processes
+            .into_iter()
+            .find(|it| it.command[0].ends_with(&program))
+        {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{name} does not start");
+}
+
+fn send_signal(signal: &str, process: &Process) {
+    let kill = Command::new("kill")
+        .args([format!("-{signal}"), process.id.to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+}
+
+#[test]
+fn a_page_would_have_to_guess_where_the_ports_behind_are_and_the_key_of_the_engine() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let run = LocalRun::start(data.path());
+        let processes = run.processes();
+        let mut listening: BTreeSet<_> = processes.iter().flat_map(Process::listens).collect();
+        let page_port = run
+            .page_origin()
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        for port in [run.port(), page_port] {
+            let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+            assert!(listening.remove(&address), "{address}");
+        }
+        assert_eq!(listening.len(), 2, "the engine and the functions");
+        for address in listening {
+            assert!(address.ip().is_loopback(), "{address}");
+            assert!(seen.insert(address.ip().to_string()), "{address}");
+        }
+        assert!(!seen.contains("127.0.0.1"));
+
+        let function = function(&run, "create-user");
+        let key = function.variable("AWS_ACCESS_KEY_ID").unwrap();
+        assert_eq!(key.len(), 32);
+        let engine = function.variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
+        for (other, status) in [("local", 400), ("test", 400), (key, 200)] {
+            let signature = format!("AWS4-HMAC-SHA256 Credential={other}/20261127/local");
+            let scan = http::agent(Duration::from_secs(60))
+                .post(engine)
+                .header("authorization", signature)
+                .header("x-amz-target", "DynamoDB_20120810.Scan")
+                .send(r#"{"TableName":"users"}"#);
+            assert_eq!(scan.unwrap().status(), status, "{other}");
+        }
+        assert!(seen.insert(key.to_owned()));
+        run.stop();
+    }
+}
+
+#[test]
+fn a_copied_project_serves_its_own_code_and_data() {
+    let _alone = alone();
+    let copy = temporary_folder();
+    let copy = copy.path();
+    let mut files = Command::new("cp");
+    files.arg("-a");
+    for entry in fs::read_dir(root()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if ![".data", ".git", ".tools", "target"]
+            .map(OsStr::new)
+            .contains(&&*name)
+        {
+            files.arg(entry.path());
+        }
+    }
+    assert!(
+        output({
+            files.arg(copy);
+            files
+        })
+        .status
+        .success()
+    );
+    // A copy has what was built as well, and cargo takes it for its own.
+    symlink(target(), copy.join("target")).unwrap();
+
+    let mut program = program("local");
+    program.current_dir(copy);
+    let run = LocalRun::start_by(program, Path::new(".data"));
+    let data = copy.join(".data");
+    run.wait_for_output(&format!("\nThe users are kept in {}. ", data.display()));
+    assert!(data.join("dynamodb.sqlite").is_file());
+    for process in run.processes() {
+        let folder = process.folder();
+        assert!(folder.is_none_or(|it| it == copy), "{process:?}");
+    }
+    touch(&copy.join("functions/list-users/src/main.rs"));
+    let folder = copy.join("functions/list-users");
+    run.wait_for_output(&format!(
+        "Compiling list-users v0.1.0 ({})",
+        folder.display()
+    ));
+    assert_eq!(run.list("").status, 200);
+    run.stop();
+}
+
+#[test]
+fn a_folder_without_the_project_is_said_in_one_line() {
+    let folder = temporary_folder();
+    let mut command = program("local");
+    command.current_dir(folder.path());
+    let message = format!(
+        "make run: {}/template.yaml: No such file or directory (os error 2); start this in the folder \
+         of the project, as `make run` does\n",
+        folder.path().display()
+    );
+    assert_refused(&output(command), &message);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_tilde_that_the_shell_has_left_in_the_data_folder_is_the_home_folder() {
+    let home = temporary_folder();
+    fs::write(home.path().join("file"), "").unwrap();
+    let refused = |folder: &str, message: &str| {
+        let mut command = program("local");
+        command
+            .env("HOME", home.path())
+            .env("PORT", "0")
+            .env("PAGE_PORT", "0")
+            .env("DATA_DIR", folder);
+        assert_refused(&output(command), &format!("make run: {message}\n"));
+    };
+    let shown = home.path().display();
+    refused(
+        "~/file/data",
+        &format!(
+            "the data folder {shown}/file/data can't be written: Not a directory (os error 20); choose \
+             another one, as in `make run DATA_DIR=/tmp/users`"
+        ),
+    );
+    refused(
+        "~grace/data",
+        "nobody knows whose home folder is meant by DATA_DIR=~grace/data; write the whole path, or \
+         ./~grace/data for a folder of this name",
+    );
+    assert!(!root().join("~").exists() && !root().join("~grace").exists());
+}
+
+#[test]
+fn make_run_runs_the_service_and_its_end_ends_everything() {
+    let _alone = alone();
+    for signal in ["TERM", "KILL"] {
+        let data = temporary_folder();
+        let mut make = Command::new("make");
+        make.arg("run").current_dir(root());
+        // The tests themselves may run under make, which would pass on its own flags.
+        make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+        let run = LocalRun::start_by(make, data.path());
+        assert_eq!(run.create("ada").status, 201);
+        run.signal(signal);
+        assert!(!run.ended().success());
+    }
+}
+
+#[test]
+fn a_data_folder_of_its_own_is_overlooked_by_git() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    run.stop();
+    let ignored = fs::read_to_string(data.path().join(".gitignore")).unwrap();
+    assert_eq!(ignored, "*\n");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_said_in_one_line() {
+    let data = temporary_folder();
+    fs::write(data.path().join("dynamodb.sqlite"), "x".repeat(10_000)).unwrap();
+    let refused = start_refused(ANY_PORTS, data.path(), None);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.starts_with("make run: "), "{message}");
+    assert!(message.contains("dynamodb.sqlite is no database of this service, or is damaged"));
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+#[test]
+fn a_data_folder_keeps_the_files_that_are_in_it() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let files = [".gitignore", "lock", "dynamodb.lock"].map(|name| data.path().join(name));
+    for file in &files {
+        fs::write(file, "mine").unwrap();
+    }
+    let run = LocalRun::start(data.path());
+    run.stop();
+    for file in &files {
+        assert_eq!(
+            fs::read_to_string(file).unwrap(),
+            "mine",
+            "{}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn a_missing_tool_is_named_in_one_line() {
+    let tools = [
+        (
+            "cargo",
+            "This needs Rust. Install it from https://rustup.rs.\n",
+        ),
+        (
+            "cc",
+            "This needs a C compiler, cc. Install gcc or clang, for instance the package \
+             build-essential.\n",
+        ),
+        (
+            "python3",
+            "This needs Python 3. Install the package python3.\n",
+        ),
+        (
+            "c++",
+            "This needs a C++ compiler, c++. Install g++ or clang, for instance the package \
+             build-essential.\n",
+        ),
+        ("git", "This needs git. Install the package git.\n"),
+    ];
+    let install = |folder: &TempDir, tool: &str, script: &str| {
+        let tool = folder.path().join(tool);
+        fs::write(&tool, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let all_but = |missing: &str| {
+        let folder = temporary_folder();
+        for (tool, _) in tools.iter().filter(|(tool, _)| *tool != missing) {
+            install(&folder, tool, "");
+        }
+        folder
+    };
+    let check = |tier: &str, tools: &TempDir| {
+        let mut check = Command::new("/bin/sh");
+        check
+            .args(["tools/check", tier])
+            .current_dir(root())
+            .env("PATH", tools.path());
+        output(check)
+    };
+    for (missing, message) in tools {
+        assert_refused(&check("verify", &all_but(missing)), message);
+    }
+    let folder = all_but("cargo");
+    install(&folder, "cargo", "[ \"$1\" != clippy ]");
+    let message =
+        "This needs clippy and rustfmt. Install them by: rustup component add clippy rustfmt\n";
+    assert_refused(&check("verify", &folder), message);
+    assert!(check("test", &folder).status.success());
+    install(&folder, "cargo", "[ \"$1\" != fmt ]");
+    let message = "This needs rustfmt. Install it by: rustup component add rustfmt\n";
+    assert_refused(&check("test", &folder), message);
+    for missing in ["c++", "git"] {
+        assert!(check("test", &all_but(missing)).status.success());
+    }
+}
+
+#[test]
+fn a_write_beside_the_sources_starts_no_function_anew() {
+    // cargo-lambda gathers the changes of three seconds before it acts.
+    const TIME_TO_ACT: Duration = Duration::from_secs(6);
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    let starts = || run.output().matches("Running `").count();
+    let before = starts();
+    assert!(before >= 2, "both functions have started");
+    let beside = NamedTempFile::new_in(root()).unwrap();
+    fs::write(beside.path(), "a note").unwrap();
+    let written = Instant::now();
+    while written.elapsed() < TIME_TO_ACT {
+        assert_eq!(run.list("").status, 200);
+    }
+    assert_eq!(starts(), before);
+    run.stop();
+}
+
+#[test]
+fn an_edit_builds_the_functions_anew() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    assert_eq!(run.create("ada").status, 201);
+
+    touch(&root().join("functions/list-users/src/main.rs"));
+    run.wait_for_output("Compiling list-users");
+    let before = run.output().len();
+    assert_eq!(run.list("").usernames(), ["ada"]);
+    run.wait_for_output_after(before, r#""coldStart":true"#);
+
+    run.stop();
+}
+
+/// Makes a file as new as an edit does.
+fn touch(file: &Path) {
+    let file = File::options().append(true).open(file).unwrap();
+    file.set_modified(SystemTime::now()).unwrap();
+}
+
+#[test]
+fn seed_creates_as_many_users_as_it_is_told() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let run = LocalRun::start(data.path());
+    for total in [40, 80] {
+        let mut seed = program("seed");
+        seed.env("N", "40").env("PORT", run.port().to_string());
+        let Output { status, stdout, .. } = output(seed);
+        assert!(status.success());
+        let message = String::from_utf8(stdout).unwrap();
+        assert!(message.starts_with("Created 40 users in "), "{message}");
+        assert_eq!(run.usernames().len(), total);
+    }
+    run.stop();
+}
+
+#[test]
+fn seed_says_what_is_wrong_in_one_line() {
+    let (_socket, url) = unreachable();
+    let port = url.rsplit(':').next().unwrap().to_owned();
+    let url = format!("{url}/api/users");
+    for (count, message) in [
+        (
+            "many",
+            "say how many users, as in `make seed N=1000`, not N=many".to_owned(),
+        ),
+        (
+            "",
+            "say how many users, as in `make seed N=1000`, not N=".to_owned(),
+        ),
+        (
+            "1",
+            format!(
+                "{url} does not answer: io: Connection refused (os error 111); is `make run` running? \
+                 (0 users were created)"
+            ),
+        ),
+    ] {
+        let mut seed = program("seed");
+        seed.env("N", count).env("PORT", &port);
+        assert_refused(&output(seed), &format!("make seed: {message}\n"));
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let file = data.path().join("file");
+    fs::write(&file, "").unwrap();
+    let used = TcpListener::bind("127.0.0.1:0").unwrap();
+    let used = used.local_addr().unwrap().port();
+    let in_use = |variable| {
+        let other = used.checked_add(2).unwrap_or(9000);
+        format!(
+            "port {used} can't be used: Address already in use (os error 98); stop what uses it, or \
+             choose another port, as in `make run {variable}={other}`"
+        )
+    };
+
+    let used = used.to_string();
+    for (ports, folder, message) in [
+        ([&*used, "0"], data.path(), in_use("PORT")),
+        (["0", &*used], data.path(), in_use("PAGE_PORT")),
+        (
+            ["web", "0"],
+            data.path(),
+            "PORT is not a number from 0 to 65535: web".to_owned(),
+        ),
+        (
+            ["0", "65536"],
+            data.path(),
+            "PAGE_PORT is not a number from 0 to 65535: 65536".to_owned(),
+        ),
+        (
+            ANY_PORTS,
+            &file.join("data"),
+            format!(
+                "the data folder {}/data can't be written: Not a directory (os error 20); choose \
+                 another one, as in `make run DATA_DIR=/tmp/users`",
+                file.display()
+            ),
+        ),
+    ] {
+        let refused = start_refused(ports, folder, None);
+        assert_refused(&refused, &format!("make run: {message}\n"));
+    }
+
+    let refused = start_refused(ANY_PORTS, data.path(), Some("/nowhere"));
+    assert_refused(
+        &refused,
+        "make run: cargo-lambda is missing; start the service with `make run`, which installs it\n",
+    );
+
+    let run = LocalRun::start(data.path());
+    let refused = start_refused(ANY_PORTS, data.path(), None);
+    let message = format!(
+        "make run: the data folder {} is in use by another `make run`; stop that one, or choose \
+         another folder, as in `make run DATA_DIR=/tmp/users`\n",
+        data.path().display()
+    );
+    assert_refused(&refused, &message);
+    assert_eq!(run.list("").body, "[]");
+    run.stop();
+}
+
+/// The service's port and the page's are any that nobody uses.
+const ANY_PORTS: [&str; 2] = ["0", "0"];
+
+fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {
+    let mut command = program("local");
+    command
+        .env("PORT", port)
+        .env("PAGE_PORT", page_port)
+        .env("DATA_DIR", data);
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    output(command)
+}
+
+#[track_caller]
+fn assert_refused(refused: &Output, message: &str) {
+    assert_eq!(String::from_utf8_lossy(&refused.stderr), message);
+    assert_eq!(String::from_utf8_lossy(&refused.stdout), "");
+    assert_eq!(refused.status.code(), Some(1));
+}

@@ -1,0 +1,318 @@
+//! `make soak`: both functions for minutes at the machine's limit. Every answer is checked, and that
+//! no process holds more at the end than at the start.
+
+use std::{
+    fmt::{Display, Write as _},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
+
+use harness::{
+    Answer, Event, contract,
+    minutes::minutes,
+    process,
+    runtime_api::{Sandbox, environment},
+    service::engine,
+    workspace::binary_of,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{process::Command, task::JoinSet};
+
+/// How much more memory a process may hold in the last minute than in the first, and how much higher its
+/// peak may be, in KiB. In 100,000 calls, what ten minutes have at the least, it is a leak of 5 bytes a
+/// call; what the allocator keeps grows by a tenth of it.
+const MAX_GROWTH_KIB: usize = 512;
+/// The functions' own timeout in the template.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the processes are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How many looks a minute has.
+const MINUTE: usize = 60;
+/// How many pages of a list are asked for, one after the other.
+const PAGES: usize = 100;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // A first minute and a last one.
+    let minutes = match minutes(2) {
+        Ok(minutes) => minutes,
+        Err(message) => {
+            eprintln!("make soak: {message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let duration = Duration::from_secs(60 * minutes);
+
+    let engine = engine();
+    let url = engine.url();
+    let mut functions = Vec::new();
+    let mut running = JoinSet::new();
+    let until = Instant::now() + duration;
+    // Each function as often as there are processors, so that there is always something to do.
+    for number in 0..available_parallelism().map_or(1, usize::from) {
+        let sandbox = start("create-user", &url).await;
+        let (function, calls) = Function::new("create-user", &sandbox);
+        functions.push(function);
+        running.spawn(create(sandbox, number, until, calls));
+
+        let sandbox = start("list-users", &url).await;
+        let (function, calls) = Function::new("list-users", &sandbox);
+        functions.push(function);
+        running.spawn(list(sandbox, number, until, calls));
+    }
+
+    let bar = ProgressBar::new(duration.as_secs()).with_style(
+        ProgressStyle::with_template("{bar:40} {pos:>4}/{len} s {msg}")
+            .expect("the template is valid"),
+    );
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.tick().await;
+    while Instant::now() + INTERVAL < until {
+        interval.tick().await;
+        // A task ends before its time by a wrong answer alone, of which it has told.
+        if running.try_join_next().is_some() {
+            eprintln!("make soak: a call went wrong, as told above");
+            return ExitCode::FAILURE;
+        }
+        functions.iter_mut().for_each(Function::look);
+        bar.inc(1);
+        bar.set_message(format!("{} calls", total(&functions)));
+    }
+    for sandbox in running.join_all().await {
+        // Which sees that the process still runs.
+        sandbox.stop_with_output().await;
+    }
+    bar.finish();
+
+    let created: usize = functions.iter().map(Function::created).sum();
+    let listed = count(&url).await;
+    println!("{} calls in {minutes} minutes.\n", total(&functions));
+    print!("{}", table(&functions));
+    let mut faults: Vec<String> = functions.iter().flat_map(Function::faults).collect();
+    if created != listed {
+        faults.push(format!(
+            "{created} users were created, and {listed} are listed"
+        ));
+    }
+    for fault in &faults {
+        eprintln!("make soak: {fault}");
+    }
+    ExitCode::from(u8::from(!faults.is_empty()))
+}
+
+/// Starts a function whose log is thrown away: it has a line for each of millions of calls.
+async fn start(function: &str, table_url: &str) -> Sandbox {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", r#"exec "$0" >/dev/null"#])
+        .arg(binary_of(function));
+    let mut sandbox = Sandbox::start_command(shell, &environment(table_url)).await;
+    sandbox.polled().await;
+    sandbox
+}
+
+/// How many requests a user takes: the one that creates it, its repetition, and one that asks for a
+/// username that is taken by then.
+const CALLS_PER_USER: usize = 3;
+
+/// Creates users until the time is up.
+async fn create(
+    mut sandbox: Sandbox,
+    number: usize,
+    until: Instant,
+    calls: Arc<AtomicUsize>,
+) -> Sandbox {
+    for user in 0.. {
+        if Instant::now() >= until {
+            break;
+        }
+        let name = format!("user{number}x{user}");
+        let new = Event::create_user(&name).with_header("idempotency-key", &name);
+        let taken = Event::create_user(&name.to_uppercase());
+        let events: [_; CALLS_PER_USER] = [
+            (new.clone(), 201, None),
+            (new, 201, Some("true")),
+            (taken, 409, None),
+        ];
+        for (event, status, replayed) in events {
+            let answer = call(&mut sandbox, "post", event, &calls).await;
+            assert_eq!(answer.status, status, "{answer:?}");
+            assert_eq!(answer.header("idempotent-replayed"), replayed);
+        }
+    }
+    sandbox
+}
+
+/// Lists users, in pages of every size, until the time is up.
+async fn list(
+    mut sandbox: Sandbox,
+    number: usize,
+    until: Instant,
+    calls: Arc<AtomicUsize>,
+) -> Sandbox {
+    let prefix = format!("user{number}x");
+    for limit in [1, 10, 100, 1000].into_iter().cycle() {
+        let mut next = Some(format!("limit={limit}&prefix={prefix}"));
+        for _ in 0..PAGES {
+            let Some(query) = next else { break };
+            if Instant::now() >= until {
+                return sandbox;
+            }
+            let page = call(&mut sandbox, "get", Event::list(&query), &calls).await;
+            let usernames = page.usernames();
+            next = page.next_query();
+            let is_full = usernames.len() == limit;
+            assert!(is_full || next.is_none() && usernames.len() < limit);
+            assert!(usernames.is_sorted(), "{usernames:?}");
+            assert!(usernames.iter().all(|name| name.starts_with(&prefix)));
+        }
+    }
+    unreachable!("the sizes go round")
+}
+
+async fn call(sandbox: &mut Sandbox, method: &str, event: Event, calls: &AtomicUsize) -> Answer {
+    let answer = sandbox.invoke(event, TIMEOUT).await.into_answer();
+    contract::check(method, &answer);
+    calls.fetch_add(1, Ordering::Relaxed);
+    answer
+}
+
+/// How many users are listed in all.
+async fn count(table_url: &str) -> usize {
+    let calls = AtomicUsize::new(0);
+    let mut sandbox = start("list-users", table_url).await;
+    let mut users = 0;
+    let mut next = Some("limit=1000".to_owned());
+    while let Some(query) = next {
+        let page = call(&mut sandbox, "get", Event::list(&query), &calls).await;
+        users += page.usernames().len();
+        next = page.next_query();
+    }
+    sandbox.stop_with_output().await;
+    users
+}
+
+/// A function's process, and what it was seen to hold.
+struct Function {
+    name: &'static str,
+    process: u32,
+    calls: Arc<AtomicUsize>,
+    looks: Vec<Look>,
+}
+
+/// What a process held at a time.
+#[derive(Clone, Copy)]
+struct Look {
+    memory_kib: usize,
+    peak_memory_kib: usize,
+    descriptors: usize,
+    connections: usize,
+}
+
+impl Look {
+    /// The most that a process held in a minute.
+    fn over(looks: &[Look]) -> Self {
+        let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
+        Self {
+            memory_kib: most(|look| look.memory_kib),
+            peak_memory_kib: most(|look| look.peak_memory_kib),
+            descriptors: most(|look| look.descriptors),
+            connections: most(|look| look.connections),
+        }
+    }
+}
+
+impl Function {
+    fn new(name: &'static str, sandbox: &Sandbox) -> (Self, Arc<AtomicUsize>) {
+        let calls = Arc::<AtomicUsize>::default();
+        let function = Self {
+            name,
+            process: sandbox.process_id(),
+            calls: Arc::clone(&calls),
+            looks: Vec::new(),
+        };
+        (function, calls)
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// How many users it created.
+    fn created(&self) -> usize {
+        match self.name {
+            "create-user" => self.calls() / CALLS_PER_USER,
+            _ => 0,
+        }
+    }
+
+    fn look(&mut self) {
+        let descriptors = process::descriptors(self.process);
+        let is_connection = |target: &&String| target.starts_with("socket:");
+        self.looks.push(Look {
+            memory_kib: process::memory_kib(self.process, "VmRSS"),
+            peak_memory_kib: process::memory_kib(self.process, "VmHWM"),
+            connections: descriptors.iter().filter(is_connection).count(),
+            descriptors: descriptors.len(),
+        });
+    }
+
+    /// The first and the last minute.
+    fn minutes(&self) -> [Look; 2] {
+        let looks = &self.looks;
+        [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
+    }
+
+    /// What it holds at the end that it did not at the start.
+    fn faults(&self) -> Vec<String> {
+        let [first, last] = self.minutes();
+        let growth = last.memory_kib.saturating_sub(first.memory_kib);
+        // Between two looks, a process may hold more than at either.
+        let peak_growth = last.peak_memory_kib.saturating_sub(first.peak_memory_kib);
+        let of = format!("{} ({})", self.name, self.process);
+        [
+            (growth > MAX_GROWTH_KIB).then(|| format!("{of} holds {growth} KiB more memory")),
+            (peak_growth > MAX_GROWTH_KIB)
+                .then(|| format!("{of} held {peak_growth} KiB more memory at its peak")),
+            (last.descriptors > first.descriptors)
+                .then(|| format!("{of} holds more file descriptors")),
+            (last.connections > first.connections).then(|| format!("{of} holds more connections")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn total(functions: &[Function]) -> usize {
+    functions.iter().map(Function::calls).sum()
+}
+
+/// What each process held in its first and its last minute.
+fn table(functions: &[Function]) -> String {
+    let mut text = format!(
+        "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}\n",
+        "function", "calls", "memory KiB", "peak KiB", "descriptors", "connections"
+    );
+    for function in functions {
+        let [first, last] = function.minutes();
+        let pair = |first: &dyn Display, last: &dyn Display| format!("{first} → {last}");
+        writeln!(
+            text,
+            "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}",
+            function.name,
+            function.calls(),
+            pair(&first.memory_kib, &last.memory_kib),
+            pair(&first.peak_memory_kib, &last.peak_memory_kib),
+            pair(&first.descriptors, &last.descriptors),
+            pair(&first.connections, &last.connections),
+        )
+        .expect("text");
+    }
+    text
+}

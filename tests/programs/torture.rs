@@ -1,0 +1,84 @@
+//! `make torture MINUTES=10`: histories under faults, round after round, until the time is over or
+//! one breaks a rule. Each has a fresh seed unless `HISTORY_SEED` names one, and says which it is
+//! before it begins.
+//! `target/debug/torture --check FILE` judges the history in a file once more.
+
+use std::{
+    env, fs,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use harness::minutes::minutes;
+use histories::{
+    history::History,
+    judge,
+    run::{Plan, Totals, run},
+    seed,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Large enough for pages to have neighbours, and small enough for a person to read what went wrong.
+const PLAN: Plan = Plan {
+    clients: 16,
+    deeds: 120,
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let result = match &arguments[..] {
+        [] => torture(),
+        [option, file] if option == "--check" => check_again(file),
+        _ => Err("there is only --check FILE".to_owned()),
+    };
+    match result {
+        Ok(message) => {
+            println!("{message}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("make torture: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn torture() -> Result<String, String> {
+    let time = Duration::from_secs(60 * minutes(1)?);
+
+    let bar = ProgressBar::new(time.as_secs()).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} s").expect("the template is valid"),
+    );
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let began = Instant::now();
+    let (mut rounds, mut totals) = (0, Totals::default());
+    while began.elapsed() < time {
+        let seed = seed();
+        rounds += 1;
+        bar.suspend(|| println!("round {rounds}, seed {seed}"));
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        // A task of its own, so that a panic is told with its seed.
+        let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
+        let (history, happened) = round
+            .await
+            .map_err(|error| format!("seed {seed}: {error}"))?;
+        judge(&history)?;
+        bar.suspend(|| println!("round {rounds}: {happened}"));
+        totals += happened;
+        bar.set_position(began.elapsed().as_secs());
+    }
+    bar.finish_and_clear();
+    let seconds = began.elapsed().as_secs();
+    Ok(format!(
+        "{rounds} histories in {seconds} s keep every rule: {totals}."
+    ))
+}
+
+fn check_again(file: &str) -> Result<String, String> {
+    let history = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let history: History =
+        serde_json::from_str(&history).map_err(|error| format!("{file}: {error}"))?;
+    judge(&history)?;
+    Ok(format!("{file} keeps every rule."))
+}

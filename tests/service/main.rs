@@ -1,0 +1,13 @@
+//! The service, tested from outside: one module per subject.
+
+mod configuration;
+mod contract;
+mod create_user;
+mod dependencies;
+mod events;
+mod faults;
+mod list_users;
+mod storage;
+mod telemetry;
+mod tls;
+mod wire;

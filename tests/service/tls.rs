@@ -1,0 +1,274 @@
+//! TLS between the functions, as they are deployed, and the table: whom they trust, and what they make
+//! of a handshake that comes to nothing.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use harness::{
+    Answer, Event, Service, contract,
+    runtime_api::{Sandbox, environment},
+    tls::{Authority, acceptor, certificate},
+    workspace::binary_of,
+};
+use rcgen::{KeyPair, date_time_ymd};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy, split},
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// How often the SDK connects at most for one request.
+const ATTEMPTS: usize = 3;
+/// The functions' own timeout in the template.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The address in the certificate of the table.
+const HOST: &str = "127.0.0.1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_created_and_listed_over_tls() {
+    let service = Service::start();
+    let authority = Authority::new();
+    let front = Front::start(&service.engine().url(), vouched_by(&authority)).await;
+    let mut create = front.function("create-user", &authority).await;
+    let mut list = front.function("list-users", &authority).await;
+
+    let created = call(&mut create, "create-user").await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let listed = call(&mut list, "list-users").await;
+    assert_eq!(listed.json(), json!([created.json()]));
+    for function in [create, list] {
+        causes(&function.stop().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_comes_to_nothing_is_a_503_and_is_tried_again_by_the_next_call() {
+    let authority = Arc::new(Authority::new());
+    let mut running = JoinSet::new();
+    for function in ["create-user", "list-users"] {
+        for (name, manner, cause) in faults(&authority) {
+            let authority = Arc::clone(&authority);
+            running.spawn(async move { meet(function, name, manner, cause, &authority).await });
+        }
+    }
+    running.join_all().await;
+}
+
+/// Has a function meet such a handshake, and a sound one after it.
+async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority: &Authority) {
+    let service = Service::start();
+    let front = Front::start(&service.engine().url(), manner).await;
+    let mut sandbox = front.function(function, authority).await;
+
+    let before = front.connections();
+    let failed = call(&mut sandbox, function).await;
+    assert_eq!(failed.status, 503, "{function}, {name}: {failed:?}");
+    assert_eq!(failed.header("retry-after"), Some("1"));
+    let connections = front.connections() - before;
+    assert_eq!(connections, ATTEMPTS, "{function}, {name}");
+    assert_eq!(service.list("").await.body, "[]", "{function}, {name}");
+
+    front.mend(vouched_by(authority));
+    let answer = call(&mut sandbox, function).await;
+    let listed = service.list("").await;
+    let expected = match function {
+        "create-user" => (201, json!([answer.json()])),
+        _ => (200, answer.json()),
+    };
+    assert_eq!(
+        (answer.status, listed.json()),
+        expected,
+        "{function}, {name}"
+    );
+
+    let causes = causes(&sandbox.stop().await);
+    let of_the_call = causes.last().expect("the cause of the 503");
+    assert!(of_the_call.contains(cause), "{name}: {of_the_call}");
+}
+
+/// What no sound connection comes of, and what the log says of each.
+fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
+    let key = KeyPair::generate().expect("a key");
+    let self_signed = certificate(HOST).self_signed(&key).expect("a certificate");
+    let mut expired = certificate(HOST);
+    expired.not_after = date_time_ymd(2025, 1, 1);
+    vec![
+        (
+            "the certificate of an authority of the same name",
+            vouched_by(&Authority::new()),
+            "BadSignature",
+        ),
+        (
+            "a certificate of its own",
+            Manner::Tls(acceptor(self_signed.into(), &key)),
+            "UnknownIssuer",
+        ),
+        (
+            "another host's certificate",
+            Manner::Tls(authority.acceptor(&certificate("localhost"))),
+            "certificate not valid for name",
+        ),
+        (
+            "a certificate of the past",
+            Manner::Tls(authority.acceptor(&expired)),
+            "certificate expired",
+        ),
+        ("silence", Manner::Say(b""), "timeout"),
+        (
+            "a message that never ends",
+            // The head of a record of 1 KiB, which a ServerHello may be.
+            Manner::Say(&[0x16, 3, 3, 4, 0]),
+            "timeout",
+        ),
+        ("no TLS", Manner::Say(&[0; 64]), "corrupt message"),
+        (
+            "HTTP without TLS",
+            Manner::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            "corrupt message",
+        ),
+        ("an end", Manner::End, "eof"),
+        ("a reset", Manner::Reset, "reset"),
+    ]
+}
+
+async fn call(sandbox: &mut Sandbox, function: &str) -> Answer {
+    let (method, event) = match function {
+        "create-user" => ("post", Event::create_user("ada")),
+        _ => ("get", Event::list("")),
+    };
+    let answer = sandbox.invoke(event, TIMEOUT).await.into_answer();
+    contract::check(method, &answer);
+    answer
+}
+
+/// The causes in a log, which has no error.
+fn causes(lines: &[Value]) -> Vec<String> {
+    assert!(
+        lines.iter().all(|line| line["level"] != "ERROR"),
+        "{lines:?}"
+    );
+    let causes = lines.iter().filter_map(|line| line["cause"].as_str());
+    causes.map(ToOwned::to_owned).collect()
+}
+
+/// TLS with a certificate of this authority's for the table.
+pub(crate) fn vouched_by(authority: &Authority) -> Manner {
+    Manner::Tls(authority.acceptor(&certificate(HOST)))
+}
+
+/// What a listener does with a connection.
+#[derive(Clone)]
+pub(crate) enum Manner {
+    /// It speaks TLS, and passes on what it is told.
+    Tls(TlsAcceptor),
+    /// It says these bytes, and nothing more.
+    Say(&'static [u8]),
+    /// It ends the connection where it should answer.
+    End,
+    /// It resets the connection at once.
+    Reset,
+}
+
+/// A listener in front of a table.
+pub(crate) struct Front {
+    url: String,
+    manner: Arc<Mutex<Manner>>,
+    connections: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+impl Front {
+    pub(crate) async fn start(table_url: &str, manner: Manner) -> Self {
+        let listener = TcpListener::bind((HOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let table = table_url.trim_start_matches("http://").to_owned();
+        let manner = Arc::new(Mutex::new(manner));
+        let connections = Arc::<AtomicUsize>::default();
+        let (shared_manner, counted) = (Arc::clone(&manner), Arc::clone(&connections));
+        let accepting = tokio::spawn(async move {
+            // All connections end with the listener.
+            let mut running = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let manner = shared_manner.lock().expect("no holder panics").clone();
+                let table = table.clone();
+                // That a connection fails is what some tests are for.
+                running.spawn(async move { serve(client, manner, &table).await });
+            }
+        });
+        Self {
+            url: format!("https://{address}"),
+            manner,
+            connections,
+            accepting,
+        }
+    }
+
+    /// Starts a function with its table behind this listener, and waits until it is warm.
+    pub(crate) async fn function(&self, name: &str, authority: &Authority) -> Sandbox {
+        let trusted = authority.file().to_str().expect("a path of text");
+        let mut environment = environment(&self.url).to_vec();
+        environment.push(("AWS_CA_BUNDLE", trusted));
+        let mut sandbox = Sandbox::start(&binary_of(name), &environment).await;
+        sandbox.polled().await;
+        sandbox
+    }
+
+    /// Treats the next connections in another manner.
+    fn mend(&self, manner: Manner) {
+        *self.manner.lock().expect("no holder panics") = manner;
+    }
+
+    /// How many connections were made.
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result<()> {
+    match manner {
+        Manner::Tls(tls) => pass(tls.accept(client).await?, table).await,
+        Manner::Say(bytes) => {
+            client.write_all(bytes).await?;
+            std::future::pending().await
+        }
+        Manner::End => {
+            // What is left unread would make a reset of it.
+            let _ = client.read(&mut [0; 4096]).await?;
+            Ok(())
+        }
+        Manner::Reset => client.set_zero_linger(),
+    }
+}
+
+/// Passes everything on until one side ends the connection, and ends the other in the same way: without
+/// TLS's own end, as the process that speaks it does when it dies.
+async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
+    let mut table = TcpStream::connect(table).await?;
+    let (mut from_table, mut to_table) = table.split();
+    let (mut from_client, mut to_client) = split(client);
+    let passed = tokio::select! {
+        passed = copy(&mut from_client, &mut to_table) => passed,
+        passed = copy(&mut from_table, &mut to_client) => passed,
+    };
+    if passed.is_err() {
+        let client = from_client.unsplit(to_client);
+        client.get_ref().0.set_zero_linger()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! Faults on the wire between the functions, as they are deployed, and the table: what a function
+//! makes of each, in how many requests, and what the table holds then. The wire is TLS, as
+//! `DynamoDB`'s is. `faults.rs` has what only shows in process, and `tls.rs` the handshake.
+
+use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
+
+use harness::{
+    Answer, Event, Service, contract,
+    runtime_api::Sandbox,
+    tls::Authority,
+    wire::{Break, Proxy, TableRequest, WireFault},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::tls::{Front, vouched_by};
+
+/// How often the SDK sends a request at most.
+const ATTEMPTS: usize = 3;
+/// The functions' own timeout in the template.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a function makes of a fault.
+#[derive(Clone, Copy, Debug)]
+enum Policy {
+    /// It does not mind.
+    Ignore,
+    /// It waits until the fault is over.
+    Wait,
+    /// It sends the request again, until all attempts are used up.
+    Retry,
+    /// It leaves it to the client to try again.
+    GiveUp,
+}
+
+use Policy::{GiveUp, Ignore, Retry, Wait};
+
+/// A fault that so many requests of one call meet in a row.
+struct Case {
+    fault: WireFault,
+    policy: Policy,
+    times: usize,
+}
+
+impl Case {
+    /// How many requests the call makes.
+    fn requests(&self) -> usize {
+        match self.policy {
+            Ignore | Wait | GiveUp => 1,
+            Retry => min(self.times + 1, ATTEMPTS),
+        }
+    }
+
+    /// Whether the call succeeds.
+    fn succeeds(&self) -> bool {
+        match self.policy {
+            Ignore | Wait => true,
+            Retry => self.times < ATTEMPTS,
+            GiveUp => false,
+        }
+    }
+
+    /// Whether the table does what it is asked all the same, sooner or later.
+    fn takes_effect(&self) -> bool {
+        match self.fault {
+            WireFault::Delay(_)
+            | WireFault::LoseAnswer
+            | WireFault::ResetAfter
+            | WireFault::TruncateAnswer(_)
+            | WireFault::StallAnswer
+            | WireFault::StallWithinAnswer(_)
+            | WireFault::ContentType(_) => true,
+            WireFault::LoseRequest
+            | WireFault::ResetBefore
+            | WireFault::Stall
+            | WireFault::Answer(..)
+            | WireFault::Bytes(_) => false,
+        }
+    }
+
+    #[track_caller]
+    fn assert_unavailable(&self, answer: &Answer) {
+        assert_eq!(answer.status, 503, "{self:?}: {answer:?}");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{self:?}");
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fault {
+            WireFault::Bytes(bytes) => write!(f, "{} times {}", self.times, bytes.escape_ascii()),
+            fault => write!(f, "{} times {fault:?}", self.times),
+        }
+    }
+}
+
+/// Every fault as often as makes a difference.
+fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
+    faults.into_iter().flat_map(|(fault, policy)| {
+        let most = match policy {
+            Ignore | Wait | GiveUp => 1,
+            Retry => ATTEMPTS,
+        };
+        (1..=most).map(move |times| Case {
+            fault: fault.clone(),
+            policy,
+            times,
+        })
+    })
+}
+
+/// Every fault, and what a function makes of it.
+fn faults() -> Vec<(WireFault, Policy)> {
+    vec![
+        // An attempt is given up after 1.2 s. What it asked for comes to the table later.
+        (WireFault::Delay(Duration::from_millis(300)), Wait),
+        (WireFault::Delay(Duration::from_millis(1500)), Retry),
+        (WireFault::LoseRequest, Retry),
+        (WireFault::ResetBefore, Retry),
+        (WireFault::LoseAnswer, Retry),
+        (WireFault::ResetAfter, Retry),
+        (WireFault::TruncateAnswer(Break::Head), Retry),
+        (WireFault::TruncateAnswer(Break::Body), Retry),
+        (WireFault::TruncateAnswer(Break::LastByte), Retry),
+        (WireFault::Stall, Retry),
+        (WireFault::StallAnswer, Retry),
+        (WireFault::StallWithinAnswer(Break::Head), Retry),
+        (WireFault::StallWithinAnswer(Break::Body), Retry),
+        (WireFault::ContentType("text/html"), Ignore),
+        // The table's own errors.
+        (error(BAD_REQUEST, "ThrottlingException"), Retry),
+        (error(BAD_REQUEST, "RequestLimitExceeded"), Retry),
+        (
+            error(BAD_REQUEST, "ProvisionedThroughputExceededException"),
+            Retry,
+        ),
+        (error(SERVER_ERROR, "InternalServerError"), Retry),
+        (error(UNAVAILABLE, "ServiceUnavailable"), Retry),
+        // What stands between, and answers for itself.
+        (answer(SERVER_ERROR, ""), Retry),
+        (answer("502 Bad Gateway", PAGE), Retry),
+        (answer(UNAVAILABLE, PAGE), Retry),
+        (answer("504 Gateway Timeout", ""), Retry),
+        (answer("302 Found", PAGE), GiveUp),
+        (answer(BAD_REQUEST, PAGE), GiveUp),
+        (answer("403 Forbidden", PAGE), GiveUp),
+        (answer("429 Too Many Requests", PAGE), GiveUp),
+        (answer("200 OK", PAGE), GiveUp),
+        // The same, without the id that DynamoDB gives each of its answers.
+        (WireFault::Bytes(FOREIGN_PAGE), GiveUp),
+        (WireFault::Bytes(FOREIGN_NOTHING), GiveUp),
+        (WireFault::Bytes(FOREIGN_OBJECT), GiveUp),
+        // No HTTP, and too little of it.
+        (WireFault::Bytes(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), GiveUp),
+        (WireFault::Bytes(b"HTTP/1.1 two hundred\r\n\r\n"), GiveUp),
+        (WireFault::Bytes(&[0; 64]), GiveUp),
+        (WireFault::Bytes(b"HTTP/1.1 20"), Retry),
+    ]
+}
+
+/// Answers that only a list can tell from `DynamoDB`'s, whose own answer to a create is as empty.
+fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
+    vec![
+        (answer("200 OK", ""), GiveUp),
+        (answer("200 OK", "{}"), GiveUp),
+    ]
+}
+
+const BAD_REQUEST: &str = "400 Bad Request";
+const SERVER_ERROR: &str = "500 Internal Server Error";
+const UNAVAILABLE: &str = "503 Service Unavailable";
+const PAGE: &str = "<!doctype html><title>Welcome to the network</title>";
+const FOREIGN_PAGE: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
+const FOREIGN_NOTHING: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const FOREIGN_OBJECT: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+
+fn error(status: &'static str, exception: &str) -> WireFault {
+    let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");
+    answer(status, &json!({ "__type": exception }).to_string())
+}
+
+fn answer(status: &'static str, body: &str) -> WireFault {
+    WireFault::Answer(status, body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_keeps_its_word_whatever_the_wire_does() {
+    let service = Arc::new(Service::start());
+    let authority = Authority::new();
+    let mut running = JoinSet::new();
+    for (number, case) in cases(faults()).enumerate() {
+        let function = Function::start("create-user", &service, &authority).await;
+        let name = format!("user{number:02}");
+        let service = Arc::clone(&service);
+        running.spawn(async move { create(&name, &case, function, &service).await });
+    }
+    running.join_all().await;
+}
+
+async fn create(name: &str, case: &Case, mut function: Function, service: &Service) {
+    let user = if case.succeeds() {
+        // Without a key, it is by its id alone that a user is known as the request's own.
+        let (created, requests) = function.call(Event::create_user(name), case).await;
+        assert_eq!(created.status, 201, "{case:?}: {created:?}");
+        assert_eq!(created.header("idempotent-replayed"), None, "{case:?}");
+        assert_eq!(requests, case.requests(), "{case:?}");
+        created
+    } else {
+        let event = || Event::create_user(name).with_header("idempotency-key", name);
+        let (failed, requests) = function.call(event(), case).await;
+        case.assert_unavailable(&failed);
+        assert_eq!(requests, case.requests(), "{case:?}");
+
+        let (retried, requests) = function.call_undisturbed(event()).await;
+        assert_eq!(retried.status, 201, "{case:?}: {retried:?}");
+        let replayed = case.takes_effect().then_some("true");
+        assert_eq!(retried.header("idempotent-replayed"), replayed, "{case:?}");
+        assert_eq!(requests, 1, "{case:?}");
+        retried
+    };
+    if let WireFault::Delay(time) = case.fault {
+        // What was given up has come by then, and must have changed nothing.
+        tokio::time::sleep(time).await;
+    }
+    let listed = service.list(&format!("prefix={name}")).await;
+    assert_eq!(listed.json(), json!([user.json()]), "{case:?}");
+    let (again, requests) = function.call_undisturbed(Event::create_user(name)).await;
+    assert_eq!((again.status, requests), (409, 1), "{case:?}");
+    function.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_the_tables_whatever_the_wire_does() {
+    let service = Service::start();
+    let authority = Authority::new();
+    let user = service.create("ada").await.json();
+    let mut running = JoinSet::new();
+    for case in cases(faults()).chain(cases(faults_of_a_list())) {
+        let function = Function::start("list-users", &service, &authority).await;
+        let page = json!([user]);
+        running.spawn(async move { list(&page, &case, function).await });
+    }
+    running.join_all().await;
+}
+
+async fn list(page: &Value, case: &Case, mut function: Function) {
+    let (listed, requests) = function.call(Event::list(""), case).await;
+    assert_eq!(requests, case.requests(), "{case:?}");
+    if case.succeeds() {
+        assert_eq!(listed.json(), *page, "{case:?}");
+    } else {
+        case.assert_unavailable(&listed);
+    }
+    let (listed, requests) = function.call_undisturbed(Event::list("")).await;
+    assert_eq!(listed.json(), *page, "{case:?}");
+    assert_eq!(requests, 1, "{case:?}");
+    // A page lacks nobody that was there before it was asked for. The first request is the warm-up's.
+    let requests = function.proxy.requests();
+    let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
+    assert!(requests[1..].iter().all(is_current), "{requests:?}");
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
+    let service = Service::start();
+    let mut function = Function::start("create-user", &service, &Authority::new()).await;
+    // The first is given up after 1.2 s and comes after 1.4 s, the second after 1.8 s at least.
+    let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
+    function.proxy.inject(delays);
+    let event = Event::create_user("ada");
+    let (created, requests) = function.call_undisturbed(event).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    assert_eq!(requests, 2);
+    assert_eq!(service.list("").await.json(), json!([created.json()]));
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_another_type_means_the_same() {
+    let service = Service::start();
+    let event = || Event::create_user("ada").with_header("idempotency-key", "one");
+    let user = service.post(event()).await;
+    let mut function = Function::start("create-user", &service, &Authority::new()).await;
+    let faults = iter::repeat_n(WireFault::ContentType("text/plain; charset=latin1"), 2);
+    function.proxy.inject(faults);
+    let (replayed, requests) = function.call_undisturbed(event()).await;
+    assert_eq!(replayed.header("idempotent-replayed"), Some("true"));
+    assert_eq!((replayed.json(), requests), (user.json(), 1));
+    let (taken, requests) = function.call_undisturbed(Event::create_user("Ada")).await;
+    assert_eq!((taken.status, requests), (409, 1));
+    function.stop().await;
+}
+
+/// A function's process, whose table is behind TLS and a proxy.
+struct Function {
+    method: &'static str,
+    sandbox: Sandbox,
+    _front: Front,
+    proxy: Proxy,
+}
+
+impl Function {
+    /// Starts a function and waits until it is warm.
+    async fn start(name: &str, service: &Service, authority: &Authority) -> Self {
+        let proxy = Proxy::start(&service.engine().url()).await;
+        let front = Front::start(&proxy.url(), vouched_by(authority)).await;
+        let sandbox = front.function(name, authority).await;
+        let method = match name {
+            "create-user" => "post",
+            _ => "get",
+        };
+        Self {
+            method,
+            sandbox,
+            _front: front,
+            proxy,
+        }
+    }
+
+    /// Calls the function with the fault in its way. Tells its answer, and how many requests it sent.
+    async fn call(&mut self, event: Event, case: &Case) -> (Answer, usize) {
+        let faults = iter::repeat_n(case.fault.clone(), case.times);
+        self.proxy.inject(faults);
+        self.call_undisturbed(event).await
+    }
+
+    /// Calls the function with nothing new in its way.
+    async fn call_undisturbed(&mut self, event: Event) -> (Answer, usize) {
+        let before = self.proxy.requests().len();
+        let answer = self.sandbox.invoke(event, TIMEOUT).await.into_answer();
+        contract::check(self.method, &answer);
+        (answer, self.proxy.requests().len() - before)
+    }
+
+    /// Ends the process, which has lived until now, and sees that it took nothing for a bug or a wrong
+    /// deployment.
+    async fn stop(self) {
+        let lines = self.sandbox.stop().await;
+        let error = lines.iter().find(|line| line["level"] == "ERROR");
+        assert_eq!(error, None);
+    }
+}

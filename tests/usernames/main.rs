@@ -1,0 +1,5 @@
+//! Usernames: which there may be, and when two are one.
+
+mod hostile;
+mod rules;
+mod unicode;
