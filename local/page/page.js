@@ -139,7 +139,7 @@ username.addEventListener('input', () => {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
       // Whether it is allowed is the server's to say, which judges no prefix.
-      else say(availability, `Nobody is called ${quote(name)} yet.`, '');
+      else say(availability, `${quote(name)} is not taken.`, '');
     } catch {
       // It is not known, and the server decides at last. Whether it can be reached is said already.
     }

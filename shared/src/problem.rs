@@ -111,7 +111,7 @@ impl ProblemType {
     }
 }
 
-/// One fault of a request, in the `errors` of its problem.
+/// One error of a request, in the `errors` of its problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// Where it is.
@@ -123,7 +123,7 @@ pub struct FieldError {
     pub detail: Cow<'static, str>,
 }
 
-/// Where in a request a fault is.
+/// Where in a request an error is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
@@ -157,7 +157,7 @@ impl Problem {
         }
     }
 
-    /// The same problem with the faults of the request.
+    /// The same problem with the errors of the request.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;

@@ -9,7 +9,7 @@ use std::{
     cell::Cell,
     error::Error,
     io::{self, Write as _},
-    panic,
+    iter, panic,
     time::{Duration, SystemTime},
 };
 
@@ -116,6 +116,34 @@ impl RequestLine<'_> {
         self.metrics.iter().copied().chain(cold_start)
     }
 
+    /// What tells CloudWatch which members of the line are metrics.
+    fn metadata(&self, now: SystemTime) -> Metadata {
+        let directive = |dimensions, metrics| Directive {
+            namespace: NAMESPACE,
+            dimensions,
+            metrics,
+        };
+        let count = |metric: Metric| Definition {
+            name: metric.name(),
+            unit: "Count",
+        };
+        let latency = Definition {
+            name: "Latency",
+            unit: "Milliseconds",
+        };
+        let all = iter::once(latency).chain(self.counted().map(count));
+        let mut directives = vec![directive(&[&[FUNCTION]], all.collect())];
+        let of_version = Metric::InternalErrors;
+        if self.counted().any(|metric| metric == of_version) {
+            directives.push(directive(&[&[FUNCTION, VERSION]], vec![count(of_version)]));
+        }
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        Metadata {
+            timestamp: since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0)),
+            cloud_watch_metrics: directives,
+        }
+    }
+
     fn level(&self) -> &'static str {
         match self.status {
             503 => "WARN",
@@ -127,57 +155,8 @@ impl RequestLine<'_> {
 
 impl Serialize for RequestLine<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Metadata {
-            timestamp: u64,
-            cloud_watch_metrics: Vec<Directive>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Directive {
-            namespace: &'static str,
-            dimensions: &'static [&'static [&'static str]],
-            metrics: Vec<Definition>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Definition {
-            name: &'static str,
-            unit: &'static str,
-        }
-
         let now = SystemTime::now();
-        let millis = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         let duration = self.duration.as_secs_f64() * 1000.0;
-        let latency = Definition {
-            name: "Latency",
-            unit: "Milliseconds",
-        };
-        let counts = self.counted().map(|metric| Definition {
-            name: metric.name(),
-            unit: "Count",
-        });
-        let mut directives = vec![Directive {
-            namespace: NAMESPACE,
-            dimensions: &[&[FUNCTION]],
-            metrics: std::iter::once(latency).chain(counts).collect(),
-        }];
-        if self
-            .counted()
-            .any(|metric| metric == Metric::InternalErrors)
-        {
-            directives.push(Directive {
-                namespace: NAMESPACE,
-                dimensions: &[&[FUNCTION, VERSION]],
-                metrics: vec![Definition {
-                    name: Metric::InternalErrors.name(),
-                    unit: "Count",
-                }],
-            });
-        }
 
         let mut line = serializer.serialize_map(None)?;
         line.serialize_entry("timestamp", &timestamp(now))?;
@@ -202,13 +181,33 @@ impl Serialize for RequestLine<'_> {
         for metric in self.counted() {
             line.serialize_entry(metric.name(), &1)?;
         }
-        let metadata = Metadata {
-            timestamp: millis,
-            cloud_watch_metrics: directives,
-        };
-        line.serialize_entry("_aws", &metadata)?;
+        line.serialize_entry("_aws", &self.metadata(now))?;
         line.end()
     }
+}
+
+/// The member `_aws` of a line.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    /// In milliseconds since 1970.
+    timestamp: u64,
+    cloud_watch_metrics: Vec<Directive>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: &'static [&'static [&'static str]],
+    metrics: Vec<Definition>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition {
+    name: &'static str,
+    unit: &'static str,
 }
 
 /// A line that belongs to no request.

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, get } from 'node:http';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
@@ -74,7 +74,7 @@ async function attack({ origins, event }) {
     const next = '/.rt/create-user/2018-06-01/runtime/invocation/next';
     const read = [];
     const note = (what, url) => read.push(`${what} ${url}`);
-    const within = (promise) => Promise.race([promise, new Promise((go) => setTimeout(go, 3000))]);
+    const within = (promise) => Promise.race([promise, new Promise((go) => setTimeout(go, 5000))]);
 
     const fetched = async (url, options) => {
         const answer = await fetch(url, options);
@@ -139,15 +139,27 @@ async function attack({ origins, event }) {
 }
 
 test('a page of another origin reads, writes, steals and ends nothing', async () => {
-    const names = ['127.0.0.1', 'localhost', 'LOCALHOST', '[::1]'];
+    const addresses = Object.values(networkInterfaces()).flat().map(({ address }) => address);
+    const names = ['127.0.0.1', 'localhost', 'LOCALHOST', ...(addresses.includes('::1') ? ['[::1]'] : [])];
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
     // Of the same host, of the same machine, and of another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
+            const answers = [];
+            page.on('response', (answer) => answers.push(answer));
             const input = { origins, event: JSON.stringify(event) };
             assert.deepEqual(await page.evaluate(attack, input), [], host);
+            // What a browser sends without asking first was sent, and refused.
+            const sent = ['POST /api/users', 'POST /2015-03-31/functions/create-user/invocations',
+                'GET /.rt/create-user/2018-06-01/runtime/invocation/next'];
+            for (const name of names) {
+                const of = answers.filter((answer) => answer.url().startsWith(`http://${name}:${run.port}/`.toLowerCase()));
+                const requests = of.map((answer) => `${answer.request().method()} ${new URL(answer.url()).pathname}`);
+                for (const request of sent) assert(requests.includes(request), `${request} to ${name}`);
+                assert.deepEqual([...new Set(of.map((answer) => answer.status()))], [403], name);
+            }
             // A frame shows nothing of ours, or is gone.
             for (const frame of page.frames().slice(1)) {
                 const text = await frame.evaluate(() => document.body.innerText).catch(() => '');

@@ -101,7 +101,7 @@ test('a person signs up a username that is free', async () => {
     await onPage({}, async (page, { username, signUp, availability, refusal, prefix, rows }) => {
         await prefix.fill('grete');
         await username.fill('grete');
-        await says(availability, 'Nobody is called “grete” yet.');
+        await says(availability, '“grete” is not taken.');
         await signUp.click();
         await says(availability, '“grete” has signed up.');
         await says(refusal, '');
@@ -121,7 +121,7 @@ test('a username that is taken is told while it is typed', async () => {
         }
         for (const name of ['take', 'takens', 'taken2', 'Ὀδυσσέ', 'ガ', 'dvora']) {
             await username.fill(name);
-            await says(availability, `Nobody is called “${name}” yet.`);
+            await says(availability, `“${name}” is not taken.`);
         }
         // An answer that comes late says nothing about another name.
         const late = await delayed(page, 'late');
@@ -137,7 +137,7 @@ test('a username that is taken is told while it is typed', async () => {
 test('a username that somebody else has meanwhile is refused with the reason', async () => {
     await onPage({ complaints: [REFUSED] }, async (page, { username, signUp, availability, refusal }) => {
         await username.fill('meanwhile');
-        await says(availability, 'Nobody is called “meanwhile” yet.');
+        await says(availability, '“meanwhile” is not taken.');
         await run.create('MeanWhile');
         await signUp.click();
         await says(
@@ -189,7 +189,7 @@ test('an empty username and one that is too long are told without the API', asyn
         assert.deepEqual(requests, []);
         // Two of them compose to one, so 160 are 80.
         await username.fill('e\u0301'.repeat(80));
-        await says(availability, `Nobody is called “${'e\u0301'.repeat(80)}” yet.`);
+        await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
 });
 
@@ -256,7 +256,7 @@ test('a username is shown as text, whatever it holds', async () => {
     await run.create('שלום');
     await onPage({}, async (page, { username, availability, prefix, rows }) => {
         await username.fill(markup);
-        await says(availability, `Nobody is called “${markup}” yet.`);
+        await says(availability, `“${markup}” is not taken.`);
         await username.press('Enter');
         await says(availability, `“${markup}” has signed up.`);
         await prefix.fill('<IMG');
@@ -369,7 +369,7 @@ test('an answer to a sign-up says nothing about the name that is typed meanwhile
             const typed = `${name}-other`;
             await page.route(run.users, async (route) => {
                 await username.fill(typed);
-                await says(availability, `Nobody is called “${typed}” yet.`);
+                await says(availability, `“${typed}” is not taken.`);
                 await answer(route);
             });
             const ended = page.waitForEvent(name === 'sent-lost' ? 'requestfailed' : 'requestfinished', {
@@ -384,7 +384,7 @@ test('an answer to a sign-up says nothing about the name that is typed meanwhile
             assert.equal(await refusal.textContent(), '', name);
             assert.equal(await username.getAttribute('aria-invalid'), null);
             assert.equal(await username.inputValue(), typed);
-            await says(availability, `Nobody is called “${typed}” yet.`);
+            await says(availability, `“${typed}” is not taken.`);
         }
         await lists(rows, ['sent-free', 'sent-taken']);
     });
@@ -471,7 +471,7 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
                 await lists(rows, ['x'.repeat(80)]);
                 await hasNoFault(page, 'free', async () => {
                     await username.fill('axe2');
-                    await says(availability, 'Nobody is called “axe2” yet.');
+                    await says(availability, '“axe2” is not taken.');
                 });
                 await hasNoFault(page, 'taken and refused', async () => {
                     await username.fill('axe');

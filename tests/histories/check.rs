@@ -9,7 +9,7 @@ use std::{
     iter,
 };
 
-use crate::history::{
+use super::history::{
     Create, History, List, Operation, Outcome, Request, ShownUser, StoredItem, Walk,
 };
 

@@ -18,15 +18,15 @@ use harness::{
     engine_process::EngineProcess,
     service::{connect, get, post},
 };
-use histories::{
-    judge,
-    run::{Plan, run},
-    seed,
-};
 use list_users::Lister;
 use serde_json::Value;
 use shared::table::Table;
 use tempfile::TempDir;
+use tests::histories::{
+    judge,
+    run::{Plan, run},
+    seed,
+};
 use tokio::{sync::Notify, task::JoinSet};
 
 /// What `make verify` takes; `make torture` does the same for longer.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use histories::{
+use tests::histories::{
     check::{Rule, check},
     history::{Create, History, List, Operation, Outcome, Request, ShownUser, StoredItem, Walk},
     names::Name,

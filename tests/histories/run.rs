@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
+use super::{
     history::{Create, History, List, Operation, Outcome, Request, ShownUser, StoredItem, Walk},
     names::{Name, Prefix},
 };

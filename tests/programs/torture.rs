@@ -10,13 +10,13 @@ use std::{
 };
 
 use harness::minutes::minutes;
-use histories::{
+use indicatif::{ProgressBar, ProgressStyle};
+use tests::histories::{
     history::History,
     judge,
     run::{Plan, Totals, run},
     seed,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 
 /// Large enough for pages to have neighbours, and small enough for a person to read what went wrong.
 const PLAN: Plan = Plan {

@@ -199,7 +199,7 @@ fn the_contract_has_the_limits_of_the_code() {
     assert!(text(key).contains(&longest));
     let faults = &contract()["components"]["schemas"]["InvalidQueryProblem"]["allOf"][1];
     let faults = &faults["properties"]["errors"];
-    assert_eq!(faults["maxItems"], list_users::request::MAX_FAULTS);
+    assert_eq!(faults["maxItems"], list_users::request::MAX_ERRORS);
 }
 
 #[test]

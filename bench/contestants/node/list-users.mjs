@@ -11,7 +11,7 @@ import { prefixKey } from "./username.mjs";
 const MAX_LIMIT = 1000;
 const DEFAULT_LIMIT = 100;
 const MAX_CURSOR_CHARS = 434;
-const MAX_FAULTS = 20;
+const MAX_ERRORS = 20;
 const MAX_ECHOED_CHARS = 40;
 const ETAG_BYTES = 16;
 
@@ -126,7 +126,7 @@ function parseQuery(text) {
       "invalid-query",
       "The query string has faults, listed in errors; it may hold prefix, limit and cursor, each " +
         "once.",
-      { errors: faults.slice(0, MAX_FAULTS) },
+      { errors: faults.slice(0, MAX_ERRORS) },
     );
   }
   return { rawPrefix, prefix, limit, after };

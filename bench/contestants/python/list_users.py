@@ -15,7 +15,7 @@ from shared import Answer, Event, Problem
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
 MAX_CURSOR_CHARS = 434
-MAX_FAULTS = 20
+MAX_ERRORS = 20
 MAX_ECHOED_CHARS = 40
 
 _CURSOR_VERSION = b"\x01"
@@ -137,7 +137,7 @@ def parse_query(text: str) -> PageRequest:
             "invalid-query",
             "The query string has faults, listed in errors; it may hold prefix, limit and cursor, "
             "each once.",
-            errors=faults[:MAX_FAULTS],
+            errors=faults[:MAX_ERRORS],
         )
     return PageRequest(raw_prefix, prefix, limit, after)
 

@@ -149,47 +149,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 fn parse_body(body: &[u8]) -> Result<Username, Problem> {
-    let invalid_body = |detail: String| Problem::new(ProblemType::InvalidBody, detail);
-    if body.len() > MAX_BODY_BYTES {
-        return Err(Problem::new(
-            ProblemType::BodyTooLarge,
-            format!(
-                "The body has {} bytes; at most {MAX_BODY_BYTES} are allowed.",
-                body.len()
-            ),
-        ));
-    }
-    if body.is_empty() {
-        return Err(invalid_body(
-            "The body is empty; send a JSON object with a username.".to_owned(),
-        ));
-    }
-    let body = str::from_utf8(body).map_err(|error| {
-        let offset = error.valid_up_to();
-        invalid_body(format!(
-            "The body is not UTF-8: the byte at offset {offset} is wrong."
-        ))
-    })?;
-    let not_json = |error: &serde_json::Error| {
-        let (line, column) = (error.line(), error.column());
-        invalid_body(format!(
-            "The body is not JSON: see line {line}, column {column}."
-        ))
-    };
-    if !body.trim_ascii_start().starts_with('{') {
-        return Err(match serde_json::from_str::<IgnoredAny>(body) {
-            Ok(_) => invalid_body(
-                "The body is JSON but not an object; send a JSON object with a username."
-                    .to_owned(),
-            ),
-            Err(error) => not_json(&error),
-        });
-    }
-    let members: Members = serde_json::from_str(body).map_err(|error| match error.classify() {
-        Category::Data => invalid_body("The member username occurs twice.".to_owned()),
-        Category::Syntax | Category::Eof | Category::Io => not_json(&error),
-    })?;
-    let Some(username) = members.username.map(RawValue::get) else {
+    let username = username_member(text(body)?)?;
+    let Some(username) = username.map(RawValue::get) else {
         return Err(invalid_username(
             "missing",
             "The member username is missing.",
@@ -203,19 +164,70 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
     }
     let username: String = serde_json::from_str(username).map_err(|_| {
         invalid_body(
-            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800."
-                .to_owned(),
+            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
         )
     })?;
     Username::parse(&username).map_err(|error| invalid_username(error.code(), error.to_string()))
 }
 
+/// The body as text.
+fn text(body: &[u8]) -> Result<&str, Problem> {
+    if body.len() > MAX_BODY_BYTES {
+        return Err(Problem::new(
+            ProblemType::BodyTooLarge,
+            format!(
+                "The body has {} bytes; at most {MAX_BODY_BYTES} are allowed.",
+                body.len()
+            ),
+        ));
+    }
+    if body.is_empty() {
+        return Err(invalid_body(
+            "The body is empty; send a JSON object with a username.",
+        ));
+    }
+    str::from_utf8(body).map_err(|error| {
+        let offset = error.valid_up_to();
+        invalid_body(format!(
+            "The body is not UTF-8: the byte at offset {offset} is wrong."
+        ))
+    })
+}
+
+/// The member `username` of the JSON object, as it stands there.
+fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
+    let not_json = |error: &serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        invalid_body(format!(
+            "The body is not JSON: see line {line}, column {column}."
+        ))
+    };
+    // Serde would read an array as an object too.
+    if !body.trim_ascii_start().starts_with('{') {
+        return Err(match serde_json::from_str::<IgnoredAny>(body) {
+            Ok(_) => invalid_body(
+                "The body is JSON but not an object; send a JSON object with a username.",
+            ),
+            Err(error) => not_json(&error),
+        });
+    }
+    let members: Members = serde_json::from_str(body).map_err(|error| match error.classify() {
+        Category::Data => invalid_body("The member username occurs twice."),
+        Category::Syntax | Category::Eof | Category::Io => not_json(&error),
+    })?;
+    Ok(members.username)
+}
+
+fn invalid_body(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(ProblemType::InvalidBody, detail)
+}
+
 fn invalid_username(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
     let detail = detail.into();
-    let fault = FieldError {
+    let error = FieldError {
         location: Location::Pointer("#/username"),
         code,
         detail: detail.clone(),
     };
-    Problem::new(ProblemType::InvalidUser, detail).with_errors(vec![fault])
+    Problem::new(ProblemType::InvalidUser, detail).with_errors(vec![error])
 }

@@ -47,7 +47,7 @@ impl fmt::Debug for PageRequest {
 /// Reads the query string of a request.
 ///
 /// # Errors
-/// A problem with all the faults at once, up to [`MAX_FAULTS`]. An unknown parameter is one of
+/// A problem with all the errors at once, up to [`MAX_ERRORS`]. An unknown parameter is one of
 /// them: a mistyped `prefix` must not list everybody.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
@@ -59,7 +59,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
         prefix: raw_prefix,
         limit,
         cursor,
-        mut faults,
+        mut errors,
     } = parameters;
 
     let prefix = parse_prefix(raw_prefix.as_deref().unwrap_or_default());
@@ -74,11 +74,11 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
         limit.as_ref().err(),
         after.as_ref().err(),
     ];
-    faults.extend(found.into_iter().flatten().cloned());
-    faults.truncate(MAX_FAULTS);
+    errors.extend(found.into_iter().flatten().cloned());
+    errors.truncate(MAX_ERRORS);
 
     match (prefix, limit, after) {
-        (Ok(prefix), Ok(limit), Ok(after)) if faults.is_empty() => Ok(PageRequest {
+        (Ok(prefix), Ok(limit), Ok(after)) if errors.is_empty() => Ok(PageRequest {
             raw_prefix,
             prefix,
             limit,
@@ -89,7 +89,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
             "The query string has faults, listed in errors; it may hold prefix, limit and cursor, \
              each once.",
         )
-        .with_errors(faults)),
+        .with_errors(errors)),
     }
 }
 
@@ -99,7 +99,7 @@ struct Parameters {
     prefix: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
-    faults: Vec<FieldError>,
+    errors: Vec<FieldError>,
 }
 
 impl Parameters {
@@ -112,13 +112,13 @@ impl Parameters {
                 // The name comes from the client, who may send any length of it.
                 let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
                 let detail = "There is no such parameter; there are prefix, limit and cursor.";
-                self.faults.push(fault(&name, "unknown", detail));
+                self.errors.push(error(&name, "unknown", detail));
                 return;
             }
         };
         if slot.is_some() {
             let detail = "The parameter occurs more than once; send it once.";
-            self.faults.push(fault(name, "repeated", detail));
+            self.errors.push(error(name, "repeated", detail));
             return;
         }
         *slot = Some(value.to_owned());
@@ -128,11 +128,11 @@ impl Parameters {
 /// How much of an unknown parameter's name a problem repeats.
 const MAX_ECHOED_CHARS: usize = 40;
 
-/// How many faults a problem lists at most: a query string can hold thousands, and the answer would
+/// How many errors a problem lists at most: a query string can hold thousands, and the answer would
 /// be many times as long as the request.
-pub const MAX_FAULTS: usize = 20;
+pub const MAX_ERRORS: usize = 20;
 
-fn fault(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> FieldError {
+fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> FieldError {
     FieldError {
         location: Location::Parameter(parameter.to_owned()),
         code,
@@ -144,12 +144,12 @@ fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
     // Bytes that are not UTF-8 were decoded to this character, which no username can have.
     if prefix.contains(char::REPLACEMENT_CHARACTER) {
         let detail = "The prefix is not percent-encoded UTF-8.";
-        return Err(fault("prefix", "malformed", detail));
+        return Err(error("prefix", "malformed", detail));
     }
     UsernamePrefix::parse(prefix).map_err(|length| {
         let most = Username::MAX_CHARS;
         let detail = format!("The prefix has {length} characters; at most {most} are allowed.");
-        fault("prefix", "too-long", detail)
+        error("prefix", "too-long", detail)
     })
 }
 
@@ -157,18 +157,18 @@ fn parse_limit(limit: &str) -> Result<u16, FieldError> {
     // `parse` alone would take a plus sign too.
     if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
         let detail = "The limit is not a whole number in decimal digits.";
-        return Err(fault("limit", "malformed", detail));
+        return Err(error("limit", "malformed", detail));
     }
     let in_range = limit.parse().ok().filter(|it| (1..=MAX_LIMIT).contains(it));
     in_range.ok_or_else(|| {
         let detail = format!("The limit is not from 1 to {MAX_LIMIT}.");
-        fault("limit", "out-of-range", detail)
+        error("limit", "out-of-range", detail)
     })
 }
 
 fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldError> {
     cursor::decode(cursor, prefix)
-        .map_err(|error| fault("cursor", "invalid-cursor", error.to_string()))
+        .map_err(|cause| error("cursor", "invalid-cursor", cause.to_string()))
 }
 
 /// Whether the client has this page already, by the precondition If-None-Match

@@ -7,7 +7,7 @@ use lambda_http::http::HeaderMap;
 use libfuzzer_sys::fuzz_target;
 use list_users::{
     cursor,
-    request::{DEFAULT_LIMIT, MAX_FAULTS, MAX_LIMIT, PageRequest, parse},
+    request::{DEFAULT_LIMIT, MAX_ERRORS, MAX_LIMIT, PageRequest, parse},
 };
 use shared::{problem::Problem, user::Username};
 
@@ -40,7 +40,7 @@ fuzz_target!(|query: &str| {
             );
             let has = |code: &str| refusal.codes.iter().any(|it| it == code);
             // A problem lists so many faults at most.
-            if refusal.codes.len() < MAX_FAULTS {
+            if refusal.codes.len() < MAX_ERRORS {
                 assert_eq!(has("unknown"), !are_all_known);
                 assert_eq!(has("repeated"), !is_each_once);
             }

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use harness::workspace;
 
-use crate::{
+use self::{
     check::{Rule, check},
     history::History,
 };

@@ -1,0 +1,3 @@
+//! What the test programs share.
+
+pub mod histories;
