@@ -1,12 +1,14 @@
-//! What Linux tells of a running process.
+//! What the system tells of running processes. Memory, descriptors and sockets are read from Linux's `/proc`.
 
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     net::{Ipv4Addr, SocketAddrV4},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
+
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 /// A running process.
 #[derive(Clone, Debug)]
@@ -15,42 +17,39 @@ pub struct Process {
     pub id: u32,
     /// Its program and arguments.
     pub command: Vec<String>,
-    environment: Vec<Vec<u8>>,
+    /// The folder that it works in, if the system tells.
+    pub folder: Option<PathBuf>,
+    environment: Vec<OsString>,
 }
 
 impl Process {
     /// The processes that inherited a variable with this value.
     ///
     /// # Panics
-    /// Linux tells nothing of processes.
+    /// The system tells nothing of processes.
     #[must_use]
     pub fn all_with(name: &str, value: &OsStr) -> Vec<Self> {
-        let variable = [name.as_bytes(), b"=", value.as_encoded_bytes()].concat();
-        let processes = fs::read_dir("/proc").expect("/proc is there");
-        let mut found = Vec::new();
-        for process in processes.map(|entry| entry.expect("/proc can be read").path()) {
-            // Most entries are no processes, and a process may end meanwhile.
-            let id = process
-                .file_name()
-                .and_then(|name| name.to_str()?.parse().ok());
-            let (Some(id), Ok(environment)) = (id, fs::read(process.join("environ"))) else {
-                continue;
-            };
-            let environment: Vec<Vec<u8>> = split(&environment);
-            if environment.contains(&variable) {
-                let command = split(&fs::read(process.join("cmdline")).unwrap_or_default());
-                let command = command
-                    .iter()
-                    .map(|it| String::from_utf8_lossy(it).into_owned());
-                let command = command.collect();
-                found.push(Self {
-                    id,
-                    command,
-                    environment,
-                });
-            }
-        }
-        found
+        let mut variable = OsString::from(name);
+        variable.push("=");
+        variable.push(value);
+        let what = ProcessRefreshKind::nothing()
+            .with_cmd(UpdateKind::Always)
+            .with_cwd(UpdateKind::Always)
+            .with_environ(UpdateKind::Always)
+            .without_tasks();
+        let mut system = System::new().expect("the system tells of its processes");
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        let processes = system.processes().values();
+        processes
+            .filter(|process| process.environ().contains(&variable))
+            .map(|process| Self {
+                id: process.pid().as_u32(),
+                command: process.cmd().iter().map(text).collect(),
+                folder: process.cwd().map(Path::to_owned),
+                environment: process.environ().to_vec(),
+            })
+            .collect()
     }
 
     /// The value of a variable that the process inherited.
@@ -59,16 +58,9 @@ impl Process {
     /// It is not UTF-8.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
-        let name = [name.as_bytes(), b"="].concat();
-        let mut values = self.environment.iter();
-        let value = values.find_map(|it| it.strip_prefix(&*name))?;
-        Some(str::from_utf8(value).expect("the variable is UTF-8"))
-    }
-
-    /// The folder that the process works in; none if it has ended.
-    #[must_use]
-    pub fn folder(&self) -> Option<PathBuf> {
-        fs::read_link(format!("/proc/{}/cwd", self.id)).ok()
+        let texts = self.environment.iter().map(|it| it.to_str());
+        let mut pairs = texts.map(|it| it.expect("variables are UTF-8"));
+        pairs.find_map(|it| it.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Where the process listens.
@@ -86,14 +78,6 @@ impl Process {
             rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
         own.map(|row| address(row[1])).collect()
     }
-}
-
-/// What stands between bytes of zero.
-fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let parts = bytes
-        .split(|byte| *byte == 0)
-        .filter(|part| !part.is_empty());
-    parts.map(<[u8]>::to_vec).collect()
 }
 
 /// An address as Linux writes it, such as `0100007F:2328`: the bytes of the machine's number.

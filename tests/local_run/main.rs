@@ -9,7 +9,7 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -382,8 +382,8 @@ fn a_copied_project_serves_its_own_code_and_data() {
     run.wait_for_output(&format!("\nThe users are kept in {}. ", data.display()));
     assert!(data.join("dynamodb.sqlite").is_file());
     for process in run.processes() {
-        let folder = process.folder();
-        assert!(folder.is_none_or(|it| it == copy), "{process:?}");
+        let folder = process.folder.as_ref();
+        assert!(folder.is_none_or(|it| *it == copy), "{process:?}");
     }
     touch(&copy.join("functions/list-users/src/main.rs"));
     let folder = copy.join("functions/list-users");
@@ -619,6 +619,9 @@ fn seed_creates_as_many_users_as_it_is_told() {
 fn seed_says_what_is_wrong_in_one_line() {
     let (_socket, url) = unreachable();
     let port = url.rsplit(':').next().unwrap().to_owned();
+    let address = url.rsplit('/').next().unwrap();
+    // The system's own words, which differ between systems.
+    let refused = TcpStream::connect(address).unwrap_err();
     let url = format!("{url}/api/users");
     for (count, message) in [
         (
@@ -632,8 +635,7 @@ fn seed_says_what_is_wrong_in_one_line() {
         (
             "1",
             format!(
-                "{url} does not answer: io: Connection refused (os error 111); is `make run` running? \
-                 (0 users were created)"
+                "{url} does not answer: io: {refused}; is `make run` running? (0 users were created)"
             ),
         ),
     ] {
@@ -649,12 +651,15 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
     let data = temporary_folder();
     let file = data.path().join("file");
     fs::write(&file, "").unwrap();
-    let used = TcpListener::bind("127.0.0.1:0").unwrap();
-    let used = used.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The system's own words, which differ between systems.
+    let refused = TcpListener::bind(address).unwrap_err();
+    let used = address.port();
     let in_use = |variable| {
         let other = used.checked_add(2).unwrap_or(9000);
         format!(
-            "port {used} can't be used: Address already in use (os error 98); stop what uses it, or \
+            "port {used} can't be used: {refused}; stop what uses it, or \
              choose another port, as in `make run {variable}={other}`"
         )
     };
