@@ -83,7 +83,7 @@ impl ProblemType {
         match self {
             Self::InvalidBody => "The body is not a user in JSON",
             Self::InvalidIdempotencyKey => "The Idempotency-Key is malformed",
-            Self::UnknownCaller => "The access token names no caller",
+            Self::UnknownCaller => "The access token does not name a caller",
             Self::InvalidQuery => "The query is invalid",
             Self::UsernameTaken => "The username is taken",
             Self::BodyTooLarge => "The body is too large",
@@ -183,7 +183,7 @@ impl Problem {
     pub fn internal_error(cause: impl Into<String>) -> Self {
         Self::new(
             ProblemType::InternalError,
-            "Something went wrong on our side. If it lasts, report it with this problem's instance.",
+            "Something failed on our side. If it happens again, report it with this problem's instance.",
         )
         .counted(Metric::InternalErrors)
         .caused_by(cause)
@@ -197,7 +197,7 @@ impl Problem {
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(
             ProblemType::InternalError,
-            "This function answers HTTP API events (payload format 2.0) and no others.",
+            "This function only accepts HTTP API events (payload format 2.0).",
         )
         .caused_by(cause)
     }

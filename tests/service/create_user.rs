@@ -279,7 +279,7 @@ async fn a_key_of_a_token_that_names_nobody_is_refused_and_a_create_without_one_
         refused.assert_problem(
             400,
             "unknown-caller",
-            "The access token names no caller",
+            "The access token does not name a caller",
             "An Idempotency-Key belongs to one caller, and the access token does not name one. Use \
              a token with the claim sub or client_id, or send the request without the key.",
             &Value::Null,
@@ -368,7 +368,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
         ),
         (
             r#"{"username":"\ud800"}"#,
-            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
+            "The username contains an unpaired surrogate, such as \\ud800.",
         ),
         ("\u{feff}{}", "The body is not JSON: see line 1, column 1."),
         (
@@ -381,7 +381,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
         ),
         (
             r#"{"username":"ada","username":"ada"}"#,
-            "The member username occurs twice.",
+            "The field username is repeated. Send it once.",
         ),
     ] {
         let answer = service.post(Event::create(body)).await;
@@ -534,36 +534,36 @@ async fn another_media_type_is_refused() {
 async fn a_username_that_is_missing_or_no_string_is_refused() {
     let service = Service::start();
     for (body, code, detail) in [
-        ("{}", "missing", "The member username is missing."),
+        ("{}", "missing", "The field username is missing."),
         (
             r#"{"Username":"ada","usename":"ada"}"#,
             "missing",
-            "The member username is missing.",
+            "The field username is missing.",
         ),
         (
             r#"{"username":null}"#,
             "not-a-string",
-            "The member username is not a string.",
+            "The field username must be a string.",
         ),
         (
             r#"{"username":1}"#,
             "not-a-string",
-            "The member username is not a string.",
+            "The field username must be a string.",
         ),
         (
             r#"{"username":["ada"]}"#,
             "not-a-string",
-            "The member username is not a string.",
+            "The field username must be a string.",
         ),
         (
             r#"{"username": 1e999}"#,
             "not-a-string",
-            "The member username is not a string.",
+            "The field username must be a string.",
         ),
         (
             &format!(r#"{{"username":{}{}}}"#, "[".repeat(5000), "]".repeat(5000)),
             "not-a-string",
-            "The member username is not a string.",
+            "The field username must be a string.",
         ),
     ] {
         let answer = service.post(Event::create(body)).await;

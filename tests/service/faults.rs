@@ -292,7 +292,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
                     500,
                     "internal-error",
                     "The service failed",
-                    "Something went wrong on our side. If it lasts, report it with this problem's \
+                    "Something failed on our side. If it happens again, report it with this problem's \
                      instance.",
                     &Value::Null,
                 );

@@ -190,8 +190,8 @@ async fn a_prefix_may_have_80_characters_and_no_more() {
 #[tokio::test]
 async fn a_bad_limit_is_refused() {
     let service = Service::start();
-    let malformed = "The limit is not a whole number in decimal digits.";
-    let out_of_range = "The limit is not from 1 to 1000.";
+    let malformed = "The limit must be a whole number in decimal digits, such as 100.";
+    let out_of_range = "The limit must be from 1 to 1000.";
     for (limit, code, detail) in [
         ("", "malformed", malformed),
         ("ten", "malformed", malformed),
@@ -214,7 +214,7 @@ async fn a_bad_limit_is_refused() {
 #[tokio::test]
 async fn an_unknown_parameter_is_refused() {
     let service = Service::start();
-    let detail = "There is no such parameter; there are prefix, limit and cursor.";
+    let detail = "Unknown parameter. Use prefix, limit or cursor.";
     let long_name = "x".repeat(5000);
     for (query, name) in [
         ("pefix=ada", "pefix"),
@@ -232,7 +232,7 @@ async fn an_unknown_parameter_is_refused() {
 #[tokio::test]
 async fn a_repeated_parameter_is_refused() {
     let service = Service::start();
-    let detail = "The parameter occurs more than once; send it once.";
+    let detail = "The parameter is repeated. Send it once.";
     for (query, name) in [
         ("prefix=ada&prefix=ada", "prefix"),
         ("limit=1&prefix=a&limit=1", "limit"),
@@ -263,19 +263,19 @@ async fn all_faults_of_a_query_are_told_at_once() {
             (
                 "pefix",
                 "unknown",
-                "There is no such parameter; there are prefix, limit and cursor.",
+                "Unknown parameter. Use prefix, limit or cursor.",
             ),
             (
                 "limit",
                 "repeated",
-                "The parameter occurs more than once; send it once.",
+                "The parameter is repeated. Send it once.",
             ),
             (
                 "prefix",
                 "malformed",
                 "The prefix is not percent-encoded UTF-8.",
             ),
-            ("limit", "out-of-range", "The limit is not from 1 to 1000."),
+            ("limit", "out-of-range", "The limit must be from 1 to 1000."),
         ],
     );
 }
@@ -283,7 +283,7 @@ async fn all_faults_of_a_query_are_told_at_once() {
 #[tokio::test]
 async fn a_query_of_a_thousand_faults_is_answered_with_twenty() {
     let service = Service::start();
-    let detail = "There is no such parameter; there are prefix, limit and cursor.";
+    let detail = "Unknown parameter. Use prefix, limit or cursor.";
     let answer = service.list(&"&a".repeat(1000)).await;
     assert_invalid_query(&answer, &[("a", "unknown", detail); 20]);
 }
@@ -547,7 +547,7 @@ fn assert_invalid_query(answer: &Answer, faults: &[(&str, &str, &str)]) {
         400,
         "invalid-query",
         "The query is invalid",
-        "The query string has faults, listed in errors; it may hold prefix, limit and cursor, \
+        "The query string is invalid: see errors. It may hold prefix, limit and cursor, \
          each once.",
         &faults.iter().map(fault).collect(),
     );
@@ -555,8 +555,7 @@ fn assert_invalid_query(answer: &Answer, faults: &[(&str, &str, &str)]) {
 
 #[track_caller]
 fn assert_invalid_cursor(answer: &Answer) {
-    let detail = "The cursor is damaged or belongs to another prefix; follow the Link header as \
-                  it is, or start again without a cursor.";
+    let detail = "The cursor is invalid or was made for another prefix. Follow the Link header unchanged, or start without a cursor.";
     assert_invalid_query(answer, &[("cursor", "invalid-cursor", detail)]);
 }
 

@@ -142,8 +142,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
                 "type": "urn:problem-type:users:internal-error",
                 "title": "The service failed",
                 "status": 500,
-                "detail": "Something went wrong on our side. If it lasts, report it with this \
-                           problem's instance.",
+                "detail": "Something failed on our side. If it happens again, report it with this problem's instance.",
                 "instance": format!("urn:request:request-{number}"),
             })
         );

@@ -309,13 +309,12 @@ fn a_refusal_says_what_to_write_instead() {
     }
     assert_eq!(
         message("\u{93f}नशा"),
-        "The username begins with the combining mark U+093F; put the letter that it belongs to \
-         before it."
+        "The username begins with the combining mark U+093F; put its letter before it."
     );
     let unknown = UsernameError::DisallowedCharacter { character: None };
     assert_eq!(
         unknown.to_string(),
-        "A character of the username is not allowed where it stands."
+        "A character of the username is not allowed in its position."
     );
 }
 

@@ -150,15 +150,15 @@ function parseBody(event) {
     throw invalidBody("The body is JSON but not an object; send a JSON object with a username.");
   }
   if (!Object.hasOwn(members, "username")) {
-    throw invalidUsername("missing", "The member username is missing.");
+    throw invalidUsername("missing", "The field username is missing.");
   }
   const { username } = members;
   if (typeof username !== "string") {
-    throw invalidUsername("not-a-string", "The member username is not a string.");
+    throw invalidUsername("not-a-string", "The field username must be a string.");
   }
   if (!username.isWellFormed()) {
     throw invalidBody(
-      "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
+      "The username contains an unpaired surrogate, such as \\ud800.",
     );
   }
   try {

@@ -76,10 +76,10 @@ function parseQuery(text) {
   for (const [name, value] of new URLSearchParams(text)) {
     if (!["prefix", "limit", "cursor"].includes(name)) {
       const echoed = Array.from(name).slice(0, MAX_ECHOED_CHARS).join("");
-      const detail = "There is no such parameter; there are prefix, limit and cursor.";
+      const detail = "Unknown parameter. Use prefix, limit or cursor.";
       addFault(echoed, "unknown", detail);
     } else if (given.has(name)) {
-      addFault(name, "repeated", "The parameter occurs more than once; send it once.");
+      addFault(name, "repeated", "The parameter is repeated. Send it once.");
     } else {
       given.set(name, value);
     }
@@ -101,9 +101,9 @@ function parseQuery(text) {
   const rawLimit = given.get("limit") ?? String(DEFAULT_LIMIT);
   const limit = Number(rawLimit);
   if (!/^[0-9]+$/.test(rawLimit)) {
-    addFault("limit", "malformed", "The limit is not a whole number in decimal digits.");
+    addFault("limit", "malformed", "The limit must be a whole number in decimal digits, such as 100.");
   } else if (limit < 1 || limit > MAX_LIMIT) {
-    addFault("limit", "out-of-range", `The limit is not from 1 to ${MAX_LIMIT}.`);
+    addFault("limit", "out-of-range", `The limit must be from 1 to ${MAX_LIMIT}.`);
   }
 
   const cursor = given.get("cursor");
@@ -115,7 +115,7 @@ function parseQuery(text) {
       addFault(
         "cursor",
         "invalid-cursor",
-        "The cursor is damaged or belongs to another prefix; follow the Link header as it is, or " +
+        "The cursor is invalid or was made for another prefix. Follow the Link header unchanged, or " +
           "start again without a cursor.",
       );
     }
@@ -124,7 +124,7 @@ function parseQuery(text) {
   if (faults.length > 0) {
     throw new Problem(
       "invalid-query",
-      "The query string has faults, listed in errors; it may hold prefix, limit and cursor, each " +
+      "The query string is invalid: see errors. It may hold prefix, limit and cursor, each " +
         "once.",
       { errors: faults.slice(0, MAX_ERRORS) },
     );

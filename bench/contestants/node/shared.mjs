@@ -115,7 +115,7 @@ function toProblem(error) {
   }
   return new Problem(
     "internal-error",
-    "Something went wrong on our side. If it lasts, report it with this problem's instance.",
+    "Something failed on our side. If it happens again, report it with this problem's instance.",
     { metrics: ["InternalErrors"], cause },
   );
 }

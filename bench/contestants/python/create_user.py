@@ -137,16 +137,16 @@ def parse_body(event: Event) -> shared.Username:
         )
     usernames = [value for name, value in members if name == "username"]
     if not usernames:
-        raise invalid_username("missing", "The member username is missing.")
+        raise invalid_username("missing", "The field username is missing.")
     if len(usernames) > 1:
-        raise Problem("invalid-body", "The member username occurs twice.")
+        raise Problem("invalid-body", "The field username is repeated. Send it once.")
     username = usernames[0]
     if not isinstance(username, str):
-        raise invalid_username("not-a-string", "The member username is not a string.")
+        raise invalid_username("not-a-string", "The field username must be a string.")
     if any("\ud800" <= character <= "\udfff" for character in username):
         raise Problem(
             "invalid-body",
-            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
+            "The username contains an unpaired surrogate, such as \\ud800.",
         )
     try:
         return shared.parse_username(username)

@@ -94,10 +94,10 @@ def parse_query(text: str) -> PageRequest:
     given: dict[str, str] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         if name not in ("prefix", "limit", "cursor"):
-            detail = "There is no such parameter; there are prefix, limit and cursor."
+            detail = "Unknown parameter. Use prefix, limit or cursor."
             add_fault(name[:MAX_ECHOED_CHARS], "unknown", detail)
         elif name in given:
-            add_fault(name, "repeated", "The parameter occurs more than once; send it once.")
+            add_fault(name, "repeated", "The parameter is repeated. Send it once.")
         else:
             given[name] = value
 
@@ -115,10 +115,12 @@ def parse_query(text: str) -> PageRequest:
     raw_limit = given.get("limit", str(DEFAULT_LIMIT))
     limit = DEFAULT_LIMIT
     if not (raw_limit.isascii() and raw_limit.isdigit()):
-        add_fault("limit", "malformed", "The limit is not a whole number in decimal digits.")
+        add_fault(
+            "limit", "malformed", "The limit must be a whole number in decimal digits, such as 100."
+        )
     # The length first: Python refuses to read thousands of digits.
     elif len(raw_limit.lstrip("0")) > 4 or not 1 <= (limit := int(raw_limit)) <= MAX_LIMIT:
-        add_fault("limit", "out-of-range", f"The limit is not from 1 to {MAX_LIMIT}.")
+        add_fault("limit", "out-of-range", f"The limit must be from 1 to {MAX_LIMIT}.")
 
     after: str | None = None
     # A cursor can only be judged beside the prefix that it was made for.
@@ -128,14 +130,14 @@ def parse_query(text: str) -> PageRequest:
             add_fault(
                 "cursor",
                 "invalid-cursor",
-                "The cursor is damaged or belongs to another prefix; follow the Link header as it "
-                "is, or start again without a cursor.",
+                "The cursor is invalid or was made for another prefix. Follow the Link header "
+                "unchanged, or start without a cursor.",
             )
 
     if faults or prefix is None:
         raise Problem(
             "invalid-query",
-            "The query string has faults, listed in errors; it may hold prefix, limit and cursor, "
+            "The query string is invalid: see errors. It may hold prefix, limit and cursor, "
             "each once.",
             errors=faults[:MAX_ERRORS],
         )

@@ -154,7 +154,8 @@ def _to_problem(error: Exception) -> Problem:
         cause = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
     return Problem(
         "internal-error",
-        "Something went wrong on our side. If it lasts, report it with this problem's instance.",
+        "Something failed on our side. If it happens again, report it with this problem's "
+        "instance.",
         metrics=["InternalErrors"],
         cause=cause,
     )

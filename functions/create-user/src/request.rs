@@ -153,19 +153,17 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
     let Some(username) = username.map(RawValue::get) else {
         return Err(invalid_username(
             "missing",
-            "The member username is missing.",
+            "The field username is missing.",
         ));
     };
     if !username.starts_with('"') {
         return Err(invalid_username(
             "not-a-string",
-            "The member username is not a string.",
+            "The field username must be a string.",
         ));
     }
     let username: String = serde_json::from_str(username).map_err(|_| {
-        invalid_body(
-            "The member username is no text: it escapes half of a surrogate pair, such as \\ud800.",
-        )
+        invalid_body("The username contains an unpaired surrogate, such as \\ud800.")
     })?;
     Username::parse(&username).map_err(|error| invalid_username(error.code(), error.to_string()))
 }
@@ -212,7 +210,7 @@ fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
         });
     }
     let members: Members = serde_json::from_str(body).map_err(|error| match error.classify() {
-        Category::Data => invalid_body("The member username occurs twice."),
+        Category::Data => invalid_body("The field username is repeated. Send it once."),
         Category::Syntax | Category::Eof | Category::Io => not_json(&error),
     })?;
     Ok(members.username)

@@ -74,8 +74,8 @@ pub struct CursorError;
 impl fmt::Display for CursorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "The cursor is damaged or belongs to another prefix; follow the Link header as it is, \
-             or start again without a cursor.",
+            "The cursor is invalid or was made for another prefix. Follow the Link header unchanged, \
+             or start without a cursor.",
         )
     }
 }

@@ -86,7 +86,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
         }),
         _ => Err(Problem::new(
             ProblemType::InvalidQuery,
-            "The query string has faults, listed in errors; it may hold prefix, limit and cursor, \
+            "The query string is invalid: see errors. It may hold prefix, limit and cursor, \
              each once.",
         )
         .with_errors(errors)),
@@ -111,13 +111,13 @@ impl Parameters {
             _ => {
                 // The name comes from the client, who may send any length of it.
                 let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
-                let detail = "There is no such parameter; there are prefix, limit and cursor.";
+                let detail = "Unknown parameter. Use prefix, limit or cursor.";
                 self.errors.push(error(&name, "unknown", detail));
                 return;
             }
         };
         if slot.is_some() {
-            let detail = "The parameter occurs more than once; send it once.";
+            let detail = "The parameter is repeated. Send it once.";
             self.errors.push(error(name, "repeated", detail));
             return;
         }
@@ -156,12 +156,12 @@ fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
 fn parse_limit(limit: &str) -> Result<u16, FieldError> {
     // `parse` alone would take a plus sign too.
     if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
-        let detail = "The limit is not a whole number in decimal digits.";
+        let detail = "The limit must be a whole number in decimal digits, such as 100.";
         return Err(error("limit", "malformed", detail));
     }
     let in_range = limit.parse().ok().filter(|it| (1..=MAX_LIMIT).contains(it));
     in_range.ok_or_else(|| {
-        let detail = format!("The limit is not from 1 to {MAX_LIMIT}.");
+        let detail = format!("The limit must be from 1 to {MAX_LIMIT}.");
         error("limit", "out-of-range", detail)
     })
 }

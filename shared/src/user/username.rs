@@ -195,12 +195,11 @@ impl fmt::Display for UsernameError {
                 advice(*character)
             ),
             Self::DisallowedCharacter { character: None } => {
-                f.write_str("A character of the username is not allowed where it stands.")
+                f.write_str("A character of the username is not allowed in its position.")
             }
             Self::LeadingMark { mark } => write!(
                 f,
-                "The username begins with the combining mark U+{:04X}; put the letter that it \
-                 belongs to before it.",
+                "The username begins with the combining mark U+{:04X}; put its letter before it.",
                 u32::from(*mark)
             ),
             Self::MixedScripts => f.write_str(
