@@ -1,10 +1,10 @@
-# `make run` runs the service on this machine, `make test` shows that a change works. README.md has the rest.
+# `make help` lists the targets.
 
-# What the project installs itself, in an ignored folder.
+# The project installs its tools into .tools, which git ignores.
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-# Tools keep temporary files, caches and settings in this folder too. Only the downloads of cargo, pip and npm are
-# shared with other projects.
+# Temporary files, caches and settings of tools go there too. Only cargo, pip and npm share their downloads with other
+# projects.
 export PIP_CACHE_DIR := $(or $(PIP_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pip)
 export npm_config_cache := $(or $(npm_config_cache),$(HOME)/.npm)
 export TMPDIR := $(CURDIR)/.tools/tmp
@@ -13,29 +13,29 @@ export MPLCONFIGDIR := $(XDG_CACHE_HOME)/matplotlib
 export __SAM_CLI_APP_DIR := $(XDG_CACHE_HOME)/sam
 export NODE_DISABLE_COMPILE_CACHE := 1
 
-# Some groups of tools share a folder.
+# Some groups of tools share a folder, so two recipes must not install at once.
 .NOTPARALLEL:
 
 .PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check
 
 help:
-	@echo 'make run           runs the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
-	@echo 'make seed N=1000   fills the running service with users: PORT=9000'
-	@echo 'make docs          builds the reference of the API and opens it in a browser'
-	@echo 'make deploy-local  deploys the template, login included, to an emulator of AWS'
-	@echo 'make test          shows in minutes that a change works; one subject: ONLY=list_users'
-	@echo 'make verify        proves everything, in steps; some of them: STEP="template deployed"'
-	@echo 'make bench         measures it beside Node.js, Python and others: ROUNDS=15'
+	@echo 'make run           run the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
+	@echo 'make seed N=1000   create users in the running service: PORT=9000'
+	@echo 'make docs          build the API reference and open it in a browser'
+	@echo 'make deploy-local  deploy the template, login included, to an emulator of AWS'
+	@echo 'make test          run the fast tests; only those whose names contain a word: ONLY=list_users'
+	@echo 'make verify        run all other checks, in steps; only some steps: STEP="template deployed"'
+	@echo 'make bench         compare the speed with Node.js, Python and others: ROUNDS=15'
 	@echo
-	@echo 'As in make verify, but for as long as you like:'
-	@echo 'make torture       many clients at once, under faults and kills: MINUTES=10'
-	@echo 'make fuzz          inputs that may break what reads requests: MINUTES=10'
-	@echo 'make names         names of people in many languages, and which of them are refused'
+	@echo 'Parts of make verify, for as long as you like:'
+	@echo 'make torture       run many clients at once, with faults and kills: MINUTES=10'
+	@echo 'make fuzz          fuzz the code that reads requests: MINUTES=10'
+	@echo 'make names         sign up names of people in many languages and list those rejected'
 	@echo
 	@echo 'Not part of make verify:'
-	@echo 'make soak          full load, and nothing more held at its end: MINUTES=10'
-	@echo 'make mutants       each small change of the code is noticed by a test: hours'
-	@echo 'make advisories    known vulnerabilities of the dependencies: needs the internet'
+	@echo 'make soak          run at full load and look for leaks: MINUTES=10'
+	@echo 'make mutants       check that a test fails for each small change of the code: hours'
+	@echo 'make advisories    look for known vulnerabilities of the dependencies: needs the internet'
 
 run: check
 	@tools/run
@@ -70,7 +70,7 @@ torture: check
 	@cargo build --locked --workspace --bins
 	@RELEASED=1 "$${CARGO_TARGET_DIR:-target}/debug/torture"
 
-# The tests have to pass without a change first; cargo-mutants itself would try those of the changed crates alone.
+# Run the tests without a mutation first. cargo-mutants would run only those of the mutated crates.
 mutants: check .tools/mutants/bin/cargo-mutants
 	@cargo test --locked --workspace --lib --test service --test usernames
 	@.tools/mutants/bin/cargo-mutants mutants --workspace --baseline skip --timeout 300 --output target
@@ -78,7 +78,7 @@ mutants: check .tools/mutants/bin/cargo-mutants
 .tools/mutants/bin/cargo-mutants: | check
 	cargo install cargo-mutants --version 27.1.0 --locked --root .tools/mutants
 
-# Not part of `make verify`: its database is a repository on the internet.
+# Not part of `make verify`, because the advisory database is on the internet.
 advisories: check
 	@tools/install dependencies
 	@cargo deny --locked check advisories
