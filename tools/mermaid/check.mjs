@@ -1,9 +1,9 @@
-// Parses every Mermaid diagram of the documents named, as what renders them would.
+// Parses every Mermaid diagram of the named documents with Mermaid's own parser.
 
 import { readFileSync } from 'node:fs';
 import { JSDOM } from 'jsdom';
 
-// Mermaid cleans the text of labels by means of a browser's document.
+// Mermaid needs a browser's document to sanitise labels.
 const { window } = new JSDOM('');
 Object.assign(globalThis, { window, document: window.document });
 const { default: mermaid } = await import('mermaid');
@@ -26,6 +26,6 @@ for (const document of process.argv.slice(2)) {
 }
 if (diagrams === 0) {
     failed = true;
-    console.error('No document named has a diagram.');
+    console.error('The named documents contain no diagram.');
 }
 process.exitCode = failed ? 1 : 0;
