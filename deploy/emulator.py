@@ -250,8 +250,9 @@ class Emulator:
         """A client of a service, with the credentials of the account or with others."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
-    def deploy(self, **parameters: str) -> Stack:
-        """Deploys the template with these parameters, as a new stack or as an update.
+    def deploy(self, more: dict[str, Any] | None = None, **parameters: str) -> Stack:
+        """Deploys the template with these parameters and with more resources, as a new stack or as
+        an update.
 
         Raises DeployError when CloudFormation rolls back.
         """
@@ -259,6 +260,7 @@ class Emulator:
         parameters = {"Architecture": machine, **parameters}
         template = expand(parameters)
         dropped = adapt(template)
+        template["Resources"] |= more or {}
         formation = self.client("cloudformation")
         wanted = {
             "StackName": STACK,

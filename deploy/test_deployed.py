@@ -68,7 +68,10 @@ class DeployedTest(unittest.TestCase):
     def table_as(self, role: str) -> Any:
         """A client of the table with the credentials of a function's role."""
         iam = self.emulator.client("iam")
-        arn = iam.get_role(RoleName=self.resource(role))["Role"]["Arn"]
+        return self.client_of(iam.get_role(RoleName=self.resource(role))["Role"]["Arn"])
+
+    def client_of(self, arn: str) -> Any:
+        """A client of DynamoDB with the credentials of a role."""
         sts = self.emulator.client("sts")
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
         return self.emulator.client(
@@ -397,7 +400,7 @@ class Lifecycle(DeployedTest):
         self.assertEqual(page.headers["cache-control"], "private, max-age=5")
 
         table = self.emulator.client("dynamodb")
-        restored = self.copy_of_the_table("users-restored")
+        restored = self.copy_of_the_table("users-restored-1")
         self.emulator.deploy(RestoredTableName=restored)
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)

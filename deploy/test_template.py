@@ -14,7 +14,8 @@ from typing import Any
 
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
-from emulator import REGION, expand, functions, source
+from emulator import REGION, ROOT, expand, functions, source
+from samcli.cli.types import CfnParameterOverridesType
 
 # Each makes one condition of the template true.
 COMBINATIONS: dict[str, dict[str, str]] = {
@@ -35,9 +36,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# These do not go together with others of them.
-COMBINATIONS["no concurrency"] = {"ReservedConcurrency": "0"}
-COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored"}
+# This does not go together with the events.
+COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
 # The functions' binaries, by what the names of their resources begin with.
@@ -52,9 +52,11 @@ FUNCTIONS = {
 REFUSED: dict[str, dict[str, str]] = {
     "JwtIssuer needs JwtAudience too.": {"JwtIssuer": "https://issuer.example"},
     "The pipe of UserCreated reads the stack's own table, not a restored one.": {
-        "RestoredTableName": "users-restored",
+        "RestoredTableName": "users-restored-1",
         "PublishUserCreated": "true",
     },
+    "To stop a function, use aws lambda put-function-concurrency (docs/operations.md), which needs "
+    "no deployment.": {"ReservedConcurrency": "0"},
 }
 
 
@@ -243,6 +245,24 @@ class Template(unittest.TestCase):
                 self.assertEqual(
                     properties["Dimensions"][-1]["Value"], {"Fn::GetAtt": [version, "Version"]}
                 )
+
+    def test_sam_reads_every_parameter_that_the_documents_and_samconfig_set(self) -> None:
+        known = source()["Parameters"]
+        found = []
+        for path in [ROOT / "samconfig.toml", *(ROOT / "docs").glob("*.md")]:
+            text = path.read_text()
+            quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
+            found += [json.loads(f'"{it}"') for it in quoted]
+            # In sentences too, where a TOML string would hold them.
+            words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
+            found += [it.replace('\\"', '"') for it in words]
+            found += re.findall(r"--parameter-overrides ([^`\n]+)", text)
+        self.assertGreater(len(found), 5)
+        for overrides in found:
+            with self.subTest(overrides):
+                read = CfnParameterOverridesType().convert(overrides, None, None)
+                self.assertEqual(set(read), {word.split("=")[0] for word in overrides.split()})
+                self.assertLessEqual(set(read), set(known))
 
     def test_the_dashboard_is_json(self) -> None:
         body = expand({})["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"][0]

@@ -132,12 +132,8 @@ fn each_function_may_do_exactly_one_thing() {
                     "Action": action,
                     "Resource": [
                         "UsersTable.Arn",
-                        [
-                            "HasRestoredTable",
-                            "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:\
-                             table/${RestoredTableName}",
-                            "AWS::NoValue",
-                        ],
+                        "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:\
+                         table/${AWS::StackName}-restored-*",
                     ],
                 },
                 {
@@ -150,20 +146,16 @@ fn each_function_may_do_exactly_one_thing() {
                     "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
                     "Resource": "*",
                 },
-                [
-                    "HasTableKey",
-                    {
-                        "Effect": "Allow",
-                        "Action": "kms:Decrypt",
-                        "Resource": "TableKeyArn",
-                        "Condition": {
-                            "StringEquals": {
-                                "kms:ViaService": "dynamodb.${AWS::Region}.amazonaws.com",
-                            },
+                {
+                    "Effect": "Allow",
+                    "Action": "kms:Decrypt",
+                    "Resource": "arn:${AWS::Partition}:kms:${AWS::Region}:*:key/*",
+                    "Condition": {
+                        "StringEquals": {
+                            "kms:ViaService": "dynamodb.${AWS::Region}.${AWS::URLSuffix}",
                         },
                     },
-                    "AWS::NoValue",
-                ],
+                },
             ]),
             "{binary}"
         );
