@@ -1,12 +1,12 @@
-// Signs users up and lists them, by nothing but the API's two operations. What a username looks like
-// is the server's to decide; all text goes into the page as text.
+// Signs users up and lists them with the API's two operations. The server decides which usernames are
+// valid. All text enters the page as text, never as markup.
 
 const usersUrl = document.querySelector('meta[name="users-url"]').content;
 const LONGEST = 80;
 const PAGE_SIZE = 10;
-/** How long nobody types before the API is asked, in milliseconds. */
+/** The pause after the last keystroke before the page asks the API, in milliseconds. */
 const TYPING_PAUSE = 250;
-/** How long to wait before an API that can't be reached is asked again, in milliseconds. */
+/** The pause before the page asks an unreachable API again, in milliseconds. */
 const RETRY_PAUSE = 2000;
 
 const byId = (id) => document.getElementById(id);
@@ -19,14 +19,14 @@ const position = byId('position');
 const previous = byId('previous');
 const next = byId('next');
 
-// The API. While it can't be reached, the list is asked for again and again.
+// The API. While it can't be reached, the page keeps asking for the list.
 
 let retrying;
 
 /** The API can't be reached. */
 class Unreachable extends Error {}
 
-/** Asks the API, and says so on the page while it can't be reached. */
+/** Sends a request. While the API can't be reached, the page says so. */
 async function ask(url, options) {
   try {
     const response = await fetch(url, options);
@@ -35,7 +35,7 @@ async function ask(url, options) {
     return { ok: response.ok, link: response.headers.get('Link'), status: response.status, text };
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    // Said once, and not read out again at every attempt.
+    // Set once only, because screen readers would read it out again at every attempt.
     if (offline.textContent === '') {
       say(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
     }
@@ -45,13 +45,15 @@ async function ask(url, options) {
   }
 }
 
-/** The reason for a refusal, for people: of the service's problem, or of the gateway's answer. */
+/**
+ * The reason for an error, for people: from the service's problem document or the gateway's answer.
+ */
 function reasonOf({ status, text }) {
   let problem;
   try {
     problem = JSON.parse(text);
   } catch {
-    // It is from something between the page and the API.
+    // Not JSON: the answer comes from something between the page and the API.
   }
   const reason = problem?.errors?.[0]?.detail ?? problem?.detail ?? problem?.message;
   return reason ?? `The API answered ${status}.`;
@@ -61,36 +63,44 @@ function listUrl(parameters) {
   return `${usersUrl}?${new URLSearchParams(parameters)}`;
 }
 
-/** The target of a page's link to the next one (RFC 8288), or none on the last page. */
+/** The URL of the next page from a `Link` header (RFC 8288), or undefined on the last page. */
 function nextOf(link, url) {
   const target = /<([^>]*)>;\s*rel="?next"?/.exec(link ?? '')?.[1];
   return target && new URL(target, url).href;
 }
 
-/** Says something in an element, and of which kind it is. */
+/** Sets an element's text and, if given, its class. */
 function say(element, text, kind) {
   element.textContent = text;
   if (kind !== undefined) element.className = kind;
 }
 
-/** A name within a sentence, which it may not turn around if it is written from right to left. */
+/**
+ * Quotes a name. Isolating marks (U+2068, U+2069) keep right-to-left names from reordering the
+ * sentence.
+ */
 function quote(name) {
   return `“\u2068${name}\u2069”`;
 }
 
 // Signing up.
 
-/** Half-width and full-width characters as ordinary ones, composed: as the server counts them. */
+/**
+ * The text as the server counts it: half-width and full-width characters replaced by ordinary ones,
+ * then NFC.
+ */
 function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
-/** How many characters two usernames that are the same both have, whatever their case. */
+/** The length of a username without regard to case: equal usernames have the same. */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
 }
 
-/** What is wrong with a username as far as it needs no server to see it. */
+/**
+ * The error for a username that is empty or too long, which the page can tell without the server.
+ */
 function tooShortOrLong(name) {
   const length = [...display(name)].length;
   if (length === 0) return `The username is empty; it needs 1 to ${LONGEST} characters.`;
@@ -101,8 +111,8 @@ function tooShortOrLong(name) {
 }
 
 /**
- * Whether a user has this name. A username that equals the prefix is listed first, and all that are
- * listed begin with it; so the first one is the same name if it is no longer.
+ * Whether a user has this name. The API lists the usernames that begin with the prefix, and lists
+ * an equal one first. So the name is taken if the first username is as long as the name.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });
@@ -114,7 +124,7 @@ async function isTaken(name, signal) {
 let typing;
 let asking = new AbortController();
 
-/** Forgets what is being found out about the name that stood there before. */
+/** Cancels the running check of an earlier name. */
 function forgetAvailability() {
   clearTimeout(typing);
   asking.abort();
@@ -138,10 +148,11 @@ username.addEventListener('input', () => {
     try {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
-      // Whether it is allowed is the server's to say, which judges no prefix.
+      // Not "available": the list accepts any prefix, so only a create tells whether the name is valid.
       else say(availability, `${quote(name)} is not taken.`, '');
     } catch {
-      // It is not known, and the server decides at last. Whether it can be reached is said already.
+      // The check failed, so nothing is shown; the create decides. `ask` has already said if the API
+      // can't be reached.
     }
   }, TYPING_PAUSE);
 });
@@ -156,11 +167,14 @@ function refuse(reason) {
   }
 }
 
-/** The attempt to create one username: sent again, it must not count as another's. */
+/**
+ * The current attempt to create a username. A retry sends the same key, so that no second user is
+ * created.
+ */
 let attempt = {};
-/** The username that is on its way. */
+/** The username that is being sent. */
 let sending;
-/** Whether the one that stands there now is to follow it. */
+/** Whether the username in the field is to be sent next. */
 let isWaiting = false;
 
 const signUp = byId('sign-up');
@@ -194,7 +208,7 @@ signUp.addEventListener('submit', async (event) => {
       attempt = {};
       showPage();
     }
-    // Another name may stand there by now, of which the answer says nothing.
+    // The field may hold another name by now, to which this answer does not apply.
     if (username.value !== name) return;
     forgetAvailability();
     if (!answer.ok) {
@@ -209,7 +223,7 @@ signUp.addEventListener('submit', async (event) => {
     if (!(error instanceof Unreachable)) throw error;
     if (username.value !== name) return;
     say(availability, '');
-    refuse('The API did not answer. Sign up again when it does; nobody is created twice.');
+    refuse('The API did not answer. Sign up again when it does; no user is created twice.');
   } finally {
     sending = undefined;
     if (isWaiting) {
@@ -219,14 +233,14 @@ signUp.addEventListener('submit', async (event) => {
   }
 });
 
-// The list: the pages from the first to the one that is shown, by their URLs, and the one after it.
+// The list. `pages` holds the URLs from the first page to the shown one, `after` that of the next page.
 
 let pages = [listUrl({ limit: PAGE_SIZE })];
 let after;
 let filtering;
 let showing = new AbortController();
 
-/** Shows the last of the pages. */
+/** Shows the last of `pages`. */
 async function showPage() {
   showing.abort();
   showing = new AbortController();
@@ -238,7 +252,7 @@ async function showPage() {
   try {
     answer = await ask(url, { signal });
   } catch {
-    // Another page is wanted by now, or the API can't be reached, which is said already.
+    // Another page was requested meanwhile, or the API can't be reached, which `ask` has already said.
     return;
   }
   const users = answer.ok ? JSON.parse(answer.text) : [];
@@ -257,7 +271,7 @@ function positionOf(count) {
     const last = first + count - 1;
     return first === last ? `User ${first}` : `Users ${first} to ${last}`;
   }
-  // Another prefix than this list's may be typed by now.
+  // The field may hold another prefix by now, so this reads the prefix from the list's URL.
   const wanted = new URL(pages[0]).searchParams.get('prefix');
   if (wanted === null) return 'Nobody has signed up yet.';
   return `Nobody’s username begins with ${quote(wanted)}.`;
@@ -282,7 +296,8 @@ function row(user) {
   return row;
 }
 
-// A disabled button would lose the focus to nowhere when the last page is reached.
+// Uses aria-disabled, because a button with `disabled` would lose the focus when the last page is
+// reached.
 function disable(button, isDisabled) {
   button.setAttribute('aria-disabled', String(isDisabled));
 }

@@ -1,4 +1,4 @@
-//! The folder that keeps the local run's data.
+//! The folder that holds the local run's data.
 
 use std::{
     env,
@@ -8,8 +8,8 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-/// A folder that this process alone uses until it ends, however it ends: the operating system
-/// holds the lock.
+/// A folder that only this process uses, until it ends in any way: the operating system releases the
+/// lock.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -17,12 +17,13 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder unless it is there, and takes it.
+    /// Creates the folder if it is missing, and locks it.
     ///
     /// # Errors
-    /// It can't be written, another process has it, or nobody knows where it is.
+    /// The folder can't be written, another process has locked it, or the path names an unknown home
+    /// folder.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let path = &whole(path)?;
+        let path = &absolute_path(path)?;
         let lock = create(path).map_err(|error| {
             let problem = cannot_be_written(path, &error);
             format!("{problem}; choose another one, as in `make run DATA_DIR=/tmp/users`")
@@ -44,7 +45,7 @@ impl DataFolder {
         }
     }
 
-    /// Where the folder is: a whole path, whatever it was opened by.
+    /// The absolute path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -53,20 +54,21 @@ impl DataFolder {
     /// Checks that the folder takes more data.
     ///
     /// # Errors
-    /// It does not, and this is why.
+    /// It does not; the text says why.
     pub fn check(&self) -> Result<(), String> {
         check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
     }
 
-    /// The file of the embedded DynamoDB.
+    /// The database file of the embedded DynamoDB.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join("dynamodb.sqlite")
     }
 }
 
-/// The whole path of a folder that a person named. Only some shells read the `~` of `DATA_DIR=~/users`.
-fn whole(path: &Path) -> Result<PathBuf, String> {
+/// The absolute path of a folder that a person named. It expands a leading `~`, because only some
+/// shells do so in `DATA_DIR=~/users`.
+fn absolute_path(path: &Path) -> Result<PathBuf, String> {
     let mut parts = path.components();
     let first = parts.next();
     let first = first.map_or(&b""[..], |part| part.as_os_str().as_encoded_bytes());
@@ -82,7 +84,7 @@ fn whole(path: &Path) -> Result<PathBuf, String> {
     match absolute {
         Ok(Some(absolute)) => Ok(absolute),
         Ok(None) => Err(format!(
-            "nobody knows whose home folder is meant by DATA_DIR={shown}; write the whole path, or \
+            "DATA_DIR={shown} names a home folder that can't be found; write the absolute path, or \
              ./{shown} for a folder of this name"
         )),
         Err(error) => Err(format!("the data folder {shown} can't be found: {error}")),
@@ -96,7 +98,7 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     )
 }
 
-/// Writes as much as some hundred users take, to a file that has no name and is gone at once.
+/// Writes 1 MiB, as much as some hundred users take, to an unnamed file that is gone at once.
 fn check(path: &Path) -> io::Result<()> {
     tempfile::tempfile_in(path)?.write_all(&vec![0; 1 << 20])
 }
@@ -104,8 +106,8 @@ fn check(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
-    // A folder that is ours alone tells git to overlook it, wherever it is, and so also `cargo lambda
-    // watch`, which rebuilds on every change that git would see.
+    // If the folder holds nothing but our files, a `.gitignore` hides it. `cargo lambda watch` ignores
+    // what git ignores; without that file it would rebuild on every write to the database.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;
@@ -137,10 +139,10 @@ mod tests {
             (".data", here.join(".data")),
             ("/tmp/users", "/tmp/users".into()),
         ] {
-            assert_eq!(whole(Path::new(named)), Ok(absolute), "{named}");
+            assert_eq!(absolute_path(Path::new(named)), Ok(absolute), "{named}");
         }
         for named in ["~grace", "~grace/users", "~~"] {
-            assert!(whole(Path::new(named)).is_err(), "{named}");
+            assert!(absolute_path(Path::new(named)).is_err(), "{named}");
         }
     }
 }

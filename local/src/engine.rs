@@ -36,36 +36,36 @@ use tokio::{
 
 use crate::{loopback, template};
 
-/// The largest request that DynamoDB takes.
+/// The largest request that DynamoDB accepts, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
-/// What every operation's name begins with, in the header `X-Amz-Target`.
+/// The prefix of every operation's name in the header `X-Amz-Target`.
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 
 /// The header by which the functions tell DynamoDB's answers from those of a proxy.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long the engine may take to finish the requests that it has begun. After that it ends with
-/// them unanswered; what it had acknowledged is on disk.
+/// How long the engine may take to finish running requests when it stops. Later ones get no answer;
+/// acknowledged writes are on disk.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine. It stops when it is dropped.
 ///
-/// It has a thread and a runtime of its own: the database sits behind one lock, and a request that
-/// waits for it must not hold up anything else.
+/// It has its own thread and runtime, because the database is behind one lock: a request that waits for
+/// the lock must not delay anything else.
 pub struct Engine {
     address: SocketAddr,
     database: Database,
     failed: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
-    /// Ends with the thread, which holds the other side.
+    /// Closes when the thread ends, because the thread holds the other side.
     running: oneshot::Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Engine {
-    /// Starts an engine that forgets everything when it stops. It answers requests with this access
-    /// key ID only.
+    /// Starts an engine that forgets everything when it stops. It only answers requests that carry this
+    /// access key ID.
     ///
     /// # Errors
     /// There is no free port.
@@ -74,9 +74,8 @@ impl Engine {
         Self::start(database, access_key_id)
     }
 
-    /// Starts an engine that keeps everything in a file: what it acknowledged is there after a
-    /// crash. Only one process may have the file open. It answers requests with this access key ID
-    /// only.
+    /// Starts an engine that keeps its data in a file: acknowledged writes survive a crash. Only one
+    /// process may have the file open. The engine only answers requests that carry this access key ID.
     ///
     /// # Errors
     /// The file can't be opened, or there is no free port.
@@ -121,34 +120,34 @@ impl Engine {
         })
     }
 
-    /// The URL of the engine, for the SDK's endpoint.
+    /// The engine's URL, to set as the SDK's endpoint.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Is notified of each request that failed for a reason of the engine's own, such as a full disk.
+    /// Notifies when a request fails for an internal reason, such as a full disk.
     #[must_use]
     pub fn failed(&self) -> Arc<Notify> {
         Arc::clone(&self.failed)
     }
 
-    /// Waits until the engine has ended, though nobody stopped it. What failed is on standard error.
+    /// Waits until the engine ends although nobody stopped it. It has printed the cause to standard
+    /// error.
     pub async fn ended(&mut self) {
         let Err(_) = (&mut self.running).await;
     }
 
-    /// The database itself, for what is too much for requests, such as filling it with a million
-    /// items.
+    /// The database itself, for work that is too large for requests, such as inserting a million items.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Makes the template's table unless there is one of this name, and tells whether it made it.
+    /// Creates the template's table unless a table of this name exists. Returns whether it created one.
     ///
     /// # Errors
-    /// The template does not declare one table that the engine can make.
+    /// The template does not declare exactly one table that the engine can create.
     pub fn create_table_if_missing(
         &self,
         template: &str,
@@ -187,15 +186,16 @@ impl Drop for Engine {
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread is on standard error already.
+            // If the thread panicked, it has printed why to standard error.
             let _ = thread.join();
         }
     }
 }
 
-/// DynamoDB's API, as far as it is about items.
+/// The item operations of DynamoDB's API.
 ///
-/// The engine's own HTTP server answers any credentials, and has no place to ask for the right ones.
+/// The engine's own HTTP server accepts any credentials and can't be told to check them, so it is not
+/// used.
 struct Api {
     database: Database,
     access_key_id: String,
@@ -237,8 +237,8 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
 }
 
 impl Api {
-    /// Whether a request has this run's credentials and came to an address. A page whose name was
-    /// made to lead here (DNS rebinding) would come to that name.
+    /// Whether a request carries this run's access key ID and was sent to an IP address. A page that
+    /// reaches the engine by DNS rebinding sends the page's host name instead.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let text = |name| {
             headers
@@ -253,7 +253,7 @@ impl Api {
         is_address && credential == Some(&self.access_key_id)
     }
 
-    /// Runs an operation. There is none of the name unless it is listed here.
+    /// Runs an operation; `None` if it is unsupported. Only the operations listed here are supported.
     fn run(&self, operation: &str, input: &[u8]) -> Option<Result<String, DynoxideError>> {
         let database = &self.database;
         Some(match operation {
@@ -272,7 +272,7 @@ impl Api {
         })
     }
 
-    /// An error of the request itself, as DynamoDB writes it.
+    /// An error in the request itself, in DynamoDB's format.
     fn refuse(&self, error: &str, message: &str) -> Response {
         let error = format!("com.amazon.coral.service#{error}");
         let body = json!({ "__type": error, "message": message });
@@ -289,7 +289,7 @@ impl Api {
     }
 }
 
-/// Runs one operation on its input.
+/// Runs one operation on its JSON input.
 fn run<I: DeserializeOwned, O: Serialize>(
     input: &[u8],
     operation: impl FnOnce(I) -> Result<O, DynoxideError>,
@@ -323,7 +323,8 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
             _ = stopping => {
                 is_stopped = true;
                 let _ = finish.send(());
-                // A client that has sent half a request would hold the engine up for ever.
+                // Without a timeout, a client that sent half a request would keep the engine running
+                // for ever.
                 tokio::time::timeout(STOP_TIMEOUT, serving).await.unwrap_or(Ok(()))
             }
         };
@@ -336,14 +337,14 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
     runtime.shutdown_timeout(STOP_TIMEOUT);
 }
 
-/// Why the engine did not start or did not make its table.
+/// Why the engine did not start or did not create its table.
 #[derive(Debug)]
 pub enum EngineError {
-    /// The file can't be used as its database.
+    /// The file can't be used as the engine's database.
     Database(DynoxideError),
-    /// The template does not declare a table that it can make.
+    /// The template does not declare a table that the engine can create.
     Template(String),
-    /// The machine does not give what it needs.
+    /// The machine has no free port, or can't start a thread.
     Machine(io::Error),
 }
 
@@ -377,7 +378,7 @@ mod tests {
         assert!(std::net::TcpStream::connect(engine.address).is_err());
     }
 
-    /// Asks an engine for an operation, with these headers beside those that any client sends.
+    /// Sends an operation to an engine, with these headers besides those that every client sends.
     fn ask(
         engine: &Engine,
         operation: &str,

@@ -1,6 +1,6 @@
-//! The event that API Gateway makes of a request
-//! ([payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format)),
-//! and the response that it makes of a function's answer.
+//! Converts a request to the event that API Gateway sends a function ([payload format
+//! 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format)),
+//! and a function's answer to the response that API Gateway sends the client.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,7 +21,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The media types whose bodies are text in an event. All others are encoded in base64.
+/// Bodies of these media types are text in an event. All other bodies are encoded in base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",
@@ -29,8 +29,8 @@ const TEXT: [&str; 4] = [
     "application/xml",
 ];
 
-/// Makes the event of a request. Only members that tell of the AWS account, the stage's domain or a token
-/// are left out.
+/// Converts a request to an event. The event lacks only the fields about the AWS account, the stage's
+/// domain and the token.
 pub(crate) fn from_request(
     route_key: &str,
     path: &str,
@@ -94,13 +94,13 @@ fn is_text(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The headers but for cookies, which have a member of their own.
+/// The headers without cookies, which have their own field.
 fn joined_headers(headers: &HeaderMap) -> BTreeMap<&str, String> {
     let headers = headers.iter().filter(|(name, _)| *name != COOKIE);
     joined(headers.map(|(name, value)| (name.as_str(), text(value))))
 }
 
-/// Names with their values; the values of a repeated name are joined with commas.
+/// Names with their values. Values of a repeated name are joined with commas.
 fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeMap<N, String> {
     let mut joined = BTreeMap::<N, String>::new();
     for (name, value) in values {
@@ -112,8 +112,9 @@ fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeM
     joined
 }
 
-/// The text of a header. JSON has no bytes, so a value that is not UTF-8 is read as ISO 8859-1, which
-/// HTTP allowed once ([RFC 9110, section 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
+/// The text of a header. JSON holds no bytes, so a value that is not UTF-8 is read as ISO 8859-1, which
+/// earlier versions of HTTP allowed ([RFC 9110, section
+/// 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     str::from_utf8(bytes).map_or_else(
@@ -122,7 +123,7 @@ fn text(value: &HeaderValue) -> String {
     )
 }
 
-/// What a function answers.
+/// A function's answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -136,7 +137,7 @@ struct Answer {
     is_base64_encoded: bool,
 }
 
-/// Makes the response of a function's answer, unless it is not one.
+/// Converts a function's answer to a response; `None` if it is not a valid answer.
 pub(crate) fn into_response(answer: &[u8]) -> Option<Response> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let body = match answer.body {

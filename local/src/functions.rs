@@ -1,4 +1,4 @@
-//! Both functions as real processes under `cargo lambda watch`, which has Lambda's API to invoke them.
+//! Runs both functions as real processes under `cargo lambda watch`, which serves Lambda's Invoke API.
 
 use std::{env, io, net::SocketAddr, path::Path, process};
 
@@ -10,10 +10,10 @@ use crate::guard::Guarded;
 /// The name of the table in the local run.
 pub const TABLE_NAME: &str = "users";
 
-/// The features of all other builds, so that none builds a dependency again (tools/unified).
+/// The features that all other builds use, so that no dependency is built twice (tools/unified).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
 
-/// Checks that cargo-lambda is there.
+/// Checks that cargo-lambda is installed.
 ///
 /// # Errors
 /// It is not.
@@ -28,7 +28,7 @@ pub fn check_cargo_lambda() -> Result<(), String> {
     }
 }
 
-/// Builds both functions as `cargo lambda watch` runs them, so that no request waits for a
+/// Builds both functions exactly as `cargo lambda watch` builds them, so that no request waits for a
 /// compiler.
 ///
 /// # Errors
@@ -41,8 +41,8 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
     Guarded::start(command)
 }
 
-/// Starts each function as soon as an event for it comes, behind an address. Editing a source file
-/// rebuilds and restarts its function. A function that ends starts again.
+/// Serves both functions at an address. A function starts when its first event arrives, and starts
+/// again when it ends. Editing a source file rebuilds and restarts the affected function.
 ///
 /// # Errors
 /// There is no shell.
@@ -52,19 +52,19 @@ pub fn watch(
     engine_url: &str,
     access_key_id: &str,
 ) -> io::Result<Guarded> {
-    // cargo-lambda starts a function by `cargo run`, which starts it by this.
+    // cargo-lambda starts a function with `cargo run`, which starts the binary with this runner.
     let runner = json!(["sh", "local/src/sandbox.sh"]);
     let mut command = Guarded::command("cargo-lambda");
     command
         .args(["lambda", "watch", "--locked"])
         .args(FEATURES)
         .args(["--config", &format!("target.'cfg(all())'.runner={runner}")])
-        // By itself it would listen on every interface and let any web page read the answers.
+        // By default, cargo-lambda listens on every interface and lets any web page read the answers.
         .args(["--invoke-address", &address.ip().to_string()])
         .args(["--invoke-port", &address.port().to_string()])
         .arg("--disable-cors");
     run_in(root, &mut command);
-    // Whatever account the developer works with, the functions must not see it.
+    // The functions must not see the developer's own AWS account.
     forget(&mut command, &["AWS_"]);
     command
         .env("TABLE_NAME", TABLE_NAME)
@@ -73,22 +73,22 @@ pub fn watch(
         .env("AWS_REGION", "local")
         .env("AWS_ACCESS_KEY_ID", access_key_id)
         .env("AWS_SECRET_ACCESS_KEY", "local");
-    // Its notes on every process it starts would drown the functions' own lines.
+    // By default, cargo-lambda logs every process that it starts, which buries the functions' own
+    // lines.
     if env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "cargo_lambda=warn");
     }
     Guarded::start(command)
 }
 
-/// Has a command of cargo work in the workspace, and see of this process's environment what it
-/// would see at the developer's prompt: `cargo run` sets variables of its own, on which some
-/// crates' builds depend.
+/// Runs a cargo command in the workspace, with the environment that it would have at the developer's
+/// prompt. `cargo run` sets further variables, and some crates rebuild when those change.
 fn run_in(root: &Path, command: &mut Command) {
     command.current_dir(root);
     forget(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
 }
 
-/// Keeps the variables whose names begin so from a command.
+/// Removes the variables that begin with these prefixes from a command's environment.
 fn forget(command: &mut Command, prefixes: &[&str]) {
     for (variable, _) in env::vars_os() {
         let name = variable.as_encoded_bytes();
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// How long a line may take to come.
+    /// How long a test waits for a line.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
@@ -138,7 +138,7 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_secs(2));
 
         drop(sandbox.stdin.take());
-        // The output ends with the last process that could write to it.
+        // The output ends when the last process that can write to it ends.
         let rest = async { while lines.next_line().await.unwrap().is_some() {} };
         timeout(PATIENCE, rest).await.expect("nothing is left");
         assert!(!sandbox.wait().await.unwrap().success());

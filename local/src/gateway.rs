@@ -1,6 +1,6 @@
-//! Stands in for API Gateway: makes events of the requests that `template.yaml` routes, invokes the
-//! functions with them under cargo-lambda, and refuses all other requests. As there is no login, it also
-//! refuses what the pages of other origins send.
+//! Stands in for API Gateway: converts the requests that `template.yaml` routes to events, invokes the
+//! functions through cargo-lambda, and refuses all other requests. Because the local run has no login,
+//! it also refuses requests from web pages of other origins.
 
 use std::{
     convert::Infallible,
@@ -41,27 +41,28 @@ use crate::{
     template::Resources,
 };
 
-/// How long a function may take. API Gateway has the same limit, and calls it the maximum integration
-/// timeout. cargo-lambda has none: a function that an edit ends in the middle of a request never answers.
+/// How long a function may take. API Gateway has the same limit, the maximum integration timeout.
+/// cargo-lambda has none: when an edit ends a function in the middle of a request, no answer comes.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pause before cargo-lambda is tried again, which does not listen at once.
+/// The pause before the next attempt to connect to cargo-lambda, which takes a moment to listen.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The largest event that Lambda takes in a synchronous call, in bytes.
+/// The largest event that Lambda accepts in a synchronous call, in bytes.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The largest body that is read at all, in bytes. Many clients read no answer before they have sent their
-/// whole body, so a body is read to its end even if its event is too large.
+/// The largest request body that is read, in bytes. A body up to this size is read to its end even if
+/// its event is too large, because many clients only read the answer after they have sent the whole
+/// body.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// Where browsers say how the page that sends a request is related to what it asks for
-/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). No page can set it or leave it out.
+/// The header in which browsers say how the page that sends a request is related to the target ([Fetch
+/// Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit it.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// What `template.yaml` says about the API.
+/// The API as `template.yaml` declares it.
 #[derive(Debug)]
 pub struct Api {
     routes: Vec<Route>,
@@ -69,11 +70,10 @@ pub struct Api {
 }
 
 impl Api {
-    /// Reads the routes and what pages of other origins may do (CORS), and lets the pages of one origin
-    /// do it.
+    /// Reads the routes and the CORS settings, and applies the latter to one origin.
     ///
     /// # Errors
-    /// The template has no such API, or a route that the local run does not know how to serve.
+    /// The template has no such API, or a route that the local run can't serve.
     pub fn from_template(template: &str, origin: &str) -> Result<Self, String> {
         let api = Resources::parse(template).and_then(|resources| {
             let routes = resources.of_type("AWS::ApiGatewayV2::Route");
@@ -86,7 +86,7 @@ impl Api {
         api.map_err(|error| format!("template.yaml: {error}"))
     }
 
-    /// The route of a request, and the parameters in its path. API Gateway
+    /// The route of a request, and its path parameters. Like API Gateway, it
     /// [prefers](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation)
     /// the route with the fewest parameters.
     fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
@@ -99,11 +99,11 @@ impl Api {
 /// One route of the API.
 #[derive(Debug)]
 struct Route {
-    /// The method and the path, as in `GET /api/users`.
+    /// The method and the path, such as `GET /api/users`.
     key: String,
     method: Method,
     path: String,
-    /// The binary of the function that it invokes.
+    /// The binary of the function that the route invokes.
     function: String,
 }
 
@@ -116,7 +116,7 @@ impl Route {
             *method != "ANY" && path.starts_with('/') && !path.ends_with("+}")
         });
         let (method, path) = known.ok_or_else(|| {
-            failed("has no method, or any path; add such routes to local/src/gateway.rs")
+            failed("has no method or no fixed path; add support for it in local/src/gateway.rs")
         })?;
         // `integrations/${CreateUserIntegration}` → `CreateUserFunction.Alias` → its binary.
         let target = properties["Target"].as_str().unwrap_or_default();
@@ -134,7 +134,7 @@ impl Route {
         })
     }
 
-    /// The values of this route's parameters in a path, if the path is one of this route's.
+    /// The values of the path parameters; `None` if the path does not match this route.
     fn parameters(&self, path: &str) -> Option<Map<String, Value>> {
         let mut parameters = Map::new();
         let mut segments = path.split('/');
@@ -153,8 +153,8 @@ impl Route {
     }
 }
 
-/// What the pages of one other origin may do. `template.yaml` allows it to the origins that a deployment
-/// names.
+/// What pages of one other origin may do. `template.yaml` grants the same to the origins that a
+/// deployment names.
 #[derive(Debug)]
 struct Cors {
     origin: HeaderValue,
@@ -165,7 +165,7 @@ struct Cors {
 impl Cors {
     fn of(resources: &Resources, origin: &str) -> Result<Self, String> {
         let apis = resources.of_type("AWS::ApiGatewayV2::Api");
-        // `!If [HasCors, {…}, nothing]`.
+        // The template has `!If [HasCors, {…}, nothing]` here.
         let api = apis.first().ok_or("it has no API")?;
         let cors = &api["Properties"]["CorsConfiguration"][1];
         let failed = |name| format!("the API's CorsConfiguration has no {name}");
@@ -202,7 +202,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to the functions behind an address, where cargo-lambda has Lambda's API to invoke them.
+    /// A gateway to the functions at this address, where cargo-lambda serves Lambda's Invoke API.
     #[must_use]
     pub fn new(api: Api, functions: SocketAddr) -> Self {
         let mut connector = HttpConnector::new();
@@ -214,10 +214,10 @@ impl Gateway {
         }
     }
 
-    /// Waits until every function has answered a request without query and body.
+    /// Waits until every function has answered a request without a query or a body.
     ///
     /// # Errors
-    /// One of them does not answer within a minute, or fails.
+    /// A function does not answer within a minute, or answers with a server error.
     pub async fn ready(&self) -> Result<(), String> {
         for Route {
             method,
@@ -232,7 +232,8 @@ impl Gateway {
                 self.answer(request, Ipv4Addr::LOCALHOST.into())
             };
             let mut status = ask().await.status();
-            // cargo's check that nothing changed and the start may take longer than a request may.
+            // The first request may time out: cargo first checks for changes, and the function has to
+            // start.
             if status == StatusCode::SERVICE_UNAVAILABLE {
                 status = ask().await.status();
             }
@@ -247,7 +248,7 @@ impl Gateway {
     /// Serves a port. Never returns.
     pub async fn serve(self, port: Port) -> Infallible {
         let number = port.number();
-        // A body that follows its headers must not wait until they are acknowledged.
+        // A body must not wait until the client has acknowledged the headers.
         let port = port.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
@@ -259,7 +260,7 @@ impl Gateway {
         unreachable!("axum serves for ever: {ended:?}")
     }
 
-    /// Answers a request that is for this machine.
+    /// Answers a request that names this machine as its host.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -291,8 +292,8 @@ impl Gateway {
         response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Answers a call of Lambda's API: a developer invokes a function with an event of their own. A web
-    /// page may not, not even ours: an event may name any caller.
+    /// Answers a call of Lambda's Invoke API, with which developers invoke a function with their own
+    /// event. No web page may do so, not even ours, because an event can name any caller.
     async fn answer_invocation(&self, function: &str, request: Request) -> Response {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
@@ -300,29 +301,31 @@ impl Gateway {
         }
         let invalid =
             |message| invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
-        // The functions' runtime ends at a context that it cannot read.
+        // The functions' runtime exits on a context that it can't read.
         let is_context = |name: &HeaderName| {
             name.as_str().starts_with("lambda-runtime-") || name == "x-amz-client-context"
         };
         if headers.keys().any(is_context) {
             return invalid(
-                "The local run passes no client context and no identity on. Leave them out.",
+                "The local run does not support a client context or an identity. Leave them out.",
             );
         }
         let invocation_type = headers.get("x-amz-invocation-type");
         if invocation_type.is_some_and(|it| it != "RequestResponse") {
-            return invalid("The local run knows the invocation type RequestResponse only.");
+            return invalid("The local run only supports the invocation type RequestResponse.");
         }
         let mut routes = self.api.routes.iter();
         if !routes.any(|route| route.function == function) {
             let names = self.api.routes.iter().map(|route| &*route.function);
             let names = names.collect::<Vec<_>>().join(", ");
-            let message = format!("There is no such function. There are: {names}.");
+            let message = format!("There is no such function. The functions are: {names}.");
             return invocation_refusal(StatusCode::NOT_FOUND, "ResourceNotFound", &message);
         }
         let event = match read(request.into_body()).await {
             Ok(event) if event.len() <= EVENT_LIMIT => event,
-            Err(StatusCode::BAD_REQUEST) => return invalid("The event is not whole."),
+            Err(StatusCode::BAD_REQUEST) => {
+                return invalid("The event is incomplete.");
+            }
             _ => {
                 let message = format!("The event is larger than {EVENT_LIMIT} bytes.");
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
@@ -330,7 +333,7 @@ impl Gateway {
             }
         };
         let Some(answer) = self.call(function, event).await else {
-            let message = "The function does not answer. The lines of `make run` say why.";
+            let message = "The function does not answer. The output of `make run` says why.";
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return invocation_refusal(status, "ServiceUnavailable", message);
         };
@@ -338,20 +341,20 @@ impl Gateway {
         (answer.status(), headers, answer.into_body()).into_response()
     }
 
-    /// Invokes a function, and says on standard error if no answer comes.
+    /// Invokes a function. If no answer comes, it prints why to standard error.
     async fn call(&self, function: &str, event: Bytes) -> Option<Response<Bytes>> {
         let failure = match timeout(INTEGRATION_TIMEOUT, self.invoke(function, event)).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error,
             Err(_) => format!("no answer in {} seconds", INTEGRATION_TIMEOUT.as_secs()),
         };
-        // The caller learns no more than from API Gateway.
+        // Like API Gateway, the gateway does not tell the caller why.
         eprintln!("make run: {function}: {failure}");
         None
     }
 
-    /// Invokes a function as soon as cargo-lambda listens. Nothing of a client's request but the event
-    /// reaches cargo-lambda, which would take some headers for those of its own protocol.
+    /// Invokes a function as soon as cargo-lambda listens. Only the event reaches cargo-lambda, because
+    /// cargo-lambda interprets some request headers as its own protocol.
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Response<Bytes>, String> {
         let functions = self.functions;
         let url = format!("http://{functions}/2015-03-31/functions/{function}/invocations");
@@ -401,9 +404,8 @@ async fn answer(
     response
 }
 
-/// Whether a page of another origin sends this request. A link to the API that a person follows is not
-/// from a page in this sense. Older browsers send `Origin` alone, and no page can leave it out where it
-/// could write.
+/// Whether a page of another origin sends this request. Following a link to the API does not count.
+/// Older browsers send only `Origin`, which a page can't omit from a request that could write.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
@@ -417,7 +419,7 @@ fn is_from_another_page(request: &Request) -> bool {
 /// Reads a body.
 ///
 /// # Errors
-/// The status of the answer: the body is too large, or does not come whole.
+/// The status to answer with: 413 if the body is too large, 400 if it ends early.
 async fn read(body: Body) -> Result<Bytes, StatusCode> {
     to_bytes(body, BODY_LIMIT).await.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
@@ -428,20 +430,20 @@ async fn read(body: Body) -> Result<Bytes, StatusCode> {
     })
 }
 
-/// The function that a path of Lambda's API invokes.
+/// The function that a path of Lambda's Invoke API names.
 fn invoked(path: &str) -> Option<&str> {
     let function = path.strip_prefix("/2015-03-31/functions/")?;
     function.strip_suffix("/invocations")
 }
 
-/// A path as API Gateway takes it: decoded before its route is looked for, but for `%25`.
+/// A path as API Gateway matches it: percent-decoded, except for `%25`.
 fn decoded(path: &str) -> String {
     let path = path.replace("%25", "%2525");
     let bytes: Vec<u8> = percent_decode_str(&path).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// An answer that API Gateway itself would give.
+/// An error response as API Gateway sends it.
 fn refusal(status: StatusCode) -> Response {
     let message = match status {
         StatusCode::PAYLOAD_TOO_LARGE => Some("Request Entity Too Large"),
@@ -450,7 +452,7 @@ fn refusal(status: StatusCode) -> Response {
     json_response(status, &json!({ "message": message }))
 }
 
-/// An answer that `cargo lambda invoke` can show.
+/// An error response that `cargo lambda invoke` can display.
 fn invocation_refusal(status: StatusCode, kind: &str, message: &str) -> Response {
     json_response(
         status,
@@ -463,7 +465,7 @@ fn json_response(status: StatusCode, body: &Value) -> Response {
     (status, headers, body.to_string()).into_response()
 }
 
-/// What an error says, and what its causes say.
+/// The messages of an error and of its causes.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let causes = iter::successors(Some(error), |&error| error.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! Processes that never outlive this one, however it ends.
+//! Child processes that never outlive this process, however it ends.
 
 use std::{
     ffi::OsStr,
@@ -12,24 +12,24 @@ use tokio::{
     time::timeout,
 };
 
-/// The shell script that stands between this process and the guarded one.
+/// The shell script that runs between this process and the guarded one.
 const SCRIPT: &str = include_str!("guard.sh");
 
-/// How long a guarded process is waited for after it was told to end: a little longer than the script
-/// gives it.
+/// How long to wait for a guarded process to stop: slightly longer than the script waits before it
+/// kills it.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A process that ends when this value is dropped, or when this process ends in any way.
 #[derive(Debug)]
 pub struct Guarded {
     shell: Child,
-    /// The script ends its command when this is closed; the operating system closes it at the
-    /// latest.
+    /// When this closes, the script ends its command. The operating system closes it if this process
+    /// dies.
     lifeline: Option<ChildStdin>,
 }
 
 impl Guarded {
-    /// A command that [`Self::start`] starts; add arguments and environment as to any other.
+    /// A command for [`Self::start`]. Add arguments and environment as to any other command.
     pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "guard.sh"]).arg(program);
@@ -41,24 +41,23 @@ impl Guarded {
     /// # Errors
     /// There is no shell.
     pub fn start(mut command: Command) -> io::Result<Self> {
-        // A Ctrl-C at the terminal must reach this process alone, which then ends the others in
-        // their order.
+        // With its own process group, the command gets no Ctrl-C from the terminal. Only this process
+        // gets it, and then ends its children in order.
         let mut shell = command.stdin(Stdio::piped()).process_group(0).spawn()?;
         let lifeline = shell.stdin.take();
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself. What it leaves behind in its process group is told to
-    /// end then.
+    /// Waits for the process to end by itself. Anything left in its process group is then asked to end.
     ///
     /// # Errors
-    /// The operating system does not tell.
+    /// The operating system does not report the process's status.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.shell.wait().await
     }
 
-    /// Ends the process and its process group, and waits until they are gone. What has not ended
-    /// after a second is killed.
+    /// Ends the process and its process group, and waits until they are gone. After a second, the
+    /// script kills what is left.
     pub async fn stop(mut self) {
         self.lifeline.take();
         let _ = timeout(STOP_TIMEOUT, self.shell.wait()).await;
@@ -80,7 +79,7 @@ mod tests {
         let stdout = guarded.shell.stdout.take().unwrap();
         let mut lines = BufReader::new(stdout).lines();
         assert_eq!(guarded.ended().await.unwrap().code(), Some(3));
-        // The output ends with the last process that could write to it.
+        // The output ends when the last process that can write to it ends.
         let end = timeout(Duration::from_secs(60), lines.next_line()).await;
         assert_eq!(end.expect("nothing is left").unwrap(), None);
     }

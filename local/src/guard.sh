@@ -1,9 +1,9 @@
-# Runs a command until it ends, or until standard input does: then it ends the command and all that
-# is in its process group, and kills what has not ended after a second. So the process that holds the
-# other end of standard input may end in any way, by SIGKILL too, and the command ends with it.
+# Runs a command until the command or standard input ends. When standard input ends, this script asks
+# the command and its whole process group to end, and kills what is left after a second. So the command
+# also ends when the process that holds the other end of standard input dies, even by SIGKILL.
 #
-# The shell leads the group; "kill 0" reaches everything in it, the shell included. The command has the
-# same standard input, so that whatever it starts in another group may end in the same way.
+# The shell leads the group; "kill 0" signals every process in it, including the shell. The command gets
+# the same standard input, so that what it starts in another group can end in the same way.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0
@@ -17,7 +17,7 @@ command=$!
     kill -KILL 0
 ) &
 watcher=$!
-# A signal ends `wait` early, so it waits again until the command has really ended.
+# A signal ends `wait` early, so this waits again until the command has really ended.
 while :; do
     wait "$command" 2>/dev/null
     status=$?
@@ -25,7 +25,7 @@ while :; do
 done
 [ -z "$stopping" ] || kill -KILL 0
 kill -KILL "$watcher"
-# What the command has left behind when it ended by itself, such as a compiler.
+# Ends what the command left behind when it ended by itself, such as a compiler.
 trap '' TERM
 kill -TERM 0
 exit "$status"

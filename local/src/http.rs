@@ -1,17 +1,16 @@
-//! The client's side of the local run.
+//! URLs and HTTP clients for the local run.
 
 use std::time::Duration;
 
 use ureq::Agent;
 
-/// The URL of the users behind this port.
+/// The users URL of the service at this port.
 #[must_use]
 pub fn users_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}/api/users")
 }
 
-/// A client that gives every answer as it is, whatever its status, and takes no proxy on its way to
-/// this machine.
+/// A client that returns every response, whatever its status, and uses no proxy to reach this machine.
 #[must_use]
 pub fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()

@@ -1,5 +1,5 @@
-//! The local run: the embedded DynamoDB, its table from the template, and both functions as real
-//! processes behind one port.
+//! The local run: the embedded DynamoDB with the template's table, and both functions as real processes
+//! behind one port.
 
 pub mod settings;
 

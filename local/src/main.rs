@@ -24,10 +24,10 @@ use tokio::{
     task,
 };
 
-/// How often this process looks whether its parent is still there.
+/// How often this process checks that its parent still runs.
 const PARENT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often a disk that takes no data is looked at again.
+/// How often a full or read-only disk is checked again.
 const DISK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,10 +41,11 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the service until somebody stops it.
+/// Runs the service until it is stopped.
 async fn run() -> Result<(), String> {
-    let mut stop = pin!(stop_requested().map_err(|error| format!("no signals: {error}"))?);
-    // What can be refused is refused before the functions are built.
+    let mut stop =
+        pin!(stop_requested().map_err(|error| format!("can't wait for signals: {error}"))?);
+    // Checks everything that can be checked before the functions are built, so that errors come early.
     let root = env::current_dir().map_err(|error| format!("no current folder: {error}"))?;
     let template = root.join("template.yaml");
     let template = fs::read_to_string(&template).map_err(|error| {
@@ -78,7 +79,7 @@ async fn run() -> Result<(), String> {
     }
 
     println!("Starting the functions …");
-    // The port is free again when the listener is gone, for cargo-lambda to take.
+    // Dropping the listener frees the port for cargo-lambda.
     let listener = loopback::listen();
     let address = listener.and_then(|listener| listener.local_addr());
     let address = address.map_err(|error| format!("no free port: {error}"))?;
@@ -113,7 +114,7 @@ fn start_engine(template: &str, data: &DataFolder, access_key_id: &str) -> Resul
         EngineError::Database(error) => {
             let database = database.display();
             format!(
-                "{database} is no database of this service, or is damaged: {error}; choose another \
+                "{database} is not a database of this service, or is damaged: {error}; choose another \
                  folder, as in `make run DATA_DIR=/tmp/users`"
             )
         }
@@ -126,7 +127,7 @@ fn start_engine(template: &str, data: &DataFolder, access_key_id: &str) -> Resul
     Ok(engine)
 }
 
-/// Says why the engine fails when its disk is the reason, and when that is over. Never returns.
+/// When requests fail because of the disk, says why, and says when the disk works again. Never returns.
 async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     loop {
         failed.notified().await;
@@ -141,14 +142,14 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     }
 }
 
-/// Checks that the folder takes more data, beside this thread: the gateway has no other.
+/// Checks in another thread that the folder takes more data, because the gateway runs on this one.
 async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
     let data = Arc::clone(data);
     let checked = task::spawn_blocking(move || data.check()).await;
     checked.expect("a check does not panic")
 }
 
-/// Says that the service is ready, and what to do with it.
+/// Prints that the service is ready, and how to use it.
 fn announce(users_url: &str, page_url: &str, data: &Path) {
     let data = data.display();
     println!(
@@ -159,13 +160,13 @@ A page to try it is at {page_url}
   curl -i {users_url} -H 'Content-Type: application/json' -d '{{\"username\": \"ada\"}}'
   curl -i '{users_url}?limit=10'
 
-The users are kept in {data}. Edits are built anew. Ctrl-C stops everything.
+The users are kept in {data}. Saving an edit rebuilds the function. Ctrl-C stops everything.
 "
     );
 }
 
-/// Waits for Ctrl-C, a request to terminate, the end of the terminal, or the end of the parent: when
-/// `make` is killed, nobody else could stop this process.
+/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. When `make` is killed, nothing
+/// else would stop this process.
 fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -186,7 +187,7 @@ fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` needs it")]
 fn no_shell(error: io::Error) -> String {
     format!("the shell `sh` can't be started: {error}")
 }

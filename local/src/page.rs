@@ -1,4 +1,4 @@
-//! The page on which a person tries the service, on a port and so of an origin of its own.
+//! Serves the page on which a person tries the service. It has its own port, and so its own origin.
 
 use std::convert::Infallible;
 
@@ -22,11 +22,10 @@ const HTML: &str = include_str!("../page/index.html");
 const STYLE: &str = include_str!("../page/page.css");
 const SCRIPT: &str = include_str!("../page/page.js");
 
-/// What stands in the HTML where the URL of the users belongs.
+/// The placeholder in the HTML for the users URL.
 const USERS_URL: &str = "{users_url}";
 
-/// The origin of the page as browsers write it: its URL without a path, and without the port that
-/// goes without saying.
+/// The page's origin as browsers write it: without a path, and without the default port 80.
 #[must_use]
 pub fn origin(port: u16) -> String {
     match port {
@@ -35,11 +34,12 @@ pub fn origin(port: u16) -> String {
     }
 }
 
-/// Serves the page for the users at a URL. Never returns.
+/// Serves the page, which calls the API at this users URL. Never returns.
 pub async fn serve(port: Port, users_url: &str) -> Infallible {
     let number = port.number();
     let html = HTML.replace(USERS_URL, users_url);
-    // The page loads its own two files and calls the API, and makes no markup of any text.
+    // The policy allows what the page needs: its own two files and calls to the API. Scripts can't turn
+    // text into markup.
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
          connect-src {users_url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -66,12 +66,13 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
     unreachable!("axum serves for ever: {ended:?}")
 }
 
-/// Lets no page of another origin show or load the page's files.
+/// Stops pages of other origins from showing or loading the page's files.
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Answers the page's own origin alone. By another name of this machine, such as `localhost`, the page
-/// would have an origin that the API does not know.
+/// Answers only requests for the page's own origin. Under another name of this machine, such as
+/// `localhost`, the page would have an origin that the API does not allow, so such requests are
+/// redirected.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

@@ -1,4 +1,4 @@
-//! The ports of the local run that people and programs use, which no other machine reaches.
+//! The local run's public ports. Other machines can't reach them.
 
 use std::{
     io,
@@ -12,11 +12,11 @@ use axum::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-/// The names that a request may give this machine.
+/// The host names that a request may use for this machine.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// One port of this machine: on 127.0.0.1, and on `::1` if the machine has IPv6, because `localhost` may
-/// mean either.
+/// One port of this machine, on 127.0.0.1 and, if the machine has IPv6, also on `::1`, because
+/// `localhost` may mean either.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -25,10 +25,10 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes a port, or any free one for 0. Who connects waits until the port is served.
+    /// Listens on a port; 0 means any free port. Clients that connect wait until the port is served.
     ///
     /// # Errors
-    /// Somebody has the port, or it is reserved.
+    /// The port is in use or reserved.
     pub async fn bind(number: u16) -> io::Result<Self> {
         loop {
             let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).await?;
@@ -36,7 +36,7 @@ impl Port {
             let v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await {
                 Ok(v6) => Some(v6),
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => None,
-                // The system chose a port without regard to IPv6; it will choose another one.
+                // The system chose a port that is only free on IPv4. The next attempt gets another one.
                 Err(_) if number == 0 => continue,
                 Err(error) => return Err(error),
             };
@@ -74,10 +74,11 @@ impl Listener for Port {
     }
 }
 
-/// Whether a request asks for this port of this machine by a name of its own. A page whose name an
-/// attacker points at this machine (DNS rebinding) asks by the attacker's name. For its browser it has
-/// the origin of what it asks, and could read and write everything. A request may give a name in its
-/// target too (RFC 9112, section 3.2.2), and in HTTP/2 there alone.
+/// Whether a request names this machine and this port as its host. This stops DNS rebinding: an
+/// attacker's page whose host name resolves to this machine shares an origin with the service in the
+/// browser's eyes, so it could read and write everything. But its requests name the attacker's host. A
+/// request may also name its host in its target (RFC 9112, section 3.2.2); in HTTP/2 it may name it
+/// only there.
 #[must_use]
 pub fn is_asked_for(request: &Request, port: u16) -> bool {
     let hosts = request.headers().get_all(HOST).iter();
@@ -87,7 +88,7 @@ pub fn is_asked_for(request: &Request, port: u16) -> bool {
     let is_ours = |name: Option<Authority>| {
         name.is_some_and(|name| {
             let host = name.host().to_ascii_lowercase();
-            // A client leaves port 80 out.
+            // Clients omit port 80.
             NAMES.contains(&&*host)
                 && name.port_u16().unwrap_or(80) == port
                 && !name.as_str().contains('@')
@@ -168,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_is_taken_on_ipv6_alone_is_taken() {
-        // A machine without IPv6 has nothing to take.
+        // A machine without IPv6 can't run this test.
         let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
             return;
         };

@@ -1,12 +1,12 @@
-# Runs a function as Lambda runs its sandboxes: when its process ends, however it ends, it is started
-# again, a second later. cargo-lambda itself would leave the function without a process until the next
-# edit, and its requests without an answer.
+# Restarts a function, as Lambda replaces a sandbox: when the function's process ends, this script
+# starts it again after a second. Without it, cargo-lambda would leave the function without a process
+# until the next edit, and requests without an answer.
 #
-# The function ends with the local run: all that is in this process group is killed when standard input
-# ends, whose other end the local run holds.
+# The function ends with the local run. The local run holds the other end of standard input; when that
+# closes, this script kills its own process group.
 #
-# The function's name moves from this script's arguments into a variable: `pkill -f create-user` is about the
-# function, and must not end the script that starts it again.
+# The function's name moves from the arguments to a variable, because `pkill -f create-user` must only
+# end the function, not the script that restarts it.
 if [ -z "${SANDBOXED-}" ]; then
     export SANDBOXED="$1"
     shift

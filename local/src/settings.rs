@@ -1,24 +1,25 @@
-//! What the local run takes from its environment.
+//! The local run's settings, read from environment variables.
 
 use std::{env, ffi::OsString, path::PathBuf};
 
 use crate::port::Port;
 
-/// The port that the service listens on unless `PORT` says otherwise.
+/// The service's port if `PORT` is not set.
 pub const DEFAULT_PORT: u16 = 9000;
 
-/// Reads `PORT`; 0 means any free port.
+/// Reads `PORT`, the service's port; 0 means any free port.
 ///
 /// # Errors
-/// It is not a number from 0 to 65535.
+/// The value is not a number from 0 to 65535.
 pub fn port() -> Result<u16, String> {
     read_port("PORT", DEFAULT_PORT)
 }
 
-/// Reads `PAGE_PORT`, the port of the page; the one after `PORT`, or any free one after 0, unless it is set.
+/// Reads `PAGE_PORT`, the page's port. By default it is the port after `PORT`, or any free port if
+/// `PORT` is 0.
 ///
 /// # Errors
-/// It is not a number from 0 to 65535.
+/// The value is not a number from 0 to 65535.
 pub fn page_port(port: u16) -> Result<u16, String> {
     let default = match port {
         0 => 0,
@@ -38,25 +39,25 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
     })
 }
 
-/// Reads `DATA_DIR`; a relative path starts at the current folder.
+/// Reads `DATA_DIR`. A relative path is relative to the current folder.
 #[must_use]
 pub fn data_folder() -> Option<PathBuf> {
     set("DATA_DIR").map(PathBuf::from)
 }
 
-/// A variable's value. An empty one counts as none, as `make` passes on what is not set.
+/// A variable's value. An empty value counts as unset, because `make` passes unset variables as empty.
 fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Takes the port that a variable names, before anything is built that needs it. Who connects
-/// meanwhile waits.
+/// Listens on the port that a variable sets, before the slow build. Clients that connect meanwhile
+/// wait.
 ///
 /// # Errors
-/// Somebody has it, or the port is reserved.
+/// The port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
-        // The next one may be the page's.
+        // Skips the next port, because it may be the page's.
         let other = number.checked_add(2).unwrap_or(DEFAULT_PORT);
         format!(
             "port {number} can't be used: {error}; stop what uses it, or choose another port, as in \

@@ -1,4 +1,4 @@
-//! `template.yaml`, as far as the local run reads it.
+//! Reads the parts of `template.yaml` that the local run needs.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use serde_norway::Value;
 pub(crate) struct Resources(Value);
 
 impl Resources {
-    /// Reads the text of a template.
+    /// Parses the text of a template.
     ///
     /// # Errors
-    /// It is not YAML.
+    /// The text is not YAML.
     pub(crate) fn parse(template: &str) -> Result<Self, String> {
         let template: Value =
             serde_norway::from_str(template).map_err(|error| error.to_string())?;
         Ok(Self(template["Resources"].clone()))
     }
 
-    /// The resource with this logical ID; nothing if there is none.
+    /// The resource with this logical ID, or null if there is none.
     pub(crate) fn get(&self, id: &str) -> &Value {
         &self.0[id]
     }
@@ -35,13 +35,13 @@ impl Resources {
     }
 }
 
-/// The type of the resource.
+/// The CloudFormation type of a table.
 const TABLE: &str = "AWS::DynamoDB::Table";
 
-/// The properties that make a table what it is. The engine gets them as they stand.
+/// The table properties that are passed to the engine unchanged.
 const PASSED_ON: [&str; 3] = ["AttributeDefinitions", "KeySchema", "BillingMode"];
 
-/// The properties that only matter in an account, which the engine would refuse or ignore.
+/// The table properties that only matter in an AWS account. The engine would refuse or ignore them.
 const LEFT_OUT: [&str; 7] = [
     "ContributorInsightsSpecification",
     "DeletionProtectionEnabled",
@@ -55,8 +55,8 @@ const LEFT_OUT: [&str; 7] = [
 /// Makes the request that creates the template's one table, under this name.
 ///
 /// # Errors
-/// The template is no YAML, does not declare exactly one table, or gives it a property that
-/// nobody has decided about here.
+/// The template is not YAML, does not declare exactly one table, or gives the table a property that
+/// this file does not list.
 pub fn create_table_request(
     template: &str,
     table_name: &str,
@@ -79,8 +79,8 @@ pub fn create_table_request(
             request.insert(name.to_owned(), value);
         } else if !LEFT_OUT.contains(&name) {
             return Err(TemplateError(format!(
-                "its table has the property {name}, of which the local run does not know whether \
-                 to pass it on; add it to local/src/template.rs"
+                "its table has the property {name}, which the local run does not know; add it to \
+                 PASSED_ON or LEFT_OUT in local/src/template.rs"
             )));
         }
     }

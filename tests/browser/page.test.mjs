@@ -291,7 +291,7 @@ test('an API that can not be reached is told, and found again', async () => {
         await username.press('Enter');
         await says(
             refusal,
-            'The API did not answer. Sign up again when it does; nobody is created twice.',
+            'The API did not answer. Sign up again when it does; no user is created twice.',
         );
         assert.equal(await username.inputValue(), 'offline2');
         await run.start();
@@ -316,7 +316,7 @@ test('a sign-up whose answer is lost is the same one when it is sent again', asy
         await username.press('Enter');
         await says(
             refusal,
-            'The API did not answer. Sign up again when it does; nobody is created twice.',
+            'The API did not answer. Sign up again when it does; no user is created twice.',
         );
         assert.deepEqual(await run.list('lost'), ['lost']);
         await username.press('Enter');

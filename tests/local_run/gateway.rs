@@ -128,13 +128,14 @@ fn a_function_is_invoked_with_a_whole_event_by_a_terminal() {
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
     let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let expected = "The local run passes no client context and no identity on. Leave them out.";
+    let expected =
+        "The local run does not support a client context or an identity. Leave them out.";
     assert!(words.contains(expected), "{message}");
 
     let (succeeds, _, message) = invoke("creat-user", &[]);
     assert!(!succeeds);
     let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let expected = "There is no such function. There are: create-user, ";
+    let expected = "There is no such function. The functions are: create-user, ";
     assert!(words.contains(expected), "{message}");
 
     let (succeeds, response, message) = invoke("create-user", &[]);
@@ -202,7 +203,7 @@ fn a_function_is_invoked_with_a_whole_event_by_no_web_page() {
             json!({
                 "errorType": "InvalidRequest",
                 "errorMessage":
-                    "The local run passes no client context and no identity on. Leave them out.",
+                    "The local run does not support a client context or an identity. Leave them out.",
             })
         );
     }

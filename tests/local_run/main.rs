@@ -432,7 +432,7 @@ fn a_tilde_that_the_shell_has_left_in_the_data_folder_is_the_home_folder() {
     );
     refused(
         "~grace/data",
-        "nobody knows whose home folder is meant by DATA_DIR=~grace/data; write the whole path, or \
+        "DATA_DIR=~grace/data names a home folder that can't be found; write the absolute path, or \
          ./~grace/data for a folder of this name",
     );
     assert!(!root().join("~").exists() && !root().join("~grace").exists());
@@ -471,7 +471,7 @@ fn a_file_that_is_no_database_is_said_in_one_line() {
     let refused = start_refused(ANY_PORTS, data.path(), None);
     let message = String::from_utf8(refused.stderr).unwrap();
     assert!(message.starts_with("make run: "), "{message}");
-    assert!(message.contains("dynamodb.sqlite is no database of this service, or is damaged"));
+    assert!(message.contains("dynamodb.sqlite is not a database of this service, or is damaged"));
     assert_eq!(message.lines().count(), 1, "{message}");
     assert_eq!(refused.status.code(), Some(1));
 }

@@ -19,7 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use local::{http, settings};
 use ureq::Agent;
 
-/// How many users are asked for at once.
+/// How many users are created at once.
 const WORKERS: usize = 8;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,10 +55,10 @@ fn seed() -> Result<String, String> {
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                // Each user is one worker's, so exactly as many are created as wanted.
+                // Each number goes to one worker, so exactly as many users are created as wanted.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
                     if let Err(error) = create_one(&agent, &url) {
-                        // The others stop too.
+                        // Stops the other workers too.
                         taken.store(wanted, Ordering::Relaxed);
                         let mut failure = failure.lock().expect("no holder panics");
                         failure.get_or_insert(error);
@@ -78,8 +78,7 @@ fn seed() -> Result<String, String> {
     Ok(format!("Created {created} users in {seconds:.1} s."))
 }
 
-/// Creates a user. A username that somebody has, or that the service refuses, is replaced by
-/// another one.
+/// Creates a user. If the username is taken or refused, it tries another one.
 fn create_one(agent: &Agent, url: &str) -> Result<(), String> {
     loop {
         let body = serde_json::json!({ "username": a_username() }).to_string();
