@@ -1,4 +1,4 @@
-//! What a client sees of an answer.
+//! An HTTP answer as a client sees it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use shared::{problem::Problem, response::LoggedResponse};
 
-/// Lambda's id of every request that the tests make themselves.
+/// Lambda's request ID in every request that the tests make themselves.
 pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
 /// An answer: its status, all its headers, and its body.
@@ -14,9 +14,9 @@ pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The headers, by their names in lower case.
+    /// The headers. Names are in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body; empty when there is none.
+    /// The body; empty if there is none.
     pub body: String,
 }
 
@@ -24,10 +24,10 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// It is no JSON.
+    /// The body is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
     /// A header's value.
@@ -39,7 +39,7 @@ impl Answer {
     /// The usernames of a page.
     ///
     /// # Panics
-    /// The answer is no page.
+    /// The answer is not a page.
     #[must_use]
     pub fn usernames(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{self:?}");
@@ -51,7 +51,7 @@ impl Answer {
             .collect()
     }
 
-    /// The query string of the link to the next page.
+    /// The query string of the link to the next page; `None` on the last page.
     ///
     /// # Panics
     /// The link has another form.
@@ -67,7 +67,7 @@ impl Answer {
         )
     }
 
-    /// Asserts that the answer is this problem, to the last header and member.
+    /// Asserts that the answer is exactly this problem, down to the last header and field.
     ///
     /// # Panics
     /// It is not.
@@ -99,14 +99,14 @@ impl Answer {
     }
 }
 
-/// Headers as an [`Answer`] has them.
+/// Headers in the form that an [`Answer`] has.
 #[must_use]
 pub fn headers(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
     headers.iter().map(owned).collect()
 }
 
-/// What a handler gives, as the function's runtime takes it.
+/// The response that the function's runtime makes of a handler's result.
 #[must_use]
 pub fn respond(result: Result<LoggedResponse, Problem>) -> LoggedResponse {
     result.unwrap_or_else(|problem| problem.into_response(REQUEST_ID))
@@ -125,7 +125,7 @@ impl From<Response<Body>> for Answer {
         let mut headers = BTreeMap::new();
         for (name, value) in &parts.headers {
             let before = headers.insert(name.to_string(), text(value.as_bytes()));
-            assert_eq!(before, None, "the header {name} stands there twice");
+            assert_eq!(before, None, "the header {name} is repeated");
         }
         Self {
             status: parts.status.as_u16(),

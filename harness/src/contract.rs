@@ -1,4 +1,4 @@
-//! The contract, `openapi.yaml`, as a check of answers.
+//! Checks answers against the contract, `openapi.yaml`.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{answer::Answer, workspace};
 
-/// The path of the one resource.
+/// The path of the users resource.
 pub const PATH: &str = "/api/users";
 
 static CONTRACT: LazyLock<Value> = LazyLock::new(|| {
@@ -24,8 +24,8 @@ pub fn contract() -> &'static Value {
     &CONTRACT
 }
 
-/// Asserts that the contract of this method of [`PATH`] allows an answer: its status, its headers,
-/// its media type and its body.
+/// Asserts that the contract allows this answer for a method of [`PATH`]: its status, headers, media
+/// type and body.
 ///
 /// # Panics
 /// The answer is not in the contract.
@@ -34,7 +34,7 @@ pub fn check(method: &str, answer: &Answer) {
     check_at(PATH, method, answer);
 }
 
-/// Asserts that the contract of this path and method allows an answer, in the same way.
+/// Asserts the same for a method of another path.
 ///
 /// # Panics
 /// The answer is not in the contract.
@@ -82,10 +82,10 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
     assert_valid(&content["schema"], &answer.json());
 }
 
-/// Follows the reference that may stand in place of a part of the contract.
+/// Resolves a part of the contract that may be a `$ref`.
 ///
 /// # Panics
-/// The reference leads nowhere.
+/// The reference has no target.
 #[must_use]
 pub fn resolve(part: &'static Value) -> &'static Value {
     let Some(reference) = part["$ref"].as_str() else {
@@ -99,7 +99,7 @@ pub fn resolve(part: &'static Value) -> &'static Value {
 /// Asserts that a schema of the contract allows a value.
 #[track_caller]
 fn assert_valid(schema: &'static Value, value: &Value) {
-    /// Compiled once each: a test makes hundreds of answers.
+    /// Each schema is compiled once, because a test checks hundreds of answers.
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
         LazyLock::new(Mutex::default);
     let key = schema.to_string();

@@ -1,4 +1,4 @@
-//! The embedded DynamoDB in a process of its own, to be killed and started again.
+//! The embedded DynamoDB in its own process, so that a test can kill and restart it.
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
@@ -9,11 +9,11 @@ use tokio::{
 
 use crate::workspace::{built, target_profile};
 
-/// How long the engine may take to start: generous, as a machine may be busy, but bounded.
+/// How long the engine may take to start: generous for a busy machine, but bounded.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An engine that keeps its table in a file. It ends when this is dropped, and when the test's own
-/// process ends, however that ends.
+/// An engine that keeps its table in a file. It ends when this value is dropped, or when the test's
+/// process ends in any way.
 #[derive(Debug)]
 pub struct EngineProcess {
     file: PathBuf,
@@ -25,11 +25,11 @@ impl EngineProcess {
     /// Starts an engine on a file, with the template's table.
     ///
     /// # Panics
-    /// It does not start.
+    /// The engine does not start.
     pub async fn start(file: PathBuf) -> Self {
         let mut process = Command::new(built(&target_profile().join("engine")))
             .arg(&file)
-            // The engine lives as long as this pipe.
+            // The engine ends when this pipe closes.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -49,16 +49,16 @@ impl EngineProcess {
         }
     }
 
-    /// The URL at which the engine answers.
+    /// The engine's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Kills the engine, whatever it is at, with SIGKILL.
+    /// Kills the engine with SIGKILL, whatever it is doing.
     ///
     /// # Panics
-    /// It has ended before.
+    /// The engine has already ended.
     pub async fn kill(&mut self) {
         let ended = self.process.try_wait().expect("the process has a state");
         assert_eq!(ended, None, "the engine ended by itself");
@@ -68,10 +68,10 @@ impl EngineProcess {
             .expect("the process can be killed");
     }
 
-    /// Starts an engine on the same file, after it was killed, at another URL.
+    /// Restarts a killed engine on the same file, at another URL.
     ///
     /// # Panics
-    /// It does not start.
+    /// The engine does not start.
     pub async fn start_again(&mut self) {
         *self = Self::start(self.file.clone()).await;
     }

@@ -1,4 +1,4 @@
-//! Real API Gateway events (payload format 2.0, as an HTTP API sends them), changed for a test.
+//! Real events of an HTTP API (payload format 2.0), which tests can change.
 
 use lambda_http::Request;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ impl Event {
         Self::create(&json!({ "username": username }).to_string())
     }
 
-    /// The event of `GET /api/users` with this query string, without a question mark.
+    /// The event of `GET /api/users` with this query string, which has no leading `?`.
     #[must_use]
     pub fn list(query: &str) -> Self {
         let event = include_str!("../events/list_users.json");
@@ -37,7 +37,7 @@ impl Event {
         Self(serde_json::from_str(event).expect("the event is JSON"))
     }
 
-    /// The same event with a body of bytes, base64-encoded as the gateway sends what is no text.
+    /// The same event with a base64-encoded body, as API Gateway sends a body that is not text.
     #[must_use]
     pub fn with_base64_body(mut self, base64: &str) -> Self {
         self.0["body"] = base64.into();
@@ -45,7 +45,7 @@ impl Event {
         self
     }
 
-    /// The same event with a header; its name is in lower case, as the gateway sends it.
+    /// The same event with a header. Its name is in lower case, as API Gateway sends it.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.0["headers"][name] = value.into();
@@ -60,20 +60,20 @@ impl Event {
         self
     }
 
-    /// The same event from another caller.
+    /// The same event from another caller: the claim `sub` of the token.
     #[must_use]
     pub fn by(mut self, caller: &str) -> Self {
         self.0["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = caller.into();
         self
     }
 
-    /// The same event with these claims of the token, and no others.
+    /// The same event with exactly these claims in the token.
     #[must_use]
     pub fn with_claims(self, claims: &Value) -> Self {
         self.with_authorizer(&json!({ "jwt": { "claims": claims, "scopes": ["users/write"] } }))
     }
 
-    /// The same event with what the API's authorizer tells.
+    /// The same event with this `authorizer` object, in which API Gateway reports the caller.
     #[must_use]
     pub fn with_authorizer(mut self, authorizer: &Value) -> Self {
         self.0["requestContext"]["authorizer"] = authorizer.clone();
@@ -90,7 +90,7 @@ impl Event {
         self
     }
 
-    /// The event as the function's runtime hands it to the handler.
+    /// The event in the form in which the runtime passes it to the handler.
     #[must_use]
     pub fn into_request(self) -> Request {
         let event = self.0.to_string();
@@ -98,7 +98,7 @@ impl Event {
         event.expect("an HTTP API event").into_request()
     }
 
-    /// The event as Lambda sends it.
+    /// The event as Lambda sends it, in JSON.
     #[must_use]
     pub fn into_json(self) -> String {
         self.0.to_string()

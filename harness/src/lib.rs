@@ -1,5 +1,5 @@
-//! What the tests share: the service around an engine of its own, real events, and answers that
-//! are checked against the contract.
+//! What the tests share: the service over its own engine, real events, and answers that are checked
+//! against the contract.
 
 pub mod answer;
 pub mod contract;

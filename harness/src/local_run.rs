@@ -1,4 +1,4 @@
-//! The local run as its user has it: the program behind `make run`, with everything it starts.
+//! The local run as its users start it: the program behind `make run`, with everything that it starts.
 
 use std::{
     collections::BTreeMap,
@@ -24,9 +24,9 @@ use crate::{
     workspace::{built, root, target_profile},
 };
 
-/// How long a test waits for anything: generous, as a machine may be busy, but bounded.
+/// How long a test waits for anything: generous for a busy machine, but bounded.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The pause between two looks.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A running service.
@@ -41,19 +41,19 @@ pub struct LocalRun {
 }
 
 impl LocalRun {
-    /// Starts the service on free ports and waits until it says that it is ready.
+    /// Starts the service on free ports and waits until it is ready.
     ///
     /// # Panics
-    /// It does not get ready.
+    /// The service does not get ready.
     #[must_use]
     pub fn start(data: &Path) -> Self {
         Self::start_by(program("local"), data)
     }
 
-    /// Starts the service by a command that passes its environment on.
+    /// Starts the service with a command that passes its environment on to it.
     ///
     /// # Panics
-    /// It does not get ready.
+    /// The service does not get ready.
     #[must_use]
     pub fn start_by(mut command: Command, data: &Path) -> Self {
         let mut process = command
@@ -89,10 +89,10 @@ impl LocalRun {
         run
     }
 
-    /// The port that the service listens on.
+    /// The service's port.
     ///
     /// # Panics
-    /// The service has printed another kind of URL.
+    /// The service has printed a URL of another form.
     #[must_use]
     pub fn port(&self) -> u16 {
         let port = self.users_url.strip_suffix("/api/users");
@@ -100,19 +100,19 @@ impl LocalRun {
         port.and_then(|port| port.parse().ok()).expect("a port")
     }
 
-    /// The origin of the page.
+    /// The page's origin.
     #[must_use]
     pub fn page_origin(&self) -> &str {
         &self.page_origin
     }
 
-    /// The process that was started.
+    /// The ID of the process that was started.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The process that was started, and what it has started.
+    /// The process that was started, and every process that it started.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         Process::all_with("DATA_DIR", self.data.as_os_str())
@@ -121,24 +121,24 @@ impl LocalRun {
     /// Everything that the service has printed so far.
     ///
     /// # Panics
-    /// Another thread panicked while it printed.
+    /// The thread that reads the output panicked.
     #[must_use]
     pub fn output(&self) -> String {
         self.output.0.lock().expect("no reader panics").clone()
     }
 
-    /// Waits until the service has printed a text.
+    /// Waits until the service has printed this text.
     ///
     /// # Panics
-    /// It does not.
+    /// The text does not come in time.
     pub fn wait_for_output(&self, text: &str) {
         self.wait_for_output_after(0, text);
     }
 
-    /// Waits until the service has printed a text after its first so many bytes of output.
+    /// Waits until the service has printed this text after its first `bytes` bytes of output.
     ///
     /// # Panics
-    /// It does not.
+    /// The text does not come in time.
     pub fn wait_for_output_after(&self, bytes: usize, text: &str) {
         let (output, changed) = &*self.output;
         let output = output.lock().expect("no reader panics");
@@ -149,7 +149,7 @@ impl LocalRun {
         assert!(output.contains(text), "{text:?} was not printed:\n{output}");
     }
 
-    /// Sends any request to the service's port, and gives whatever answer comes.
+    /// Sends any request to the service's port and returns the answer, whatever it is.
     ///
     /// # Panics
     /// No answer comes.
@@ -171,8 +171,7 @@ impl LocalRun {
         answer(self.agent.run(request)).expect("an answer")
     }
 
-    /// Sends a request for users with these headers, and gives the headers of the answer that are about
-    /// pages of other origins.
+    /// Sends a request for users with these headers. Returns the answer's status and its CORS headers.
     ///
     /// # Panics
     /// No answer comes.
@@ -188,10 +187,10 @@ impl LocalRun {
         (answer.status, answer.headers)
     }
 
-    /// Asks for a page by its query string.
+    /// Gets a page by its query string.
     ///
     /// # Panics
-    /// No answer comes, or one outside of the contract.
+    /// No answer comes, or the contract does not allow it.
     #[must_use]
     pub fn list(&self, query: &str) -> Answer {
         let request = self.agent.get(format!("{}?{query}", self.users_url));
@@ -200,8 +199,8 @@ impl LocalRun {
         answer
     }
 
-    /// Asks for a username. The answer may be outside of the contract: when the service is killed,
-    /// cargo-lambda may outlive it for a moment and give an answer of its own.
+    /// Creates a user. The contract may not allow the answer: when the service is killed, cargo-lambda
+    /// may outlive it for a moment and answer by itself.
     ///
     /// # Errors
     /// No answer comes.
@@ -211,10 +210,10 @@ impl LocalRun {
         answer(request.send(json!({ "username": username }).to_string()))
     }
 
-    /// Asks for a username.
+    /// Creates a user.
     ///
     /// # Panics
-    /// No answer comes, or one outside of the contract.
+    /// No answer comes, or the contract does not allow it.
     #[must_use]
     pub fn create(&self, username: &str) -> Answer {
         let answer = self.try_create(username).expect("an answer");
@@ -222,7 +221,7 @@ impl LocalRun {
         answer
     }
 
-    /// All usernames, page by page.
+    /// All usernames, read page by page.
     #[must_use]
     pub fn usernames(&self) -> Vec<String> {
         let mut usernames = Vec::new();
@@ -235,7 +234,7 @@ impl LocalRun {
         usernames
     }
 
-    /// Sends a signal such as `TERM` to the process that was started.
+    /// Sends a signal, such as `TERM`, to the process that was started.
     ///
     /// # Panics
     /// There is no such process.
@@ -246,7 +245,7 @@ impl LocalRun {
         assert!(kill.expect("kill runs").success());
     }
 
-    /// Ends the service with a request to terminate, and sees that it ends well and leaves nothing.
+    /// Stops the service with SIGTERM. Checks that it exits with success and leaves no process behind.
     ///
     /// # Panics
     /// It does not.
@@ -255,10 +254,10 @@ impl LocalRun {
         assert!(self.ended().success());
     }
 
-    /// Waits until the service has ended and nothing that it started is left.
+    /// Waits until the service and everything that it started have ended.
     ///
     /// # Panics
-    /// It does not end, or something is left.
+    /// A process does not end in time.
     #[must_use]
     pub fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
@@ -275,16 +274,16 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        // When a test fails, nothing may be left either: the program's end ends all the others.
+        // A failing test must not leave anything behind either. The other processes end with this one.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A program of the local run, with nothing of the tests' own settings.
+/// A program of the local run, without the tests' own environment variables.
 ///
 /// # Panics
-/// It was not built.
+/// The program was not built.
 #[must_use]
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(built(&target_profile().join(name)));
@@ -292,10 +291,10 @@ pub fn program(name: &str) -> Command {
     command
 }
 
-/// Runs a command to its end and gives its output.
+/// Runs a command to its end and returns its output.
 ///
 /// # Panics
-/// It can't be started, or does not end.
+/// The command can't be started, or does not end.
 #[must_use]
 pub fn output(mut command: Command) -> Output {
     let mut process = command
@@ -304,11 +303,11 @@ pub fn output(mut command: Command) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // Both are read meanwhile: a full pipe would stop the process.
+    // Reads both streams while the process runs, because a full pipe would block it.
     let stdout = read(process.stdout.take().expect("the output is piped"));
     let stderr = read(process.stderr.take().expect("the output is piped"));
     let status = wait(&mut process);
-    // What the process has started may still hold them.
+    // Processes that the command left behind may still hold the pipes.
     let [stdout, stderr] = [stdout, stderr].map(|read| {
         let read = read.recv_timeout(PATIENCE);
         read.unwrap_or_else(|_| panic!("{command:?} left a process behind"))
@@ -320,13 +319,13 @@ pub fn output(mut command: Command) -> Output {
     }
 }
 
-/// Reads a stream to its end beside everything else.
+/// Reads a stream to its end, in another thread.
 fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (give, take) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("a pipe can be read");
-        // Nobody may be there to hear it: then the test is over.
+        // Nobody receives this if the test has already ended.
         let _ = give.send(bytes);
     });
     take
@@ -335,7 +334,7 @@ fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 /// Waits for a process to end.
 ///
 /// # Panics
-/// It does not. Then it is killed.
+/// The process does not end in time. It is killed then.
 fn wait(process: &mut Child) -> ExitStatus {
     let started = Instant::now();
     loop {
@@ -352,7 +351,7 @@ fn wait(process: &mut Child) -> ExitStatus {
     }
 }
 
-/// Reads a stream to its end.
+/// Appends each line of a stream to the output, in another thread.
 fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Condvar)>) {
     let output = Arc::clone(output);
     thread::spawn(move || {
@@ -365,7 +364,7 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Cond
     });
 }
 
-/// What a client sees, but for the headers that every HTTP server adds.
+/// The answer, without the headers that every HTTP server adds.
 fn answer(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Answer, ureq::Error> {

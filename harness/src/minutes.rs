@@ -1,16 +1,16 @@
-//! How long a program of the tests runs, which `make` is told as `MINUTES`.
+//! Reads `MINUTES`: how long a long test runs.
 
 use std::env;
 
-/// How long it is when nobody says, in minutes.
+/// The default, in minutes.
 const DEFAULT: u64 = 10;
 
-/// `MINUTES`, or ten.
+/// `MINUTES`, or 10 if it is not set.
 ///
 /// # Errors
-/// `MINUTES` is not a whole number of minutes, or fewer than `least`.
+/// `MINUTES` is not a whole number, or is less than `least`.
 pub fn minutes(least: u64) -> Result<u64, String> {
-    // `make` passes on what is not set as nothing.
+    // `make` passes an unset variable as empty.
     let text = env::var("MINUTES").unwrap_or_default();
     let minutes = match text.as_str() {
         "" => Some(DEFAULT),

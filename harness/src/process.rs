@@ -1,4 +1,4 @@
-//! What the system tells of running processes. Memory, descriptors and sockets are read from Linux's `/proc`.
+//! Information about running processes. Memory, file descriptors and sockets come from Linux's `/proc`.
 
 use std::{
     collections::BTreeSet,
@@ -13,20 +13,20 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 /// A running process.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Its number.
+    /// The process ID.
     pub id: u32,
-    /// Its program and arguments.
+    /// The program and its arguments.
     pub command: Vec<String>,
-    /// The folder that it works in, if the system tells.
+    /// The working directory, if the system reports it.
     pub folder: Option<PathBuf>,
     environment: Vec<OsString>,
 }
 
 impl Process {
-    /// The processes that inherited a variable with this value.
+    /// The processes that inherited this variable with this value.
     ///
     /// # Panics
-    /// The system tells nothing of processes.
+    /// The system reports no processes.
     #[must_use]
     pub fn all_with(name: &str, value: &OsStr) -> Vec<Self> {
         let mut variable = OsString::from(name);
@@ -37,7 +37,7 @@ impl Process {
             .with_cwd(UpdateKind::Always)
             .with_environ(UpdateKind::Always)
             .without_tasks();
-        let mut system = System::new().expect("the system tells of its processes");
+        let mut system = System::new().expect("the system reports its processes");
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
         let text = |text: &OsString| text.to_string_lossy().into_owned();
         let processes = system.processes().values();
@@ -55,7 +55,7 @@ impl Process {
     /// The value of a variable that the process inherited.
     ///
     /// # Panics
-    /// It is not UTF-8.
+    /// The value is not UTF-8.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         let texts = self.environment.iter().map(|it| it.to_str());
@@ -63,24 +63,25 @@ impl Process {
         pairs.find_map(|it| it.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Where the process listens.
+    /// The IPv4 addresses on which the process listens.
     ///
     /// # Panics
     /// The process has ended.
     #[must_use]
     pub fn listens(&self) -> BTreeSet<SocketAddrV4> {
         let sockets = descriptors(self.id);
-        let table = fs::read_to_string("/proc/net/tcp").expect("Linux tells of sockets");
+        let table = fs::read_to_string("/proc/net/tcp").expect("Linux reports its sockets");
         let rows = table.lines().skip(1).map(str::split_whitespace);
         let rows = rows.map(Iterator::collect::<Vec<_>>);
-        // The local address, the state and the socket's number; 0A is to listen.
+        // The columns are the local address (1), the state (3; 0A means listening) and the socket's
+        // number (9).
         let own =
             rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
         own.map(|row| address(row[1])).collect()
     }
 }
 
-/// An address as Linux writes it, such as `0100007F:2328`: the bytes of the machine's number.
+/// Parses an address such as `0100007F:2328`: Linux prints the host in the machine's byte order.
 fn address(text: &str) -> SocketAddrV4 {
     let (host, port) = text.split_once(':').expect("a host and a port");
     let host = u32::from_str_radix(host, 16).expect("a host in hexadecimal digits");
@@ -88,7 +89,7 @@ fn address(text: &str) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(host.to_ne_bytes()), port)
 }
 
-/// A size of a process's memory in KiB, by Linux's name for it, such as `VmRSS`.
+/// One of the memory sizes that Linux reports for a process, such as `VmRSS`, in KiB.
 ///
 /// # Panics
 /// The process has ended.
@@ -99,17 +100,17 @@ pub fn memory_kib(process: u32, size: &str) -> usize {
         let value = line.strip_prefix(size)?.strip_prefix(':')?;
         value.trim().strip_suffix(" kB")?.parse().ok()
     });
-    value.unwrap_or_else(|| panic!("Linux tells no {size} in kB"))
+    value.unwrap_or_else(|| panic!("Linux does not report {size} in kB"))
 }
 
-/// What the file descriptors of a process are open for, such as `socket:[1234]`.
+/// The targets of a process's open file descriptors, such as `socket:[1234]`.
 ///
 /// # Panics
 /// The process has ended.
 #[must_use]
 pub fn descriptors(process: u32) -> Vec<String> {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
-    // One may be closed meanwhile.
+    // A descriptor may be closed meanwhile.
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     targets.map(|path| path.display().to_string()).collect()
 }

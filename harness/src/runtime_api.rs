@@ -1,4 +1,4 @@
-//! A sandbox: a function's real process, with the Lambda Runtime API that it polls
+//! A sandbox: a function's real process, and the Lambda Runtime API that it polls
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>).
 
 use std::{
@@ -31,26 +31,26 @@ use crate::{
     workspace::binary_of,
 };
 
-/// The trace of every event that a sandbox gets.
+/// The trace ID of every event that a sandbox sends.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
-/// How long a sandbox waits for anything: generous, as a machine may be busy, but bounded.
+/// How long a sandbox waits for anything: generous for a busy machine, but bounded.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the function did with an event.
+/// The function's reply to an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// It answered.
+    /// A response.
     Response(Value),
-    /// It reported that it failed.
+    /// The report of an error.
     Error(Value),
 }
 
 impl Reply {
-    /// The answer that the function gave.
+    /// The response as an answer.
     ///
     /// # Panics
-    /// The function failed, or its response is none of the gateway's form.
+    /// The function reported an error, or the response is not in API Gateway's format.
     #[must_use]
     pub fn into_answer(self) -> Answer {
         let Self::Response(response) = self else {
@@ -71,7 +71,7 @@ impl Reply {
     }
 }
 
-/// What a function finds in its environment, with its table at this URL.
+/// A function's environment variables, with its table at this URL.
 #[must_use]
 pub fn environment(table_url: &str) -> [(&str, &str); 6] {
     [
@@ -84,7 +84,7 @@ pub fn environment(table_url: &str) -> [(&str, &str); 6] {
     ]
 }
 
-/// A function's process.
+/// A function's process, and its Runtime API.
 #[derive(Debug)]
 pub struct Sandbox {
     events: mpsc::Sender<Invocation>,
@@ -97,7 +97,7 @@ pub struct Sandbox {
     invocations: usize,
 }
 
-/// An event on its way to the function.
+/// An event that waits to be sent to the function.
 #[derive(Debug)]
 struct Invocation {
     id: String,
@@ -105,22 +105,22 @@ struct Invocation {
     event: String,
 }
 
-/// What came back for an event.
+/// The function's reply to an event.
 #[derive(Debug)]
 struct Received {
     id: String,
     reply: Reply,
-    /// From the event's leaving to the reply's arrival.
+    /// The time from sending the event to receiving the reply.
     took: Duration,
     in_time: bool,
 }
 
-/// What the Runtime API's handlers share.
+/// The state that the Runtime API's handlers share.
 struct Api {
     events: Mutex<mpsc::Receiver<Invocation>>,
     replies: mpsc::Sender<Received>,
     polls: mpsc::UnboundedSender<Instant>,
-    /// When the event left that the function is at, and when Lambda would end the function.
+    /// When the current event was sent, and the timeout after which Lambda would end the function.
     current: StdMutex<Option<(Instant, Duration)>>,
 }
 
@@ -128,12 +128,12 @@ impl Sandbox {
     /// Starts a function as it is deployed, with its table at this URL.
     ///
     /// # Panics
-    /// It was not built, or can't be started.
+    /// The function was not built, or can't be started.
     pub async fn of(function: &str, table_url: &str) -> Self {
         Self::start(&binary_of(function), &environment(table_url)).await
     }
 
-    /// Starts a function with nothing but this environment and what Lambda sets.
+    /// Starts a function with this environment and the variables that Lambda sets, and no others.
     ///
     /// # Panics
     /// The process can't be started.
@@ -141,7 +141,7 @@ impl Sandbox {
         Self::start_command(Command::new(binary), environment).await
     }
 
-    /// Starts a function by a command, in the same way.
+    /// Starts a function with a command, in the same environment.
     ///
     /// # Panics
     /// The process can't be started.
@@ -212,36 +212,36 @@ impl Sandbox {
         }
     }
 
-    /// The id of the process.
+    /// The ID of the process.
     ///
     /// # Panics
-    /// It has ended.
+    /// The process has ended.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.process.id().expect("the process runs")
     }
 
-    /// Waits until the function asks for its next event, and gives the time since its start. Each
-    /// asking is told once.
+    /// Waits until the function polls for its next event. Returns the time from the function's start to
+    /// the poll. Each poll is returned once.
     ///
     /// # Panics
-    /// It does not ask.
+    /// The function does not poll.
     pub async fn polled(&mut self) -> Duration {
         let poll = tokio::time::timeout(PATIENCE, self.polls.recv()).await;
         let poll = poll.expect("the function polls").expect("a poll");
         poll.duration_since(self.started)
     }
 
-    /// Has the function handle an event within this time.
+    /// Sends the function an event and returns its reply.
     ///
     /// # Panics
-    /// No reply comes, or one to another event, or it comes when Lambda would have ended the
-    /// function.
+    /// No reply comes within `timeout`, after which Lambda would end the function, or a reply comes to
+    /// another event.
     pub async fn invoke(&mut self, event: Event, timeout: Duration) -> Reply {
         self.invoke_timed(event.into_json(), timeout).await.0
     }
 
-    /// Has the function handle an event within this time, and tells how long it took.
+    /// Sends the function an event. Returns its reply and the time that it took.
     ///
     /// # Panics
     /// As [`Sandbox::invoke`].
@@ -252,8 +252,8 @@ impl Sandbox {
         self.check(received)
     }
 
-    /// Has the function handle an event, and kills its process after this time, wherever it is
-    /// then. `None` if it had not replied.
+    /// Sends the function an event and kills its process after this time. Returns the reply, or `None`
+    /// if the function had not replied by then.
     ///
     /// # Panics
     /// A reply comes to another event, or the process can't be killed.
@@ -268,7 +268,7 @@ impl Sandbox {
         let killed = self.process.kill().await;
         killed.expect("the process can be killed");
         self.server.abort();
-        // A reply may have left the process while it was killed.
+        // A reply may have left the process while it was being killed.
         let received = received.ok().flatten();
         let received = received.or_else(|| self.replies.try_recv().ok());
         received.map(|received| self.check(received).0)
@@ -284,7 +284,7 @@ impl Sandbox {
         sent.await.expect("the Runtime API is there");
     }
 
-    /// Lambda's id of the last event.
+    /// Lambda's request ID of the last event.
     fn invocation_id(&self) -> String {
         format!("request-{}", self.invocations)
     }
@@ -295,10 +295,10 @@ impl Sandbox {
         (received.reply, received.took)
     }
 
-    /// Waits for the process to end by itself, and gives its status and its output.
+    /// Waits for the process to end by itself. Returns its status and its output.
     ///
     /// # Panics
-    /// It does not end.
+    /// The process does not end.
     pub async fn ended(mut self) -> (ExitStatus, String) {
         let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
         let status = status
@@ -308,20 +308,20 @@ impl Sandbox {
         (status, self.output.await.expect("the output was read"))
     }
 
-    /// Ends the process, and gives the lines of its log.
+    /// Ends the process and returns the lines of its log.
     ///
     /// # Panics
-    /// The process ended before, or a line is no JSON.
+    /// The process has already ended, or a line is not JSON.
     pub async fn stop(self) -> Vec<Value> {
         let output = self.stop_with_output().await;
-        let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
         output.lines().map(line).collect()
     }
 
-    /// Ends the process, and gives what it wrote.
+    /// Ends the process and returns its output.
     ///
     /// # Panics
-    /// The process ended before.
+    /// The process has already ended.
     pub async fn stop_with_output(mut self) -> String {
         assert_eq!(
             self.process.try_wait().expect("the process has a state"),
@@ -337,10 +337,10 @@ impl Sandbox {
 }
 
 async fn next_event(State(api): State<Arc<Api>>) -> Response {
-    // Nobody may be there to hear it: then the test is over.
+    // Nobody receives this if the test has already ended.
     let _ = api.polls.send(Instant::now());
     let Some(invocation) = api.events.lock().await.recv().await else {
-        // The test is over, and so is the function.
+        // The test has ended, so the function gets no further event.
         return std::future::pending().await;
     };
     let deadline = SystemTime::now() + invocation.timeout;

@@ -1,4 +1,4 @@
-//! Both handlers over a table of their own.
+//! The service: both handlers over their own table.
 
 use std::{
     net::Ipv4Addr,
@@ -19,11 +19,11 @@ use crate::{Answer, Event, contract, wire::Proxy, workspace};
 
 /// The name of the table in the tests.
 pub const TABLE_NAME: &str = "users";
-/// The access key ID that the tests' engines answer.
+/// The access key ID that the tests' engines accept.
 pub const ACCESS_KEY_ID: &str = "test";
 
-/// The service: the embedded engine in memory, its table made from the template, and both
-/// handlers, called as the runtime calls them.
+/// The service: an embedded engine in memory with the template's table, and both handlers, called as
+/// the runtime calls them.
 #[derive(Debug)]
 pub struct Service {
     engine: Engine,
@@ -38,7 +38,7 @@ impl Service {
         Self::start_with_max_age(Duration::ZERO)
     }
 
-    /// Starts a service whose pages may be `max_age` old.
+    /// Starts a service whose pages may be up to `max_age` old.
     #[must_use]
     pub fn start_with_max_age(max_age: Duration) -> Self {
         let engine = engine();
@@ -51,19 +51,19 @@ impl Service {
         }
     }
 
-    /// The engine that the table is in.
+    /// The engine that holds the table.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The table, through a client of the functions' configuration.
+    /// The table, through a client that is configured as in the functions.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// The same table, behind a proxy that does what it is told to do to its connections.
+    /// The same table behind a proxy that can inject faults into its connections.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
         let table = connect(&proxy.url());
@@ -76,7 +76,7 @@ impl Service {
         post(&self.table, event).await
     }
 
-    /// Asks `create-user` for a username.
+    /// Creates a user through `create-user`.
     pub async fn create(&self, username: &str) -> Answer {
         self.post(Event::create_user(username)).await
     }
@@ -86,13 +86,13 @@ impl Service {
         get(&self.lister, event).await
     }
 
-    /// Asks `list-users` for a page by its query string.
+    /// Gets a page from `list-users` by its query string.
     pub async fn list(&self, query: &str) -> Answer {
         self.get(Event::list(query)).await
     }
 }
 
-/// Sends an event to `create-user` over this table.
+/// Sends an event to `create-user`, with this table.
 pub async fn post(table: &Table, event: Event) -> Answer {
     let answer = create_user::handle(table, event.into_request())
         .await
@@ -113,7 +113,7 @@ pub async fn get(lister: &Lister, event: Event) -> Answer {
 /// An engine in memory with the template's table.
 ///
 /// # Panics
-/// It does not start.
+/// The engine does not start.
 #[must_use]
 pub fn engine() -> Engine {
     let engine = Engine::in_memory(ACCESS_KEY_ID).expect("the engine starts");
@@ -124,7 +124,7 @@ pub fn engine() -> Engine {
     engine
 }
 
-/// A URL at which nobody answers, for as long as the socket is kept: it takes no connections.
+/// A URL that accepts no connections as long as the socket is kept.
 ///
 /// # Panics
 /// There is no free port.
@@ -137,13 +137,13 @@ pub fn unreachable() -> (TcpSocket, String) {
     (socket, format!("http://{address}"))
 }
 
-/// The table at this URL, through a client of the functions' configuration.
+/// The table at this URL, through a client that is configured as in the functions.
 ///
 /// # Panics
-/// The environment of the tests names certificates that do not exist.
+/// The environment names a certificate file that does not exist.
 pub fn connect(url: &str) -> Table {
-    // The SDK lets all clients of a process share one budget of retries. A function has one client;
-    // here another test's faults would use up this one's.
+    // All SDK clients of a process share one retry budget by default. A function has only one client,
+    // but here the faults of one test would use up the budget of another.
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
     let credentials = Credentials::new(ACCESS_KEY_ID, "test", None, None, "tests");

@@ -1,4 +1,4 @@
-//! Certificates of an authority of the tests' own, and TLS that shows them.
+//! A certificate authority for the tests, and TLS servers with certificates.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -11,7 +11,7 @@ use rustls::{
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
 
-/// An authority that a function is told to trust.
+/// A certificate authority that a function is told to trust.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -19,7 +19,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority, and a file with its certificate that lasts as long as this does.
+    /// Makes an authority and a file with its certificate. The file is deleted when this value is
+    /// dropped.
     ///
     /// # Panics
     /// The file can't be written.
@@ -27,7 +28,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Without a name of its own, OpenSSL takes what it signs for signed by itself.
+        // Without its own name, OpenSSL takes the certificates that it signs for self-signed ones.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");
@@ -37,16 +38,16 @@ impl Authority {
         Self { issuer, file }
     }
 
-    /// The file with its certificate, as PEM.
+    /// The path of the authority's certificate, in PEM.
     #[must_use]
     pub fn file(&self) -> &Path {
         self.file.path()
     }
 
-    /// TLS with a certificate that this authority signs.
+    /// A TLS server with a certificate that this authority signs.
     ///
     /// # Panics
-    /// The parameters make no certificate.
+    /// The parameters do not make a valid certificate.
     #[must_use]
     pub fn acceptor(&self, certificate: &CertificateParams) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
@@ -61,19 +62,19 @@ impl Default for Authority {
     }
 }
 
-/// A certificate for a host, not yet signed.
+/// An unsigned certificate for a host.
 ///
 /// # Panics
-/// No host has such a name.
+/// The host name is invalid.
 #[must_use]
 pub fn certificate(host: &str) -> CertificateParams {
     CertificateParams::new([host.to_owned()]).expect("a host")
 }
 
-/// TLS with this certificate.
+/// A TLS server with this certificate.
 ///
 /// # Panics
-/// The key is another certificate's.
+/// The key does not belong to the certificate.
 #[must_use]
 pub fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());

@@ -1,5 +1,4 @@
-//! The wire between the SDK and the table: a proxy that records every request and does to it what
-//! it is told.
+//! A proxy between the SDK and the table, which records every request and injects faults.
 
 use std::{
     collections::VecDeque,
@@ -16,8 +15,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What happens to a request. Where a connection ends, it ends as it does when the process at its
-/// other end does; where it is reset, as it does when the machine does.
+/// A fault that the proxy injects into a request. A connection ends as when the process at the other
+/// end ends. It is reset as when the machine at the other end fails.
 #[derive(Clone, Debug)]
 pub enum WireFault {
     /// The table gets the request after this time.
@@ -26,23 +25,23 @@ pub enum WireFault {
     LoseRequest,
     /// The connection is reset before the table gets the request.
     ResetBefore,
-    /// The table does what it is asked, and the connection ends before its answer comes.
+    /// The table executes the request, and the connection ends before the answer.
     LoseAnswer,
-    /// The table does what it is asked, and the connection is reset before its answer comes.
+    /// The table executes the request, and the connection is reset before the answer.
     ResetAfter,
-    /// The table does what it is asked, and the connection ends within its answer.
+    /// The table executes the request, and the connection ends within the answer.
     TruncateAnswer(Break),
-    /// The table never gets the request, and the connection stays silent for ever.
+    /// The table does not get the request, and the connection stays silent for ever.
     Stall,
-    /// The table does what it is asked, and the connection stays silent for ever.
+    /// The table executes the request, and the connection stays silent for ever.
     StallAnswer,
-    /// The table does what it is asked, and the connection falls silent for ever within its answer.
+    /// The table executes the request, and the connection falls silent for ever within the answer.
     StallWithinAnswer(Break),
-    /// The table does what it is asked, and says that its answer is of this type.
+    /// The table executes the request, and its answer has this content type.
     ContentType(&'static str),
-    /// The table never gets the request; this is the answer instead, status line and body.
+    /// The table does not get the request. This status line and body are the answer.
     Answer(&'static str, String),
-    /// The table never gets the request; these bytes come instead, and the connection ends.
+    /// The table does not get the request. The proxy sends these bytes, and the connection ends.
     Bytes(&'static [u8]),
 }
 
@@ -58,7 +57,7 @@ pub enum Break {
 }
 
 impl Break {
-    /// What comes of an answer.
+    /// The part of an answer before the break.
     fn until(self, answer: &[u8]) -> &[u8] {
         let head = head_length(answer).expect("a whole answer");
         let length = match self {
@@ -96,7 +95,7 @@ struct State {
 }
 
 impl Proxy {
-    /// Starts a proxy that passes everything on.
+    /// Starts a proxy that forwards everything.
     ///
     /// # Panics
     /// There is no free port.
@@ -111,11 +110,11 @@ impl Proxy {
         }));
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
-            // All connections end with the proxy, the silent ones too.
+            // All connections end with the proxy, including silent ones.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
-                // That a connection fails is what the proxy is for.
+                // Errors are ignored, because the proxy breaks connections on purpose.
                 connections.spawn(async move { relay(client, &state).await });
             }
         });
@@ -126,29 +125,29 @@ impl Proxy {
         }
     }
 
-    /// The URL that stands for the engine's.
+    /// The proxy's URL, to use in place of the engine's.
     #[must_use]
     pub fn url(&self) -> String {
         self.url.clone()
     }
 
-    /// Gives each of the next requests its fault. Later ones pass.
+    /// Injects one fault into each of the next requests. Later requests are forwarded.
     pub fn inject(&self, faults: impl IntoIterator<Item = WireFault>) {
         lock(&self.state).faults.extend(faults);
     }
 
-    /// How many requests have met a fault.
+    /// How many requests had a fault injected.
     #[must_use]
     pub fn struck(&self) -> usize {
         lock(&self.state).struck
     }
 
-    /// Passes everything on to another engine from now on.
+    /// Forwards all later requests to another engine.
     pub fn redirect(&self, engine_url: &str) {
         lock(&self.state).engine = authority(engine_url);
     }
 
-    /// All requests so far, every attempt counted.
+    /// All requests so far, including every retry.
     #[must_use]
     pub fn requests(&self) -> Vec<TableRequest> {
         lock(&self.state).requests.clone()
@@ -165,7 +164,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().expect("no holder panics")
 }
 
-/// The host and port of a URL that has no more than those.
+/// The host and port of a URL without a path.
 fn authority(url: &str) -> String {
     let authority = url.trim_start_matches("http://");
     authority.trim_end_matches('/').to_owned()
@@ -235,7 +234,7 @@ async fn forward(request: &[u8], engine: &str) -> io::Result<Vec<u8>> {
     read_message(&mut engine).await
 }
 
-/// The same answer of another type.
+/// The same answer with another content type.
 fn with_content_type(answer: &[u8], content_type: &str) -> String {
     let answer = str::from_utf8(answer).expect("the engine answers in JSON");
     let is_another = |line: &&str| !line.to_ascii_lowercase().starts_with("content-type:");
@@ -257,7 +256,7 @@ fn table_request(message: &[u8]) -> TableRequest {
     }
 }
 
-/// Reads one HTTP message with a `Content-Length`; an error when the connection ends.
+/// Reads one HTTP message that has a `Content-Length`. Returns an error if the connection ends.
 async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {
@@ -278,7 +277,7 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-/// How long the head of an HTTP message is, the empty line at its end included.
+/// The length of an HTTP message's head, including the empty line at its end.
 fn head_length(message: &[u8]) -> Option<usize> {
     let end = b"\r\n\r\n";
     let at = message.windows(end.len()).position(|bytes| bytes == end);

@@ -1,4 +1,4 @@
-//! Where things are in the workspace.
+//! Finds files, functions and binaries in the workspace.
 
 use std::{
     collections::BTreeSet,
@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The top level folder, which holds the current one. Where it was when this was built says nothing: it
-/// may have been moved since.
+/// The top-level folder of the workspace. It is found from the current folder, because the workspace
+/// may have been moved since this was built.
 ///
 /// # Panics
 /// The current folder is outside of the workspace.
@@ -34,10 +34,10 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The functions: each has a folder of its name.
+/// The names of the functions. Each has a folder of its name.
 ///
 /// # Panics
-/// There is no such folder.
+/// There is no folder `functions`.
 #[must_use]
 pub fn functions() -> BTreeSet<String> {
     let folders = fs::read_dir(root().join("functions")).expect("a folder");
@@ -47,7 +47,7 @@ pub fn functions() -> BTreeSet<String> {
         .collect()
 }
 
-/// Where cargo puts the binaries of the profile that the tests were built with.
+/// The folder in which cargo puts the binaries of the tests' own build profile.
 ///
 /// # Panics
 /// The executable is not where cargo puts it.
@@ -55,7 +55,7 @@ pub fn functions() -> BTreeSet<String> {
 pub fn target_profile() -> PathBuf {
     let executable = env::current_exe().expect("the executable has a path");
     let folder = executable.parent().expect("the executable is in a folder");
-    // A program is in the profile's folder itself, a test one further down.
+    // Tests are in `deps` in the profile's folder, other programs in that folder itself.
     let profile = if folder.ends_with("deps") {
         folder.parent().expect("deps is in the profile")
     } else {
@@ -64,7 +64,7 @@ pub fn target_profile() -> PathBuf {
     profile.to_owned()
 }
 
-/// Where cargo puts everything.
+/// Cargo's target folder.
 ///
 /// # Panics
 /// The executable is not where cargo puts it.
@@ -75,10 +75,10 @@ pub fn target() -> PathBuf {
     target.to_owned()
 }
 
-/// A binary that was built before the tests.
+/// The path of a binary that was built before the tests.
 ///
 /// # Panics
-/// It was not built.
+/// The binary was not built.
 #[must_use]
 pub fn built(path: &Path) -> PathBuf {
     assert!(
@@ -90,13 +90,14 @@ pub fn built(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// The variable that has the tests start the functions as they are deployed.
+/// With this variable, the tests start the functions as they are deployed.
 const RELEASED: &str = "RELEASED";
 
-/// A function's binary: a debug build of the source as it is now, or the deployed one with `RELEASED=1`.
+/// The path of a function's binary: a debug build of the current source or, with `RELEASED=1`, the
+/// binary to deploy.
 ///
 /// # Panics
-/// It can't be built, or was not.
+/// The debug build fails, or the binary to deploy was not built.
 #[must_use]
 pub fn binary_of(function: &str) -> PathBuf {
     if env::var_os(RELEASED).is_some() {
@@ -106,10 +107,10 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// An example of a function, made in the same way.
+/// The path of an example of a function, built in the same way.
 ///
 /// # Panics
-/// It can't be built, or was not.
+/// The debug build fails, or the example to deploy was not built.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
     if env::var_os(RELEASED).is_some() {
@@ -119,16 +120,16 @@ pub fn example(name: &str) -> PathBuf {
     built(&target_profile().join("examples").join(name))
 }
 
-/// A function's binary as `cargo lambda build --release` makes it for Lambda.
+/// The path of a function's binary that `cargo lambda build --release` made for Lambda.
 ///
 /// # Panics
-/// It was not built.
+/// The binary was not built.
 #[must_use]
 pub fn released(function: &str) -> PathBuf {
     lambda("lambda", function)
 }
 
-/// Builds what `make test` builds before the tests. That takes no time when nothing has changed.
+/// Builds what `make test` builds before the tests. This takes no time if nothing has changed.
 fn build() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
@@ -147,10 +148,10 @@ fn lambda(folder: &str, name: &str) -> PathBuf {
     built(&target().join(folder).join(name).join("bootstrap"))
 }
 
-/// The crates that a function is built of, as `name version` lines.
+/// The crates that a function is built from, as `name version` lines.
 ///
 /// # Panics
-/// Cargo can't tell.
+/// Cargo fails.
 #[must_use]
 pub fn crates_of(function: &str) -> BTreeSet<String> {
     let tree = cargo(&[
@@ -163,15 +164,15 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
         "--package",
         function,
     ]);
-    // A mark of cargo's for what stood before.
+    // Cargo marks crates that it has already listed with `(*)`.
     let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
     tree.lines().map(name).collect()
 }
 
-/// Where the source of a crate is that the tests are built of.
+/// The source folder of a crate that the tests depend on.
 ///
 /// # Panics
-/// Cargo can't tell.
+/// Cargo fails, or there is no such crate.
 #[must_use]
 pub fn source_of(name: &str) -> PathBuf {
     let metadata = cargo(&[
@@ -190,8 +191,8 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Runs cargo in the workspace, and gives what it prints. It sees the variables of the prompt only: some crates are
-/// built again when those change that cargo sets for the tests.
+/// Runs cargo in the workspace and returns its output. It sees only the variables of the prompt,
+/// because some crates rebuild when the variables change that cargo sets for the tests.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

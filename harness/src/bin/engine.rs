@@ -1,5 +1,5 @@
-//! The embedded DynamoDB as a process, so that a test can kill it: `engine FILE` serves the
-//! template's table from a file and prints its URL.
+//! The embedded DynamoDB as a process that a test can kill. `engine FILE` keeps the template's table in
+//! a file and prints its URL.
 
 use std::{env, io, path::PathBuf};
 
@@ -17,6 +17,6 @@ fn main() {
         .create_table_if_missing(&workspace::read("template.yaml"), TABLE_NAME)
         .expect("the engine makes the table");
     println!("{}", engine.url());
-    // Whoever started this holds the other end, and takes it along when it ends.
+    // The process that started this holds the other end of standard input. When it ends, so does this.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }
