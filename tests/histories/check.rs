@@ -30,6 +30,10 @@ pub enum Rule {
     Replay,
     /// A request is refused only if another one could have created the user before.
     Conflict,
+    /// One attempt can have created the user, in view of all that anybody was told of it: it was sent
+    /// before anybody was told, its answer is the one 201 that is no replay, if there is one, and no
+    /// attempt of its request was refused. It is looked at only if no other rule is broken.
+    Creator,
     /// A page is sorted by username key without doubles, and keeps its limit, its prefix and its
     /// beginning. It is full where it links to a next one.
     Page,
@@ -63,7 +67,8 @@ pub fn check(history: &History) -> Vec<Violation> {
         return checker.violations;
     }
     checker.check_end();
-    for attempts in checker.attempts.clone().values() {
+    let all = checker.attempts.clone();
+    for attempts in all.values() {
         for attempt in attempts {
             match &attempt.operation.outcome {
                 Outcome::Created { user, replayed } => {
@@ -74,7 +79,14 @@ pub fn check(history: &History) -> Vec<Violation> {
             }
         }
     }
-    checker.check_pages();
+    let told = checker.told();
+    checker.check_pages(&told);
+    if checker.violations.is_empty() {
+        for (key, attempts) in &all {
+            let told = told.get(key).copied().unwrap_or(u64::MAX);
+            checker.check_creator(key, attempts, told);
+        }
+    }
     checker.violations
 }
 
@@ -318,8 +330,31 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn check_pages(&mut self) {
-        let told = self.told();
+    /// Checks that one attempt explains all answers about a username, of which somebody was told first
+    /// at this time.
+    fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
+        let Some(user) = self.users.get(key) else {
+            return;
+        };
+        let may_be_creator = |creator: &Attempt| {
+            creator.may_have_created(&user.username)
+                && creator.operation.start < told
+                && attempts.iter().all(|it| match &it.operation.outcome {
+                    Outcome::Created { replayed, .. } => {
+                        it.identity == creator.identity
+                            && (*replayed || it.number == creator.number)
+                    }
+                    Outcome::Taken => it.identity != creator.identity,
+                    _ => true,
+                })
+        };
+        if !attempts.iter().any(may_be_creator) {
+            let what = format!("no attempt explains what was told of {user:?}");
+            self.report(Rule::Creator, what);
+        }
+    }
+
+    fn check_pages(&mut self, told: &BTreeMap<&'a str, u64>) {
         let max_age = 1_000_000 * self.history.max_age;
         let mut walks = HashMap::<usize, HashSet<&str>>::new();
         for operation in &self.history.operations {
@@ -352,7 +387,7 @@ impl<'a> Checker<'a> {
             // Before a next page, it promises nothing beyond its last user.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
-            for (key, time) in &told {
+            for (key, time) in told {
                 let in_range = *key > after
                     && key.starts_with(&list.prefix)
                     && last.is_none_or(|last| *key <= last);

@@ -241,6 +241,43 @@ fn a_conflict_with_a_request_that_lost_is_found() {
 }
 
 #[test]
+fn a_creation_of_a_user_that_was_seen_before_is_found() {
+    let mut story = Story::default();
+    story.create("ada", Some("one"), "ada", Outcome::Killed);
+    story.list("", 2, None, &[(1, "ada")], false);
+    // It should be marked as a replay.
+    story.create("ada", Some("one"), "ada", created(1, "ada"));
+    story.end(&[(1, "ada")]);
+    story.assert_broken(&[Rule::Creator]);
+}
+
+#[test]
+fn a_replay_of_a_request_that_came_after_the_user_was_seen_is_found() {
+    let mut story = Story::default();
+    story.create("bea", None, "ada", Outcome::Killed);
+    story.list("", 2, None, &[(1, "ada")], false);
+    story.create("ada", Some("one"), "ada", Outcome::Killed);
+    story.create("ada", Some("one"), "ada", replayed(1, "ada"));
+    story.end(&[(1, "ada")]);
+    story.assert_broken(&[Rule::Creator]);
+}
+
+#[test]
+fn conflicts_of_two_requests_with_nobody_but_each_other_are_found() {
+    let mut story = Story::default();
+    for (caller, outcome) in [
+        ("ada", Outcome::Killed),
+        ("bea", Outcome::Killed),
+        ("ada", Outcome::Taken),
+        ("bea", Outcome::Taken),
+    ] {
+        story.create(caller, Some("one"), "ada", outcome);
+    }
+    story.end(&[(1, "ada")]);
+    story.assert_broken(&[Rule::Creator]);
+}
+
+#[test]
 fn an_unsorted_page_is_found() {
     let mut story = Story::with_users();
     story.list(

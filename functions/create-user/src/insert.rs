@@ -24,13 +24,8 @@ pub enum Insertion {
 /// Inserts a user unless the username is taken, in one round trip.
 ///
 /// The condition decides, not a read before the write: of any number of requests for one username
-/// exactly one can pass it. When it fails, DynamoDB sends the item that is there, and that tells
-/// the two cases in which the username is taken by this very request:
-///
-/// * The item has our id. The table did the write, its answer was lost on the way, and the SDK
-///   sent the request again.
-/// * The item has our fingerprint and our username. The client lost our answer and repeated its
-///   request.
+/// exactly one can pass it. When it fails, DynamoDB sends the item that is there, and [`judge`] says
+/// what that means.
 ///
 /// # Errors
 /// The table did not do it, or did not say whether it did.
@@ -56,16 +51,28 @@ pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableE
         return Err(error.into());
     };
     let found = failed.item().cloned().unwrap_or_default();
-    let found = item::from_item(found)?;
+    Ok(judge(new, item::from_item(found)?))
+}
+
+/// Decides what a failed condition means for a new user, from the user that is there.
+///
+/// In two cases this very request has created the user before:
+///
+/// * The user has our id. The table did the write, its answer was lost on the way, and the SDK sent
+///   the request again.
+/// * The user has our fingerprint and our username. The client lost our answer and repeated its
+///   request.
+#[must_use]
+pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
     if found.user.id == new.user.id {
-        Ok(Insertion::Created)
+        Insertion::Created
     } else if new.request.is_some()
         && found.request == new.request
         && found.user.username == new.user.username
     {
-        Ok(Insertion::Replayed(found.user))
+        Insertion::Replayed(found.user)
     } else {
-        Ok(Insertion::Taken)
+        Insertion::Taken
     }
 }
 

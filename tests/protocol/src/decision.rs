@@ -1,0 +1,50 @@
+//! What the function decides when the condition of its write failed.
+
+use create_user::insert::{Insertion, judge};
+use shared::{caller::Caller, item::Fingerprint, user::UserId};
+
+use crate::{Item, Protocol, State, Without};
+
+/// The service's own decision, without the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// 201.
+    Created,
+    /// 201 with the user that was found, as a replay.
+    Replayed,
+    /// 409.
+    Taken,
+}
+
+impl Protocol {
+    /// Asks the service's own [`judge`]. To take one of its rules away, the model shows it data
+    /// that keep the rule from making a difference.
+    pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
+        let mut new = self.stored(state, new);
+        let mut found = self.stored(state, found);
+        match self.without {
+            Some(Without::OwnId) => new.user.id = UserId::new(),
+            Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
+            Some(Without::Key) => {
+                // As if no key were a key.
+                for user in [&mut new, &mut found] {
+                    user.request
+                        .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));
+                }
+            }
+            Some(Without::Spelling) => found.user.username = new.user.username.clone(),
+            _ => {}
+        }
+        Decision::of(judge(&new, found))
+    }
+}
+
+impl Decision {
+    fn of(insertion: Insertion) -> Self {
+        match insertion {
+            Insertion::Created => Self::Created,
+            Insertion::Replayed(_) => Self::Replayed,
+            Insertion::Taken => Self::Taken,
+        }
+    }
+}

@@ -1,0 +1,930 @@
+//! A model of the protocol by which clients, function and table create users, for the model checker
+//! [stateright](https://docs.rs/stateright).
+//!
+//! The histories of `tests` show that the service keeps its promise where they looked. The model shows
+//! that its rules are enough in every order of events, and what each rule is needed for.
+//!
+//! * Up to three clients each ask for a username, with an Idempotency-Key or without, and may send
+//!   the request twice, one after the other or at the same time.
+//! * Each request is one run of the function, which sends its write to the table twice at most. A
+//!   write may take effect, its answer may get lost, and it may arrive after everybody has given it
+//!   up. A write that never arrives is lost. Functions may crash at any time.
+//! * An operator may erase one user.
+//!
+//! The model does not say again what the service decides: a failed condition means what
+//! [`create_user::insert::judge`] says, and usernames, keys and fingerprints are the service's own.
+//! [`Without`] takes one rule away, to see what happens.
+
+mod decision;
+mod linearizable;
+mod story;
+
+use std::array;
+
+use shared::{
+    caller::{Caller, Claim},
+    item::{Fingerprint, StoredUser},
+    user::{User, UserId, Username},
+};
+use stateright::{Model, Property};
+
+pub use decision::Decision;
+pub use linearizable::linearizable;
+pub use story::{Path, shortest, story};
+
+/// The most clients that a model has.
+pub const CLIENTS: usize = 3;
+/// The usernames that clients ask for: two names, each in two spellings.
+pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
+/// Callers and Idempotency-Keys: two callers with one key, and one caller with two.
+pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
+/// How often a client sends its request, and a function its write, at most.
+const ATTEMPTS: usize = 2;
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request {
+    /// The username: an index into [`USERNAMES`].
+    pub username: usize,
+    /// Caller and key: an index into [`KEYS`].
+    pub key: Option<usize>,
+}
+
+/// One of a client's attempts, each of which runs the function once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// The client.
+    pub client: usize,
+    /// 0 for the first attempt, 1 for the second.
+    pub number: usize,
+}
+
+/// A user in the table, known by the write that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// The client's attempt.
+    pub attempt: Attempt,
+    /// Which of its writes this is, where each has an id of its own ([`Without::OneIdARequest`]).
+    pub write: usize,
+}
+
+impl Item {
+    fn number(self) -> usize {
+        (self.attempt.client * ATTEMPTS + self.attempt.number) * ATTEMPTS + self.write
+    }
+}
+
+/// What the table holds under a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Cell {
+    /// Nothing.
+    #[default]
+    Free,
+    /// A user.
+    User(Item),
+    /// What [`Erasure::Tombstone`] leaves.
+    Tombstone,
+}
+
+/// How far an attempt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Run {
+    /// It was not sent.
+    #[default]
+    Unsent,
+    /// The function waits for the answer to its newest write.
+    Waiting {
+        /// How many writes it has sent.
+        sent: u8,
+        /// How many older writes may still arrive.
+        late: u8,
+    },
+    /// The function has answered or has ended.
+    Over {
+        /// How many writes may still arrive.
+        late: u8,
+    },
+}
+
+/// What the operator has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// Looked up the user.
+    Found(Item),
+    /// Deleted it for the first time.
+    Deleted(Item),
+    /// Waited until nothing that was begun before is on its way.
+    Waited(Item),
+    /// Told the person that it is done.
+    Done(Item),
+}
+
+impl Progress {
+    /// The user to erase.
+    #[must_use]
+    pub fn user(self) -> Option<Item> {
+        match self {
+            Self::Idle => None,
+            Self::Found(user) | Self::Deleted(user) | Self::Waited(user) | Self::Done(user) => {
+                Some(user)
+            }
+        }
+    }
+}
+
+/// The state of everything. Sets are bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// What each client asks for.
+    pub requests: [Request; CLIENTS],
+    /// Which clients have forgotten their key for the second attempt.
+    pub forgetful: u8,
+    /// How far each client's attempts are.
+    pub runs: [[Run; ATTEMPTS]; CLIENTS],
+    /// The table, by place and key. There is a second place only if [`Layout`] or [`Without`] says so.
+    pub table: [[Cell; USERNAMES.len()]; 2],
+    /// Which place was written last, by key.
+    pub newest: [u8; USERNAMES.len()],
+    /// The users that a client was told of with a 201.
+    pub told: u16,
+    /// What went wrong, one bit for each [`Wrong`].
+    pub wrong: u8,
+    /// The erasure.
+    pub progress: Progress,
+    /// The attempts that were sent before the erasure began.
+    pub begun: u8,
+    /// The users that the erasure was right to delete.
+    pub erased: u16,
+    /// Whether a copy of the delete may still arrive.
+    pub late_delete: bool,
+}
+
+impl State {
+    fn run(&mut self, attempt: Attempt) -> &mut Run {
+        &mut self.runs[attempt.client][attempt.number]
+    }
+
+    /// Caller and key of an attempt: an index into [`KEYS`].
+    #[must_use]
+    pub fn key(&self, attempt: Attempt) -> Option<usize> {
+        let forgotten = attempt.number > 0 && self.forgetful >> attempt.client & 1 == 1;
+        self.requests[attempt.client].key.filter(|_| !forgotten)
+    }
+
+    /// Whether two attempts are one request: they have the same caller, key and spelling.
+    fn are_one(&self, one: Attempt, other: Attempt) -> bool {
+        let username = |attempt: Attempt| self.requests[attempt.client].username;
+        let key = self.key(one);
+        one == other || key.is_some() && key == self.key(other) && username(one) == username(other)
+    }
+
+    /// The users in the table.
+    fn users(&self) -> impl Iterator<Item = Item> {
+        self.table.iter().flatten().filter_map(|cell| match cell {
+            Cell::User(item) => Some(*item),
+            _ => None,
+        })
+    }
+}
+
+/// An answer that no client may get.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    /// A 201 with another's user, or with another spelling than was asked for.
+    OthersUser,
+    /// A replay of what no earlier request made.
+    FalseReplay,
+    /// A 409 because of the request's own user.
+    FalseConflict,
+}
+
+/// A rule of the service that is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// The condition of the write.
+    Condition,
+    /// The comparison of the ids when the condition failed.
+    OwnId,
+    /// The comparison of the fingerprints.
+    Fingerprint,
+    /// The demand that a replayed request has a key at all.
+    Key,
+    /// The comparison of the spellings.
+    Spelling,
+    /// The caller in the fingerprint.
+    Caller,
+    /// The comparison form as the table's key.
+    ComparisonForm,
+    /// The id that is made once for all writes of a request.
+    OneIdARequest,
+    /// The answer 503 when the table was silent.
+    Doubt,
+    /// The request id that makes an answer the table's own.
+    RequestId,
+    /// The consistent read of a list.
+    ConsistentRead,
+}
+
+impl Without {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Condition,
+        Self::OwnId,
+        Self::Fingerprint,
+        Self::Key,
+        Self::Spelling,
+        Self::Caller,
+        Self::ComparisonForm,
+        Self::OneIdARequest,
+        Self::Doubt,
+        Self::RequestId,
+        Self::ConsistentRead,
+    ];
+}
+
+/// Where users are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// In one item collection of one table, as the service does.
+    #[default]
+    One,
+    /// In a global table of two regions that copy later what they wrote. Of two writes the later wins.
+    /// The last client uses the second region.
+    Regions,
+    /// In two item collections, by a hash of the key. The hash is the same for all.
+    Shards,
+    /// In one item collection, and, for the last client, whose function is a newer release, in two.
+    MoreShards,
+}
+
+/// How an operator erases a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erasure {
+    /// Delete whatever has the username.
+    Delete,
+    /// Delete it if it has the id that was looked up.
+    DeleteById,
+    /// The same, but only once the user is so old that no write of its own can arrive any more.
+    DeleteOldById,
+    /// Delete whatever has the username, wait until no write that was begun before can arrive, and
+    /// delete again.
+    DeleteTwice,
+    /// The same, but delete only what has the id or the fingerprint of the user that was looked up.
+    DeleteTwiceByRequest,
+    /// Wait until no write that was begun before can arrive, and delete the user if it has the id that
+    /// was looked up.
+    WaitThenDelete,
+    /// Put an item without personal data, but with the key, in the user's place, for ever.
+    Tombstone,
+}
+
+impl Erasure {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Delete,
+        Self::DeleteById,
+        Self::DeleteOldById,
+        Self::DeleteTwice,
+        Self::DeleteTwiceByRequest,
+        Self::WaitThenDelete,
+        Self::Tombstone,
+    ];
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A client sends its request.
+    Send(usize),
+    /// A client sends its request again.
+    Repeat {
+        /// The client.
+        client: usize,
+        /// Whether the key is left out.
+        forgets_key: bool,
+    },
+    /// The newest write of a run arrives, and its answer too.
+    Arrive(Attempt),
+    /// The newest write of a run arrives, and its answer gets lost.
+    LoseAnswer(Attempt),
+    /// The newest write of a run has not arrived in time, but may still.
+    TimeOut(Attempt),
+    /// Something between function and table answers the newest write with a 200 of its own.
+    Forge(Attempt),
+    /// A write that nobody waits for any more arrives.
+    ArriveLate(Attempt),
+    /// A function crashes.
+    Crash(Attempt),
+    /// The operator takes the next step of the erasure.
+    Erase,
+    /// A copy of the delete arrives that nobody waits for any more.
+    DeleteLate,
+    /// The place that was written last is copied to the other one, for the key with this number.
+    Replicate(usize),
+}
+
+/// The model.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// How many clients there are.
+    pub clients: usize,
+    /// The rule that is taken away.
+    pub without: Option<Without>,
+    /// Where users are kept.
+    pub layout: Layout,
+    /// How one user is erased, if any is. The clients then ask for one name only.
+    pub erasure: Option<Erasure>,
+    /// Whether states are merged that differ only in what can make no difference any more.
+    pub merges: bool,
+    usernames: [Username; USERNAMES.len()],
+    fingerprints: [Fingerprint; KEYS.len()],
+    ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
+    /// Under which key of the table each username is.
+    keys: [usize; USERNAMES.len()],
+}
+
+impl Protocol {
+    /// The service as it is.
+    #[must_use]
+    pub fn new(clients: usize) -> Self {
+        let usernames = USERNAMES.map(|name| Username::parse(name).expect("it is valid"));
+        let mut protocol = Self {
+            clients,
+            without: None,
+            layout: Layout::One,
+            erasure: None,
+            merges: false,
+            usernames,
+            fingerprints: KEYS.map(|(caller, key)| Fingerprint::new(&named(caller), key)),
+            ids: array::from_fn(|_| UserId::new()),
+            keys: [0; USERNAMES.len()],
+        };
+        protocol.keys = protocol.keys_by(Username::key);
+        protocol
+    }
+
+    /// The service without a rule.
+    #[must_use]
+    pub fn without(clients: usize, rule: Without) -> Self {
+        let mut protocol = Self::new(clients);
+        protocol.without = Some(rule);
+        match rule {
+            Without::Caller => {
+                protocol.fingerprints = KEYS.map(|(_, key)| Fingerprint::new(&Caller::Anyone, key));
+            }
+            Without::ComparisonForm => protocol.keys = protocol.keys_by(Username::as_str),
+            _ => {}
+        }
+        protocol
+    }
+
+    fn keys_by(&self, form: fn(&Username) -> &str) -> [usize; USERNAMES.len()] {
+        let first = |username| {
+            let same = |other| form(other) == form(username);
+            let first = self.usernames.iter().position(same);
+            first.expect("it is the same as itself")
+        };
+        array::from_fn(|number| first(&self.usernames[number]))
+    }
+
+    /// The user that a write puts into the table.
+    #[must_use]
+    pub fn stored(&self, state: &State, item: Item) -> StoredUser {
+        let request = state.requests[item.attempt.client];
+        StoredUser {
+            user: User {
+                id: self.ids[item.number()],
+                username: self.usernames[request.username].clone(),
+            },
+            request: state.key(item.attempt).map(|key| self.fingerprints[key]),
+        }
+    }
+
+    /// Where the user of an attempt is kept: the place and the key.
+    fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
+        let key = self.keys[state.requests[attempt.client].username];
+        let is_last = attempt.client + 1 == self.clients;
+        let place = match self.layout {
+            Layout::One => 0,
+            Layout::Regions => usize::from(is_last),
+            Layout::Shards => usize::from(key == 0),
+            Layout::MoreShards => usize::from(is_last && key == 0),
+        };
+        (place, key)
+    }
+
+    /// What one write of an attempt makes of the table, and the answer to it.
+    fn write(&self, state: &mut State, attempt: Attempt, write: usize) -> (Item, Cell) {
+        let write = if self.without == Some(Without::OneIdARequest) {
+            write
+        } else {
+            0
+        };
+        let item = Item { attempt, write };
+        let (place, key) = self.home(state, attempt);
+        let cell = &mut state.table[place][key];
+        let found = if self.without == Some(Without::Condition) {
+            Cell::Free
+        } else {
+            *cell
+        };
+        if found == Cell::Free {
+            *cell = Cell::User(item);
+            state.newest[key] = place.try_into().expect("0 or 1");
+        }
+        (item, found)
+    }
+
+    /// What a client is told of a write that finds this, and the user that it is told of.
+    fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
+        match found {
+            Cell::Free => (Decision::Created, item),
+            Cell::Tombstone => (Decision::Taken, item),
+            Cell::User(found) => match self.judge(state, item, found) {
+                Decision::Created => (Decision::Created, item),
+                other => (other, found),
+            },
+        }
+    }
+
+    /// What the client will be told if the newest write of its attempt arrives now, and its answer too:
+    /// the decision, and the user that it is about.
+    #[must_use]
+    pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
+        let Run::Waiting { sent, .. } = state.runs[attempt.client][attempt.number] else {
+            return None;
+        };
+        let mut after = *state;
+        let (item, found) = self.write(&mut after, attempt, usize::from(sent) - 1);
+        Some(self.decide(state, item, found))
+    }
+
+    /// Takes down what a client is told, and whether it may be told so.
+    fn tell(&self, state: &mut State, item: Item, found: Cell) {
+        let (decision, user) = self.decide(state, item, found);
+        let are_one = state.are_one(user.attempt, item.attempt);
+        let wrong = match decision {
+            Decision::Created => None,
+            Decision::Replayed if user.attempt == item.attempt => Some(Wrong::FalseReplay),
+            Decision::Replayed => (!are_one).then_some(Wrong::OthersUser),
+            Decision::Taken => {
+                (are_one && found != Cell::Tombstone).then_some(Wrong::FalseConflict)
+            }
+        };
+        if decision != Decision::Taken {
+            state.told |= 1 << user.number();
+        }
+        if let Some(wrong) = wrong {
+            state.wrong |= 1 << wrong as u8;
+        }
+    }
+
+    /// The next step of the erasure.
+    fn erase(&self, state: &mut State, erasure: Erasure) -> Option<()> {
+        state.progress = match state.progress {
+            Progress::Idle => {
+                let Cell::User(user) = state.table[0][0] else {
+                    return None;
+                };
+                state.begun = Self::begun(state);
+                Progress::Found(user)
+            }
+            Progress::Found(user) if erasure == Erasure::WaitThenDelete => {
+                Self::wait(state);
+                Progress::Waited(user)
+            }
+            Progress::Found(user) => {
+                if erasure == Erasure::DeleteOldById {
+                    *state.run(user.attempt) = Run::Over { late: 0 };
+                }
+                self.delete(state, erasure, user);
+                state.late_delete = true;
+                match erasure {
+                    Erasure::DeleteTwice | Erasure::DeleteTwiceByRequest => Progress::Deleted(user),
+                    _ => Progress::Done(user),
+                }
+            }
+            Progress::Deleted(user) => {
+                Self::wait(state);
+                Progress::Waited(user)
+            }
+            Progress::Waited(user) => {
+                self.delete(state, erasure, user);
+                state.late_delete = true;
+                Progress::Done(user)
+            }
+            Progress::Done(_) => return None,
+        };
+        Some(())
+    }
+
+    /// The attempts that were sent by now.
+    fn begun(state: &State) -> u8 {
+        let runs = state.runs.iter().flatten().enumerate();
+        runs.fold(0, |begun, (number, run)| {
+            begun | u8::from(*run != Run::Unsent) << number
+        })
+    }
+
+    /// Waits until nothing that was begun before the erasure can arrive any more.
+    fn wait(state: &mut State) {
+        for (number, run) in state.runs.iter_mut().flatten().enumerate() {
+            if state.begun >> number & 1 == 1 {
+                *run = Run::Over { late: 0 };
+            }
+        }
+        state.late_delete = false;
+    }
+
+    /// Deletes what has the username, if the erasure allows it.
+    fn delete(&self, state: &mut State, erasure: Erasure, user: Item) {
+        let Cell::User(found) = state.table[0][0] else {
+            return;
+        };
+        let are_one = state.are_one(found.attempt, user.attempt);
+        let may = match erasure {
+            Erasure::Delete | Erasure::DeleteTwice => true,
+            Erasure::DeleteById
+            | Erasure::DeleteOldById
+            | Erasure::WaitThenDelete
+            | Erasure::Tombstone => found == user,
+            Erasure::DeleteTwiceByRequest => {
+                let [found, user] = [found, user].map(|item| self.stored(state, item));
+                found.user.id == user.user.id
+                    || user.request.is_some()
+                        && found.request == user.request
+                        && found.user.username == user.user.username
+            }
+        };
+        if !may {
+            return;
+        }
+        state.table[0][0] = if erasure == Erasure::Tombstone {
+            Cell::Tombstone
+        } else {
+            Cell::Free
+        };
+        if are_one {
+            state.erased |= 1 << found.number();
+        }
+    }
+
+    /// Merges states that differ only in what can make no difference any more.
+    ///
+    /// A write that meets a user changes nothing, whoever waits for it, and gets the same answer each
+    /// time. So once nobody can delete the user, it does not matter how many of an attempt's writes
+    /// are still on their way. As long as the username is free, it does not matter then whether one
+    /// or two may arrive late.
+    fn merge(&self, state: &mut State) {
+        let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
+        if self.erasure.is_some() && !is_erasure_over {
+            return;
+        }
+        for client in 0..self.clients {
+            for number in 0..ATTEMPTS {
+                let (place, key) = self.home(state, Attempt { client, number });
+                let is_free = state.table[place][key] == Cell::Free;
+                match &mut state.runs[client][number] {
+                    Run::Unsent => {}
+                    Run::Waiting { sent, late } if !is_free => (*sent, *late) = (2, 0),
+                    Run::Waiting { .. } => {}
+                    Run::Over { late } => *late = (*late).min(u8::from(is_free)),
+                }
+            }
+        }
+    }
+
+    /// Whether these requests are worth a start: of those that differ only in the order of clients
+    /// and in the names of usernames and keys, one is enough.
+    fn is_first(&self, requests: &[Request]) -> bool {
+        let mut all = vec![requests.to_vec()];
+        let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
+            let mut more = all.clone();
+            more.iter_mut().for_each(change);
+            all.append(&mut more);
+        };
+        // Flips the name, or the spelling of one name.
+        vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
+        for name in [0, 2] {
+            let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
+            vary(&|them| them.iter_mut().for_each(flip));
+        }
+        if self.without != Some(Without::Caller) {
+            for keys in [(0, 1), (1, 2), (0, 1)] {
+                let swap = |key: usize| match key {
+                    _ if key == keys.0 => keys.1,
+                    _ if key == keys.1 => keys.0,
+                    _ => key,
+                };
+                vary(&|them| {
+                    let swap = |it: &mut Request| it.key = it.key.map(swap);
+                    them.iter_mut().for_each(swap);
+                });
+            }
+        }
+        if self.layout == Layout::One {
+            for clients in [(0, 1), (1, 2), (0, 1)] {
+                if clients.1 < requests.len() {
+                    vary(&|them| them.swap(clients.0, clients.1));
+                }
+            }
+        }
+        all.iter().all(|it| requests <= &it[..])
+    }
+}
+
+fn named(caller: &str) -> Caller {
+    Caller::Named {
+        issuer: None,
+        claim: "sub",
+        value: Claim {
+            text: caller.to_owned(),
+            is_string: true,
+        },
+    }
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let usernames = if self.erasure.is_some() { 2 } else { 4 };
+        let one = (0..usernames).flat_map(|username| {
+            let keys = [None, Some(0), Some(1), Some(2)];
+            keys.map(|key| Request { username, key })
+        });
+        let one: Vec<Request> = one.collect();
+        let mut all = vec![Vec::new()];
+        for _ in 0..self.clients {
+            all = all
+                .iter()
+                .flat_map(|before: &Vec<Request>| {
+                    one.iter()
+                        .map(|request| [&before[..], &[*request]].concat())
+                })
+                .collect();
+        }
+        all.retain(|requests| self.is_first(requests));
+        // Of equally short stories stateright tells the last one: let it be that of the plainest requests.
+        all.iter()
+            .rev()
+            .map(|requests| State {
+                requests: array::from_fn(|client| {
+                    let nothing = Request {
+                        username: 0,
+                        key: None,
+                    };
+                    requests.get(client).copied().unwrap_or(nothing)
+                }),
+                forgetful: 0,
+                runs: Default::default(),
+                table: Default::default(),
+                newest: [0; 4],
+                told: 0,
+                wrong: 0,
+                progress: Progress::Idle,
+                begun: 0,
+                erased: 0,
+                late_delete: false,
+            })
+            .collect()
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        // The plainest come last, as stateright tells the last one of equally short stories.
+        for client in (0..self.clients).rev() {
+            for number in (0..ATTEMPTS).rev() {
+                let attempt = Attempt { client, number };
+                let late = match state.runs[client][number] {
+                    Run::Unsent => 0,
+                    Run::Waiting { late, .. } => {
+                        actions.extend([
+                            Action::Crash(attempt),
+                            Action::Forge(attempt),
+                            Action::TimeOut(attempt),
+                            Action::LoseAnswer(attempt),
+                            Action::Arrive(attempt),
+                        ]);
+                        late
+                    }
+                    Run::Over { late } => late,
+                };
+                if late > 0 {
+                    actions.push(Action::ArriveLate(attempt));
+                }
+            }
+            match state.runs[client] {
+                [Run::Unsent, _] => actions.push(Action::Send(client)),
+                [_, Run::Unsent] => {
+                    let has_key = state.requests[client].key.is_some();
+                    for forgets_key in [true, false] {
+                        if has_key || !forgets_key {
+                            actions.push(Action::Repeat {
+                                client,
+                                forgets_key,
+                            });
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if self.erasure.is_some() {
+            actions.push(Action::Erase);
+            if state.late_delete {
+                actions.push(Action::DeleteLate);
+            }
+        }
+        if self.layout == Layout::Regions || self.without == Some(Without::ConsistentRead) {
+            let differs = |key: &usize| state.table[0][*key] != state.table[1][*key];
+            actions.extend((0..4).filter(differs).map(Action::Replicate));
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        match action {
+            Action::Send(client) => {
+                let number = 0;
+                *state.run(Attempt { client, number }) = Run::Waiting { sent: 1, late: 0 };
+            }
+            Action::Repeat {
+                client,
+                forgets_key,
+            } => {
+                let number = 1;
+                state.forgetful |= u8::from(forgets_key) << client;
+                *state.run(Attempt { client, number }) = Run::Waiting { sent: 1, late: 0 };
+            }
+            Action::Arrive(attempt) | Action::LoseAnswer(attempt) | Action::TimeOut(attempt) => {
+                let Run::Waiting { sent, mut late } = *state.run(attempt) else {
+                    return None;
+                };
+                let mut answer = None;
+                if action == Action::TimeOut(attempt) {
+                    late += 1;
+                } else {
+                    let write = self.write(&mut state, attempt, usize::from(sent) - 1);
+                    answer = (action == Action::Arrive(attempt)).then_some(write);
+                }
+                *state.run(attempt) = if answer.is_none() && usize::from(sent) < ATTEMPTS {
+                    Run::Waiting { sent: 2, late }
+                } else {
+                    Run::Over { late }
+                };
+                match answer {
+                    Some((item, found)) => self.tell(&mut state, item, found),
+                    None if self.without == Some(Without::Doubt)
+                        && usize::from(sent) == ATTEMPTS =>
+                    {
+                        let item = Item { attempt, write: 0 };
+                        self.tell(&mut state, item, Cell::Free);
+                    }
+                    None => {}
+                }
+            }
+            Action::Forge(attempt) => {
+                let Run::Waiting { late, .. } = *state.run(attempt) else {
+                    return None;
+                };
+                *state.run(attempt) = Run::Over { late };
+                if self.without == Some(Without::RequestId) {
+                    let item = Item { attempt, write: 0 };
+                    self.tell(&mut state, item, Cell::Free);
+                }
+            }
+            Action::ArriveLate(attempt) => {
+                match state.run(attempt) {
+                    Run::Waiting { late, .. } | Run::Over { late } => *late -= 1,
+                    Run::Unsent => return None,
+                }
+                self.write(&mut state, attempt, 0);
+            }
+            Action::Crash(attempt) => {
+                let Run::Waiting { late, .. } = *state.run(attempt) else {
+                    return None;
+                };
+                *state.run(attempt) = Run::Over { late: late + 1 };
+            }
+            Action::Erase => self.erase(&mut state, self.erasure?)?,
+            Action::DeleteLate => {
+                state.late_delete = false;
+                let user = state.progress.user()?;
+                self.delete(&mut state, self.erasure?, user);
+            }
+            Action::Replicate(key) => {
+                let newest = state.table[usize::from(state.newest[key])][key];
+                state.table[0][key] = newest;
+                state.table[1][key] = newest;
+            }
+        }
+        if self.merges {
+            self.merge(&mut state);
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always(ACKNOWLEDGED, |_, state: &State| {
+                let there = state.users().fold(0, |all, item| all | 1 << item.number());
+                state.told & !there & !state.erased == 0
+            }),
+            Property::always(ONE_OWNER, |model: &Self, state: &State| {
+                let name = |item: Item| {
+                    let username = state.requests[item.attempt.client].username;
+                    model.usernames[username].key()
+                };
+                let mut users = state.users();
+                users.all(|one| {
+                    state
+                        .users()
+                        .all(|other| one == other || name(one) != name(other))
+                })
+            }),
+            Property::always(OWN_USER, |_, state| !is_wrong(state, Wrong::OthersUser)),
+            Property::always(TRUE_REPLAY, |_, state| !is_wrong(state, Wrong::FalseReplay)),
+            Property::always(TRUE_CONFLICT, |_, state| {
+                !is_wrong(state, Wrong::FalseConflict)
+            }),
+            Property::always(LISTED, |model: &Self, state: &State| {
+                // A list that is not consistent may be read from a copy of the table.
+                let is_stale = model.without == Some(Without::ConsistentRead);
+                let read = &state.table[usize::from(is_stale)..];
+                let users = read.iter().flatten().filter_map(|cell| match cell {
+                    Cell::User(item) => Some(1 << item.number()),
+                    _ => None,
+                });
+                let listed = users.fold(0, |all, user: u16| all | user);
+                state.told & !listed & !state.erased == 0
+            }),
+        ];
+        if self.erasure.is_some() {
+            properties.extend([
+                Property::always(ERASED, |_, state: &State| {
+                    is_gone(state, |item, user| item == user)
+                }),
+                Property::always(NOT_BROUGHT_BACK, |_, state: &State| {
+                    is_gone(state, |item, user| {
+                        is_begun(state, item.attempt) && state.are_one(item.attempt, user.attempt)
+                    })
+                }),
+                Property::always(NOT_BY_CLIENT, |_, state: &State| {
+                    is_gone(state, |item, user| {
+                        is_begun(state, item.attempt) && item.attempt.client == user.attempt.client
+                    })
+                }),
+                Property::always(NOT_CREATED_ANEW, |_, state: &State| {
+                    is_gone(state, |item, user| {
+                        state.are_one(item.attempt, user.attempt)
+                    })
+                }),
+                Property::sometimes("an erasure is done", |_, state: &State| {
+                    matches!(state.progress, Progress::Done(_))
+                }),
+            ]);
+        }
+        properties
+    }
+}
+
+/// Whether the table has no such user of the one that was erased.
+fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
+    match state.progress {
+        Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
+        _ => true,
+    }
+}
+
+fn is_begun(state: &State, attempt: Attempt) -> bool {
+    state.begun >> (attempt.client * ATTEMPTS + attempt.number) & 1 == 1
+}
+
+fn is_wrong(state: &State, wrong: Wrong) -> bool {
+    state.wrong >> wrong as u8 & 1 == 1
+}
+
+/// A user that a client was told of is in the table, unless it was erased.
+pub const ACKNOWLEDGED: &str = "an acknowledged user is there";
+/// At no time are there two users of one name.
+pub const ONE_OWNER: &str = "a username has one owner";
+/// Nobody is told of another's user as its own.
+pub const OWN_USER: &str = "a 201 is about the caller's own user";
+/// Nobody is told of a replay where there was no earlier request.
+pub const TRUE_REPLAY: &str = "a replay repeats an earlier request";
+/// Nobody is refused because of its own user.
+pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
+/// A list shows every user that a client was told of before.
+pub const LISTED: &str = "a list shows every acknowledged user";
+/// No write of the erased user arrives after the erasure.
+pub const ERASED: &str = "an erased user does not come back";
+/// No attempt that was begun before the erasure brings the user back, not even with a new id.
+pub const NOT_BROUGHT_BACK: &str = "no attempt begun before brings an erased user back";
+/// No attempt of the same client that was begun before creates a user, not even one without its key.
+pub const NOT_BY_CLIENT: &str = "no attempt of its client begun before creates a user";
+/// No attempt of the same request makes the user again, not even one that is begun later.
+pub const NOT_CREATED_ANEW: &str = "no repetition creates an erased user anew";

@@ -1,0 +1,207 @@
+//! Counter-examples: the shortest way to break a promise, told as a story.
+
+use std::fmt::Write;
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use crate::{
+    ATTEMPTS, Action, Attempt, Cell, Decision, Erasure, Item, KEYS, Layout, Progress, Protocol,
+    Run, State, USERNAMES, Without,
+};
+
+/// States, each with the action that follows it, if any does.
+pub type Path = Vec<(State, Option<Action>)>;
+
+/// No story is longer than this.
+const MAX_STEPS: usize = 12;
+const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
+
+/// The shortest path that breaks a promise, among those of up to twelve steps.
+#[must_use]
+pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
+    (0..=MAX_STEPS).find_map(|steps| {
+        let checker = model
+            .clone()
+            .checker()
+            // The first state counts, and the last one is not looked at.
+            .target_max_depth(steps + 2)
+            .finish_when(HasDiscoveries::AnyOf([promise].into()))
+            .spawn_bfs()
+            .join();
+        checker.discovery(promise).map(stateright::Path::into_vec)
+    })
+}
+
+/// Tells a path that breaks a promise, one line for each step.
+#[must_use]
+pub fn story(model: &Protocol, path: &[(State, Option<Action>)], promise: &str) -> String {
+    let mut story = String::new();
+    for (number, (state, action)) in path.iter().enumerate() {
+        let Some(action) = action else { break };
+        let step = tell(model, state, *action);
+        writeln!(story, "{}. {step}", number + 1).expect("a string takes all");
+    }
+    write!(story, "Broken: {promise}.").expect("a string takes all");
+    story
+}
+
+fn tell(model: &Protocol, state: &State, action: Action) -> String {
+    match action {
+        Action::Send(client) => {
+            let number = 0;
+            let request = asks(state, Attempt { client, number });
+            format!(
+                "{} asks for {request}{}.",
+                NAMES[client],
+                place(model, client)
+            )
+        }
+        Action::Repeat {
+            client,
+            forgets_key,
+        } => {
+            let without = if forgets_key { ", without its key" } else { "" };
+            format!("{} sends the request again{without}.", NAMES[client])
+        }
+        Action::Arrive(attempt) => {
+            let (effect, told) = arrives(model, state, attempt);
+            format!(
+                "{} write arrives and {effect}. {} is told {told}.",
+                whose(attempt),
+                NAMES[attempt.client]
+            )
+        }
+        Action::LoseAnswer(attempt) => {
+            let (effect, _) = arrives(model, state, attempt);
+            let then = then(model, state, attempt);
+            format!(
+                "{} write arrives and {effect}. The answer gets lost; {then}.",
+                whose(attempt)
+            )
+        }
+        Action::TimeOut(attempt) => {
+            let then = then(model, state, attempt);
+            format!("{} write is late; {then}.", whose(attempt))
+        }
+        Action::Forge(attempt) => {
+            let told = if model.without == Some(Without::RequestId) {
+                "201"
+            } else {
+                "503"
+            };
+            let name = NAMES[attempt.client];
+            format!(
+                "A proxy answers {} write with an empty 200. {name} is told {told}.",
+                whose(attempt)
+            )
+        }
+        Action::ArriveLate(attempt) => {
+            let (effect, _) = arrives(model, state, attempt);
+            format!("{} late write arrives and {effect}.", whose(attempt))
+        }
+        Action::Crash(attempt) => format!("{} function crashes.", whose(attempt)),
+        Action::Erase => erases(model, state),
+        Action::DeleteLate => "A late copy of the operator's delete arrives.".to_owned(),
+        Action::Replicate(_) if model.layout == Layout::Regions => {
+            "The later write is copied to the other region.".to_owned()
+        }
+        Action::Replicate(_) => "The copy that lists are read from catches up.".to_owned(),
+    }
+}
+
+/// What an attempt asks for.
+fn asks(state: &State, attempt: Attempt) -> String {
+    let username = USERNAMES[state.requests[attempt.client].username];
+    state.key(attempt).map_or_else(
+        || format!("{username:?} without a key"),
+        |key| {
+            let (caller, key) = KEYS[key];
+            format!("{username:?} as {caller} with the key {key:?}")
+        },
+    )
+}
+
+/// Where the write of a client goes, if that is not the same for all.
+fn place(model: &Protocol, client: usize) -> &'static str {
+    let is_last = client + 1 == model.clients;
+    match (model.layout, is_last) {
+        (Layout::Regions, false) => ", in the first region",
+        (Layout::Regions, true) => ", in the second region",
+        (Layout::MoreShards, false) => ", from a function of one shard",
+        (Layout::MoreShards, true) => ", from a function of two shards",
+        _ => "",
+    }
+}
+
+/// The attempt's, as the beginning of a sentence or within one.
+fn whose(attempt: Attempt) -> String {
+    let ordinal = ["first", "second"][attempt.number];
+    format!("{}'s {ordinal} request's", NAMES[attempt.client])
+}
+
+/// What a write does to the table, and what its sender would be told.
+fn arrives(model: &Protocol, state: &State, attempt: Attempt) -> (String, &'static str) {
+    let mut after = *state;
+    let write = match state.runs[attempt.client][attempt.number] {
+        Run::Waiting { sent, .. } => usize::from(sent) - 1,
+        _ => 0,
+    };
+    let (place, key) = model.home(state, attempt);
+    let before = state.table[place][key];
+    let (item, found) = model.write(&mut after, attempt, write);
+    let user = |item: Item| {
+        format!(
+            "{} {:?}",
+            owner(item),
+            USERNAMES[state.requests[item.attempt.client].username]
+        )
+    };
+    match (before, found) {
+        (Cell::User(old), Cell::Free) => (format!("overwrites {}", user(old)), "201"),
+        (_, Cell::Free) => (format!("makes {}", user(item)), "201"),
+        (_, Cell::User(found)) => {
+            let told = match model.judge(state, item, found) {
+                Decision::Created => "201",
+                Decision::Replayed => "201, as a replay",
+                Decision::Taken => "409",
+            };
+            (format!("finds {}", user(found)), told)
+        }
+        (_, Cell::Tombstone) => ("finds the tombstone".to_owned(), "409"),
+    }
+}
+
+fn owner(item: Item) -> String {
+    format!("{}'s", NAMES[item.attempt.client])
+}
+
+/// What follows when the function got no answer to its newest write.
+fn then(model: &Protocol, state: &State, attempt: Attempt) -> String {
+    let is_last = matches!(
+        state.runs[attempt.client][attempt.number],
+        Run::Waiting { sent, .. } if usize::from(sent) == ATTEMPTS
+    );
+    let name = NAMES[attempt.client];
+    match (is_last, model.without) {
+        (false, _) => "the SDK sends it again".to_owned(),
+        (true, Some(Without::Doubt)) => format!("{name} is told 201"),
+        (true, _) => format!("{name} is told 503"),
+    }
+}
+
+fn erases(model: &Protocol, state: &State) -> String {
+    let is_last_wait = model.erasure == Some(Erasure::WaitThenDelete);
+    match state.progress {
+        Progress::Idle => "The operator looks the user up, to erase it.",
+        Progress::Found(_) if is_last_wait => "The operator waits for the longest retry.",
+        Progress::Found(_) if model.erasure == Some(Erasure::Tombstone) => {
+            "The operator puts a tombstone in the user's place, and says that it is done."
+        }
+        Progress::Found(_) => "The operator deletes it.",
+        Progress::Deleted(_) => "The operator waits for the longest retry.",
+        Progress::Waited(_) if is_last_wait => "The operator deletes it.",
+        Progress::Waited(_) => "The operator deletes what is there again.",
+        Progress::Done(_) => "",
+    }
+    .to_owned()
+}

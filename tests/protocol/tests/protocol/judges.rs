@@ -1,0 +1,436 @@
+//! Two judges of histories, the rules and the search for an order, agree on many thousands of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use protocol::linearizable;
+use tests::histories::{
+    check::{Rule, check},
+    history::{
+        Create, History, List, Operation, Outcome, Request, ShownUser as User, StoredItem as Item,
+        Walk,
+    },
+    names::Name,
+    seed,
+};
+
+const HISTORIES: usize = 100_000;
+
+const NAMES: [(&str, &str); 4] = [
+    ("ada", "ada"),
+    ("Ada", "ada"),
+    ("bea", "bea"),
+    ("BEA", "bea"),
+];
+const CALLERS: [Option<&str>; 3] = [Some("alma"), Some("boris"), None];
+const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
+const PREFIXES: [&str; 4] = ["", "", "a", "b"];
+
+#[test]
+fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories() {
+    let mut seed = seed();
+    let mut sound = 0;
+    let mut found = BTreeMap::<Rule, usize>::new();
+    for _ in 0..HISTORIES {
+        let mut rng = Rng::with_seed(seed);
+        let mut history = sound_history(&mut rng);
+        history.seed = seed;
+        let corruptions = rng.usize(..4);
+        let corruptions: Vec<&str> = (0..corruptions)
+            .map(|_| corrupt(&mut history, &mut rng))
+            .collect();
+        let rules: BTreeSet<Rule> = check(&history).iter().map(|it| it.rule).collect();
+        let order = linearizable(&history);
+        assert!(
+            rules.is_empty() == order.is_ok(),
+            "HISTORY_SEED={seed}: {corruptions:?} break {rules:?}, but the order: {order:?}\n{history:#?}"
+        );
+        assert!(
+            !corruptions.is_empty() || rules.is_empty(),
+            "HISTORY_SEED={seed}: {rules:?}"
+        );
+        sound += usize::from(rules.is_empty());
+        for rule in rules {
+            *found.entry(rule).or_default() += 1;
+        }
+        seed = rng.u32(..).into();
+    }
+    println!("{HISTORIES} histories: {sound} are sound, the others break {found:?}");
+    let all = [
+        Rule::Answer,
+        Rule::OneOwner,
+        Rule::Kept,
+        Rule::Asked,
+        Rule::Replay,
+        Rule::Conflict,
+        Rule::Creator,
+        Rule::Page,
+        Rule::Complete,
+        Rule::Walk,
+        Rule::Quiet,
+        Rule::Table,
+    ];
+    assert!(found.keys().eq(&all), "{found:?}");
+}
+
+/// An operation before it has taken effect.
+struct Plan {
+    start: u64,
+    effect: u64,
+    end: u64,
+    request: Request,
+    /// What its client is told, if it is not told what happened.
+    unknown: Option<Outcome>,
+}
+
+/// A history of a service that does each operation at one moment.
+fn sound_history(rng: &mut Rng) -> History {
+    let max_age = rng.u64(..2);
+    let count = rng.u64(3..12);
+    let mut plans: Vec<Plan> = (0..count)
+        .map(|number| plan(rng, number, max_age))
+        .collect();
+    plans.sort_by_key(|plan| plan.effect);
+    // A cursor leads behind a username that somebody has seen, and so asked for.
+    let requests = plans.iter().map(|plan| &plan.request);
+    let asked: BTreeSet<String> = requests
+        .filter_map(|request| match request {
+            Request::Create(create) => Some(create.name.display.clone()),
+            Request::List(_) => None,
+        })
+        .collect();
+    for plan in &mut plans {
+        if let Request::List(list) = &mut plan.request {
+            list.after.take_if(|after| !asked.contains(after));
+        }
+    }
+    let mut history = History {
+        max_age,
+        ..History::default()
+    };
+    let mut users = BTreeMap::<String, (Create, User)>::new();
+    for (number, plan) in plans.into_iter().enumerate() {
+        let outcome = match &plan.request {
+            Request::Create(create) => created(&mut users, create, number),
+            Request::List(list) => page(&users, list),
+        };
+        history.operations.push(Operation {
+            client: number,
+            start: plan.start,
+            end: plan.end,
+            request: plan.request,
+            outcome: plan.unknown.unwrap_or(outcome),
+        });
+    }
+    history.operations.sort_by_key(|it| it.end);
+    for prefix in ["", "a", "b"] {
+        let list = List {
+            prefix: prefix.to_owned(),
+            limit: 1000,
+            ..list(rng, 0)
+        };
+        let Outcome::Page { users, .. } = page(
+            &users,
+            &List {
+                after: None,
+                ..list
+            },
+        ) else {
+            unreachable!("a list shows a page");
+        };
+        history.walks.push(Walk {
+            prefix: prefix.to_owned(),
+            limit: 1000,
+            users,
+        });
+    }
+    history.items = users
+        .values()
+        .map(|(create, user)| item(&create.name.key, user))
+        .collect();
+    history
+}
+
+/// No two times are equal.
+fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
+    let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
+    // Short ones, mostly: one after the other.
+    for at in 1..3 {
+        times[at] = times[0] + times[at] / rng.choice([1, 4, 16]).expect("one");
+    }
+    times.sort_unstable();
+    let [start, effect, end] = [0, 1, 2].map(|at| 1000 * times[at] + 3 * number + at as u64);
+    if rng.u8(..3) == 0 {
+        // It shows what was there before.
+        let age = rng.u64(..=1_000_000 * max_age);
+        let effect = if max_age > 0 {
+            effect.saturating_sub(age) / 1000 * 1000 + 3 * number + 1
+        } else {
+            effect
+        };
+        let effect = effect.max((start + 1).saturating_sub(1_000_000 * max_age));
+        let request = Request::List(list(rng, number));
+        let unknown = (rng.u8(..8) == 0).then_some(Outcome::Unavailable);
+        return Plan {
+            start,
+            effect,
+            end,
+            request,
+            unknown,
+        };
+    }
+    let (display, key) = rng.choice(NAMES).expect("one");
+    let create = Create {
+        caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
+        key: rng.choice(KEYS).flatten().map(ToOwned::to_owned),
+        name: Name {
+            spelling: display.to_owned(),
+            display: display.to_owned(),
+            key: key.to_owned(),
+        },
+    };
+    let unknown = (rng.u8(..3) == 0)
+        .then(|| rng.choice([Outcome::Unavailable, Outcome::Killed]))
+        .flatten();
+    // What nobody waits for any more may take effect later.
+    let late = if unknown.is_some() {
+        1000 * rng.u64(..200)
+    } else {
+        0
+    };
+    Plan {
+        start,
+        effect: effect + late,
+        end,
+        request: Request::Create(create),
+        unknown,
+    }
+}
+
+fn list(rng: &mut Rng, number: u64) -> List {
+    let after = rng.choice([None, None, Some("ada"), Some("BEA")]).flatten();
+    List {
+        query: String::new(),
+        prefix: rng.choice(PREFIXES).expect("one").to_owned(),
+        limit: rng.usize(1..4),
+        after: after.map(ToOwned::to_owned),
+        walk: usize::try_from(number).expect("small"),
+    }
+}
+
+fn created(
+    users: &mut BTreeMap<String, (Create, User)>,
+    create: &Create,
+    number: usize,
+) -> Outcome {
+    let Some((owner, user)) = users.get(&create.name.key) else {
+        let user = user(number, &create.name.display);
+        let entry = (create.clone(), user.clone());
+        users.insert(create.name.key.clone(), entry);
+        return Outcome::Created {
+            user,
+            replayed: false,
+        };
+    };
+    if create.key.is_some() && owner == create {
+        return Outcome::Created {
+            user: user.clone(),
+            replayed: true,
+        };
+    }
+    Outcome::Taken
+}
+
+fn page(users: &BTreeMap<String, (Create, User)>, list: &List) -> Outcome {
+    let after = list
+        .after
+        .as_ref()
+        .map(|after| after.to_lowercase())
+        .unwrap_or_default();
+    let range = users
+        .iter()
+        .filter(|(key, _)| **key > after && key.starts_with(&list.prefix));
+    let mut users: Vec<User> = range.map(|(_, (_, user))| user.clone()).collect();
+    let has_next = users.len() > list.limit;
+    users.truncate(list.limit);
+    Outcome::Page { users, has_next }
+}
+
+fn user(number: usize, username: &str) -> User {
+    User {
+        id: format!("{number:08}-0000-7000-8000-000000000000"),
+        username: username.to_owned(),
+        created_at: format!("2026-03-01T12:00:{number:02}.000Z"),
+    }
+}
+
+fn item(key: &str, user: &User) -> Item {
+    [
+        ("kind", "user"),
+        ("username_key", key),
+        ("username", &user.username),
+        ("id", &user.id),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// Corrupts a history in one of many ways, and names it. The history may still be a sound one.
+fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
+    let count = history.operations.len();
+    let other = history.operations[rng.usize(..count)].clone();
+    let at = rng.usize(..count);
+    let stranger = user(99, rng.choice(NAMES).expect("one").0);
+    let operation = &mut history.operations[at];
+    let Some(walk) = history.walks.first_mut() else {
+        return "nothing more";
+    };
+    match rng.u8(..24) {
+        0 => {
+            history.failure = Some("a 500".to_owned());
+            "a failure"
+        }
+        1 => {
+            if let Outcome::Created { user, .. } = &mut operation.outcome {
+                user.id = stranger.id;
+            }
+            "another id"
+        }
+        2 => {
+            if let Outcome::Created { user, .. } = &mut operation.outcome {
+                user.username = stranger.username;
+            }
+            "another display form"
+        }
+        3 => {
+            if let Outcome::Created { user, .. } = &mut operation.outcome {
+                user.created_at = stranger.created_at;
+            }
+            "another time of creation"
+        }
+        4 | 5 => {
+            if let Outcome::Created { replayed, .. } = &mut operation.outcome {
+                *replayed = !*replayed;
+            }
+            "a wrong mark"
+        }
+        6 | 7 => {
+            if let Request::Create(_) = operation.request {
+                operation.outcome = Outcome::Taken;
+            }
+            "a wrong conflict"
+        }
+        8 | 9 => {
+            if let (Request::Create(create), Request::Create(another)) =
+                (&operation.request, &other.request)
+            {
+                if create.name.key == another.name.key {
+                    operation.outcome = other.outcome;
+                }
+            }
+            "another's answer"
+        }
+        10 => {
+            if let Request::Create(create) = &mut operation.request {
+                create.key = rng.choice(KEYS).flatten().map(ToOwned::to_owned);
+                create.caller = rng.choice(CALLERS).flatten().map(ToOwned::to_owned);
+            }
+            "another key or caller"
+        }
+        11 | 12 => {
+            let length = operation.end - operation.start;
+            let to = 1000 * rng.u64(..400) + 500 + at as u64;
+            (operation.start, operation.end) = (to, to + length);
+            "another time"
+        }
+        13 => {
+            if let Request::Create(_) = operation.request {
+                operation.outcome = Outcome::Killed;
+            }
+            "a forgotten answer"
+        }
+        14 => {
+            if let Outcome::Page { users, .. } = &mut operation.outcome {
+                users.pop();
+            }
+            "a page without its last user"
+        }
+        15 => {
+            if let Outcome::Page { users, .. } = &mut operation.outcome {
+                if rng.bool() {
+                    users.reverse()
+                } else {
+                    users.extend(users.clone())
+                }
+            }
+            "a page in another order or with doubles"
+        }
+        16 => {
+            if let Outcome::Page { users, has_next } = &mut operation.outcome {
+                match rng.u8(..3) {
+                    0 => users.push(stranger),
+                    1 => users.retain(|_| false),
+                    _ => *has_next = !*has_next,
+                }
+            }
+            "a page with a stranger, without users or with another end"
+        }
+        17 => {
+            if let Request::List(list) = &mut operation.request {
+                let number = rng.u64(..100);
+                *list = List {
+                    walk: list.walk,
+                    ..self::list(rng, number)
+                };
+            }
+            "an answer to another query"
+        }
+        18 => {
+            // One page after the other, of one walk.
+            for operation in &mut history.operations {
+                if let Request::List(list) = &mut operation.request {
+                    list.walk = 0;
+                }
+            }
+            "one walk"
+        }
+        19 => {
+            if let Some(lost) = walk.users.pop() {
+                history.items.pop();
+                for walk in &mut history.walks {
+                    walk.users.retain(|user| *user != lost);
+                }
+            }
+            "a lost user"
+        }
+        20 => {
+            let number = rng.usize(..history.walks.len());
+            let walk = &mut history.walks[number];
+            if rng.bool() {
+                walk.users.push(stranger)
+            } else {
+                walk.users.reverse()
+            }
+            "a walk with a stranger or in another order"
+        }
+        21 => {
+            if rng.bool() {
+                history.items.pop();
+            } else {
+                history.items.push(item("zoe", &stranger))
+            }
+            "another table"
+        }
+        22 => {
+            let id = rng.choice(&walk.users).map(|user| user.id.clone());
+            if let (Some(id), Some(user)) = (id, walk.users.last_mut()) {
+                user.id = id;
+            }
+            "another id at the end"
+        }
+        _ => {
+            history.walks.clear();
+            "no end"
+        }
+    }
+}
