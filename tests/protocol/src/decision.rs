@@ -35,12 +35,12 @@ impl Protocol {
             Some(Without::Spelling) => found.user.username = new.user.username.clone(),
             _ => {}
         }
-        Decision::of(judge(&new, found))
+        Decision::of(&judge(&new, found))
     }
 }
 
 impl Decision {
-    fn of(insertion: Insertion) -> Self {
+    fn of(insertion: &Insertion) -> Self {
         match insertion {
             Insertion::Created => Self::Created,
             Insertion::Replayed(_) => Self::Replayed,

@@ -588,9 +588,8 @@ impl Protocol {
                 let (place, key) = self.home(state, Attempt { client, number });
                 let is_free = state.table[place][key] == Cell::Free;
                 match &mut state.runs[client][number] {
-                    Run::Unsent => {}
                     Run::Waiting { sent, late } if !is_free => (*sent, *late) = (2, 0),
-                    Run::Waiting { .. } => {}
+                    Run::Unsent | Run::Waiting { .. } => {}
                     Run::Over { late } => *late = (*late).min(u8::from(is_free)),
                 }
             }

@@ -54,7 +54,7 @@ async fn the_real_function_answers_as_the_model_says_whatever_happens_to_its_wri
             let mut rng = Rng::with_seed(seed);
             let start = rng.choice(&starts).expect("there are some");
             println!("HISTORY_SEED={seed}, {:?}", start.requests);
-            World::new(&model, *start).walk(&mut rng, &mut seen).await;
+            World::new(&model, start).walk(&mut rng, &mut seen).await;
             seed = rng.u32(..).into();
         }
     }
@@ -100,7 +100,7 @@ struct Function {
 }
 
 impl<'a> World<'a> {
-    fn new(model: &'a Protocol, state: State) -> Self {
+    fn new(model: &'a Protocol, state: &State) -> Self {
         let service = Service::start();
         let credentials = Credentials::new(service::ACCESS_KEY_ID, "test", None, None, "tests");
         let config = table::sdk_config()
@@ -117,7 +117,7 @@ impl<'a> World<'a> {
             );
         Self {
             model,
-            state,
+            state: *state,
             service,
             config,
             functions: Default::default(),
@@ -255,7 +255,8 @@ impl<'a> World<'a> {
         let body = function.newest.as_ref().expect("a write").request.body();
         let body = str::from_utf8(body.bytes().expect("bytes")).expect("UTF-8");
         let (_, id) = body.split_once(r#""id":{"S":""#).expect("an id");
-        function.id = id.split('"').next().expect("its end").to_owned();
+        let (id, _) = id.split_once('"').expect("its end");
+        id.clone_into(&mut function.id);
         match attempt.number {
             0 => "Send".to_owned(),
             _ => "Repeat".to_owned(),

@@ -277,160 +277,174 @@ fn item(key: &str, user: &User) -> Item {
 
 /// Corrupts a history in one of many ways, and names it. The history may still be a sound one.
 fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
+    match rng.u8(..6) {
+        0 => corrupt_end(history, rng),
+        1 | 2 => corrupt_page(history, rng),
+        _ => corrupt_operation(history, rng),
+    }
+}
+
+/// Changes a request for a user, or what was told of it.
+fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let count = history.operations.len();
     let other = history.operations[rng.usize(..count)].clone();
-    let at = rng.usize(..count);
     let stranger = user(99, rng.choice(NAMES).expect("one").0);
+    let at = rng.usize(..count);
     let operation = &mut history.operations[at];
-    let Some(walk) = history.walks.first_mut() else {
-        return "nothing more";
+    let Request::Create(create) = &mut operation.request else {
+        // Its length stays, so that it may be before or after others that it overlapped.
+        let length = operation.end - operation.start;
+        operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
+        operation.end = operation.start + length;
+        return "a page at another time";
     };
-    match rng.u8(..24) {
+    let what = rng.u8(..9);
+    match (what, &mut operation.outcome) {
+        (0, Outcome::Created { user, .. }) => {
+            user.id = stranger.id;
+            "another id"
+        }
+        (1, Outcome::Created { user, .. }) => {
+            user.username = stranger.username;
+            "another display form"
+        }
+        (2, Outcome::Created { user, .. }) => {
+            user.created_at = stranger.created_at;
+            "another time of creation"
+        }
+        (3, Outcome::Created { replayed, .. }) => {
+            *replayed = !*replayed;
+            "a wrong mark"
+        }
+        (4, outcome) => {
+            *outcome = Outcome::Taken;
+            "a conflict"
+        }
+        (5, outcome) => {
+            *outcome = Outcome::Killed;
+            "a forgotten answer"
+        }
+        (6, outcome) => {
+            if matches!(&other.request, Request::Create(it) if it.name.key == create.name.key) {
+                *outcome = other.outcome;
+            }
+            "another's answer"
+        }
+        (7, _) => {
+            create.key = rng.choice(KEYS).flatten().map(ToOwned::to_owned);
+            create.caller = rng.choice(CALLERS).flatten().map(ToOwned::to_owned);
+            "another key or caller"
+        }
+        _ => {
+            let length = operation.end - operation.start;
+            operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
+            operation.end = operation.start + length;
+            "a create at another time"
+        }
+    }
+}
+
+/// Changes a page, or what it was asked for.
+fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
+    let stranger = user(99, rng.choice(NAMES).expect("one").0);
+    let lists = history.operations.iter_mut().filter_map(|operation| {
+        match (&mut operation.request, &mut operation.outcome) {
+            (Request::List(list), Outcome::Page { users, has_next }) => {
+                Some((list, users, has_next))
+            }
+            _ => None,
+        }
+    });
+    let mut lists: Vec<_> = lists.collect();
+    if lists.is_empty() {
+        return "no page";
+    }
+    let at = rng.usize(..lists.len());
+    let (list, users, has_next) = &mut lists[at];
+    match rng.u8(..7) {
+        0 => {
+            users.pop();
+            "a page without its last user"
+        }
+        1 => {
+            users.reverse();
+            "a page in another order"
+        }
+        2 => {
+            users.extend_from_within(..);
+            "a page with doubles"
+        }
+        3 => {
+            users.push(stranger);
+            "a page with a stranger"
+        }
+        4 => {
+            **has_next = !**has_next;
+            "a page with another end"
+        }
+        5 => {
+            let number = rng.u64(..100);
+            **list = self::list(rng, number);
+            "an answer to another query"
+        }
+        _ => {
+            for (list, ..) in lists {
+                list.walk = 0;
+            }
+            "one walk"
+        }
+    }
+}
+
+/// Changes what is there at the end.
+fn corrupt_end(history: &mut History, rng: &mut Rng) -> &'static str {
+    let stranger = user(99, rng.choice(NAMES).expect("one").0);
+    let number = rng.usize(..3);
+    let (Some(first), Some(walk)) = (
+        history.walks.first().cloned(),
+        history.walks.get_mut(number),
+    ) else {
+        return "nothing at the end";
+    };
+    match rng.u8(..8) {
         0 => {
             history.failure = Some("a 500".to_owned());
             "a failure"
         }
         1 => {
-            if let Outcome::Created { user, .. } = &mut operation.outcome {
-                user.id = stranger.id;
-            }
-            "another id"
+            history.walks.clear();
+            "no end"
         }
         2 => {
-            if let Outcome::Created { user, .. } = &mut operation.outcome {
-                user.username = stranger.username;
-            }
-            "another display form"
+            walk.users.push(stranger);
+            "a walk with a stranger"
         }
         3 => {
-            if let Outcome::Created { user, .. } = &mut operation.outcome {
-                user.created_at = stranger.created_at;
-            }
-            "another time of creation"
+            walk.users.reverse();
+            "a walk in another order"
         }
-        4 | 5 => {
-            if let Outcome::Created { replayed, .. } = &mut operation.outcome {
-                *replayed = !*replayed;
-            }
-            "a wrong mark"
+        4 => {
+            history.items.push(item("zoe", &stranger));
+            "a stray item"
         }
-        6 | 7 => {
-            if let Request::Create(_) = operation.request {
-                operation.outcome = Outcome::Taken;
-            }
-            "a wrong conflict"
+        5 => {
+            history.items.pop();
+            "a lost item"
         }
-        8 | 9 => {
-            if let (Request::Create(create), Request::Create(another)) =
-                (&operation.request, &other.request)
-            {
-                if create.name.key == another.name.key {
-                    operation.outcome = other.outcome;
-                }
-            }
-            "another's answer"
-        }
-        10 => {
-            if let Request::Create(create) = &mut operation.request {
-                create.key = rng.choice(KEYS).flatten().map(ToOwned::to_owned);
-                create.caller = rng.choice(CALLERS).flatten().map(ToOwned::to_owned);
-            }
-            "another key or caller"
-        }
-        11 | 12 => {
-            let length = operation.end - operation.start;
-            let to = 1000 * rng.u64(..400) + 500 + at as u64;
-            (operation.start, operation.end) = (to, to + length);
-            "another time"
-        }
-        13 => {
-            if let Request::Create(_) = operation.request {
-                operation.outcome = Outcome::Killed;
-            }
-            "a forgotten answer"
-        }
-        14 => {
-            if let Outcome::Page { users, .. } = &mut operation.outcome {
-                users.pop();
-            }
-            "a page without its last user"
-        }
-        15 => {
-            if let Outcome::Page { users, .. } = &mut operation.outcome {
-                if rng.bool() {
-                    users.reverse()
-                } else {
-                    users.extend(users.clone())
-                }
-            }
-            "a page in another order or with doubles"
-        }
-        16 => {
-            if let Outcome::Page { users, has_next } = &mut operation.outcome {
-                match rng.u8(..3) {
-                    0 => users.push(stranger),
-                    1 => users.retain(|_| false),
-                    _ => *has_next = !*has_next,
-                }
-            }
-            "a page with a stranger, without users or with another end"
-        }
-        17 => {
-            if let Request::List(list) = &mut operation.request {
-                let number = rng.u64(..100);
-                *list = List {
-                    walk: list.walk,
-                    ..self::list(rng, number)
-                };
-            }
-            "an answer to another query"
-        }
-        18 => {
-            // One page after the other, of one walk.
-            for operation in &mut history.operations {
-                if let Request::List(list) = &mut operation.request {
-                    list.walk = 0;
-                }
-            }
-            "one walk"
-        }
-        19 => {
-            if let Some(lost) = walk.users.pop() {
-                history.items.pop();
-                for walk in &mut history.walks {
-                    walk.users.retain(|user| *user != lost);
-                }
-            }
-            "a lost user"
-        }
-        20 => {
-            let number = rng.usize(..history.walks.len());
-            let walk = &mut history.walks[number];
-            if rng.bool() {
-                walk.users.push(stranger)
-            } else {
-                walk.users.reverse()
-            }
-            "a walk with a stranger or in another order"
-        }
-        21 => {
-            if rng.bool() {
-                history.items.pop();
-            } else {
-                history.items.push(item("zoe", &stranger))
-            }
-            "another table"
-        }
-        22 => {
-            let id = rng.choice(&walk.users).map(|user| user.id.clone());
-            if let (Some(id), Some(user)) = (id, walk.users.last_mut()) {
-                user.id = id;
+        6 => {
+            if let (Some(user), Some(last)) = (first.users.first(), walk.users.last_mut()) {
+                last.id.clone_from(&user.id);
             }
             "another id at the end"
         }
         _ => {
-            history.walks.clear();
-            "no end"
+            if let Some(lost) = first.users.last() {
+                history.items.pop();
+                for walk in &mut history.walks {
+                    walk.users.retain(|user| user != lost);
+                }
+            }
+            "a lost user"
         }
     }
 }

@@ -51,8 +51,8 @@ fn the_rules_keep_every_promise_in_every_order_of_events() {
 
 #[test]
 fn merged_states_hide_nothing() {
-    let all = Without::ALL.map(|rule| Protocol::without(2, rule));
-    for model in [Protocol::new(2)].into_iter().chain(all) {
+    let broken_ones = [Without::OwnId, Without::Key].map(|rule| Protocol::without(2, rule));
+    for model in [Protocol::new(2)].into_iter().chain(broken_ones) {
         let name = format!("{:?}", model.without);
         let mut merged = model.clone();
         merged.merges = true;
