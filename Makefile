@@ -16,7 +16,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 # Some groups of tools share a folder, so two recipes must not install at once.
 .NOTPARALLEL:
 
-.PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants mutate advisories bench check
+.PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check
 
 help:
 	@echo 'make run           run the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
@@ -70,22 +70,8 @@ torture: check
 	@cargo build --locked --workspace --bins
 	@RELEASED=1 "$${CARGO_TARGET_DIR:-target}/debug/torture"
 
-# Run the tests without a mutation first. cargo-mutants would run only those of the mutated crates. BASE=main tries the lines
-# that differ from main, and stops early if none of them can be mutated.
 mutants: check .tools/mutants/bin/cargo-mutants
-ifdef BASE
-	@mkdir -p target
-	@git diff --merge-base "$$BASE" >target/mutants.diff
-	@.tools/mutants/bin/cargo-mutants mutants --workspace --in-diff target/mutants.diff --list
-	@[ -z "$$(.tools/mutants/bin/cargo-mutants mutants --workspace --in-diff target/mutants.diff --list)" ] || \
-		$(MAKE) --no-print-directory mutate IN='--in-diff target/mutants.diff'
-else
-	@$(MAKE) --no-print-directory mutate
-endif
-
-mutate:
-	@cargo test --locked --workspace --lib --test service --test usernames
-	@.tools/mutants/bin/cargo-mutants mutants --workspace --baseline skip --timeout 300 --output target $(IN)
+	@tools/mutants '$(BASE)'
 
 .tools/mutants/bin/cargo-mutants: | check
 	cargo install cargo-mutants --version 27.1.0 --locked --root .tools/mutants
