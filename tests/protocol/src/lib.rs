@@ -11,6 +11,9 @@
 //!   up. A write that never arrives is lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
+//! A client counts as told from the moment at which its function decides. That promises more than the
+//! service has to: whatever happens to the answer on its way to the client, each promise holds already.
+//!
 //! The model does not say again what the service decides: a failed condition means what
 //! [`create_user::insert::judge`] says, and usernames, keys and fingerprints are the service's own.
 //! [`Without`] takes one rule away, to see what happens.
