@@ -65,6 +65,17 @@ class DeployedTest(unittest.TestCase):
         detail = formation.describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
+    def empty_table(self, name: str) -> None:
+        """Makes a table like the stack's own, where a restore would make one."""
+        table = self.emulator.client("dynamodb")
+        own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
+        table.create_table(
+            TableName=name,
+            KeySchema=own["KeySchema"],
+            AttributeDefinitions=own["AttributeDefinitions"],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
     def table_as(self, role: str) -> Any:
         """A client of the table with the credentials of a function's role."""
         iam = self.emulator.client("iam")
@@ -370,18 +381,6 @@ class Lifecycle(DeployedTest):
         name = self.resource("ListUsersFunction")
         return functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
 
-    def copy_of_the_table(self, name: str) -> str:
-        """An empty table like the stack's own, as a restore makes it."""
-        table = self.emulator.client("dynamodb")
-        own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
-        table.create_table(
-            TableName=name,
-            KeySchema=own["KeySchema"],
-            AttributeDefinitions=own["AttributeDefinitions"],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        return name
-
     def test_the_users_outlive_an_update_a_restored_table_and_the_stack(self) -> None:
         user = self.create("ada").json()
         before = self.live_version()
@@ -400,7 +399,8 @@ class Lifecycle(DeployedTest):
         self.assertEqual(page.headers["cache-control"], "private, max-age=5")
 
         table = self.emulator.client("dynamodb")
-        restored = self.copy_of_the_table("users-restored-1")
+        restored = "users-restored-1"
+        self.empty_table(restored)
         self.emulator.deploy(RestoredTableName=restored)
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)

@@ -99,17 +99,6 @@ class Operations(DeployedTest):
     def names(self) -> list[str]:
         return [user["username"] for user in self.call("GET", self.token, "?limit=1000").json()]
 
-    def empty_table(self, name: str) -> None:
-        """Makes a table where a restore would make one."""
-        table = self.emulator.client("dynamodb")
-        own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
-        table.create_table(
-            TableName=name,
-            KeySchema=own["KeySchema"],
-            AttributeDefinitions=own["AttributeDefinitions"],
-            BillingMode="PAY_PER_REQUEST",
-        )
-
     def test_the_token_of_the_guide_is_accepted(self) -> None:
         [get] = commands("Get a token")
         # The emulator has one token endpoint for all domains.
