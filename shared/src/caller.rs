@@ -4,7 +4,7 @@ use lambda_http::Request;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-/// The party that a request comes from. No two parties are ever taken for one.
+/// The party that a request comes from. Two parties never count as one.
 ///
 /// The API's JWT authorizer has checked the token, and its claims say who holds it. Of these claims
 /// the first that is there names the caller, in this order:

@@ -1,8 +1,8 @@
 //! The event of an HTTP API ([payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format))
 //! as a request, and an answer as what the API takes back.
 //!
-//! `lambda_http` has both too. It serves every kind of gateway, and fails at hosts, queries, headers
-//! and bodies that it can't read; this takes what it gets and leaves the judgement to the handlers.
+//! `lambda_http` can do both too, for every kind of gateway. But it fails at hosts, queries, headers and
+//! bodies that it can't read. This module accepts all of them and lets the handlers judge.
 
 use std::{borrow::Cow, fmt};
 
@@ -53,8 +53,8 @@ impl<'a> HttpApiEvent<'a> {
     /// Reads an event.
     ///
     /// # Errors
-    /// It is of another kind, such as a REST API's or a load balancer's. The error names a member of
-    /// the event and none of its values, because the log must not hold them.
+    /// It is of another kind, such as a REST API's or a load balancer's. The error names a field of the
+    /// event but not its value, because the log must not hold it.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {
             member: wrong_member(json),
@@ -102,7 +102,7 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// Which member keeps an event from being read.
+/// Names the field that makes an event unreadable.
 fn wrong_member(json: &str) -> &'static str {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -143,8 +143,8 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads headers, whatever they hold. What a header can't hold is replaced, so that a value which
-/// matters is refused rather than overlooked.
+/// Reads headers. Replaces characters that a header can't hold, so that a handler refuses such a value
+/// instead of missing the header.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
     struct Headers;
 
@@ -162,13 +162,13 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HeaderMap, A::Error> {
             let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
             while let Some(Text(name)) = map.next_key()? {
-                // No handler looks for a name that is none.
+                // No handler asks for an invalid name.
                 let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 };
                 let Text(value) = map.next_value()?;
-                // Thousands of headers are no gateway's.
+                // A gateway never sends thousands of headers.
                 let added = headers.try_append(name, header_value(&value));
                 added.map_err(|_| A::Error::custom("too many headers"))?;
             }

@@ -91,7 +91,7 @@ pub fn primary_key(username_key: String) -> Item {
 /// The comparison form of a username in a primary key or an item.
 ///
 /// # Errors
-/// The attribute is absent or no text.
+/// The attribute is absent or not text.
 pub fn sort_key(mut item: Item) -> Result<String, ItemError> {
     take_text(&mut item, USERNAME_KEY)
 }

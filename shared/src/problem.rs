@@ -1,5 +1,5 @@
 //! What a caller is told when a request fails: problem documents
-//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The only place that gives an error its status.
+//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The only module that maps an error to a status.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::{
 /// DynamoDB refills the throughput of a table every second.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// What `POST /api/users` accepts; sent along with a refusal of anything else, as
+/// What `POST /api/users` accepts. A refusal of anything else sends it along, as
 /// [RFC 9110 §15.5.16](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16) suggests.
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/*+json");
 
@@ -36,9 +36,9 @@ pub enum ProblemType {
     InvalidQuery,
     /// Somebody has the username.
     UsernameTaken,
-    /// The body is larger than any user.
+    /// The body is larger than a user can be.
     BodyTooLarge,
-    /// The body is not said to be JSON.
+    /// The Content-Type does not say JSON in UTF-8.
     UnsupportedMediaType,
     /// The object is not a valid user.
     InvalidUser,
@@ -178,7 +178,7 @@ impl Problem {
         self
     }
 
-    /// A bug. The caller learns nothing of it but the request's id.
+    /// A bug. The caller learns only the request's id.
     #[must_use]
     pub fn internal_error(cause: impl Into<String>) -> Self {
         Self::new(
@@ -191,8 +191,8 @@ impl Problem {
 
     /// The function got an event that is not an HTTP API event.
     ///
-    /// Its sender is wrong, not the function. So this is no internal error: a stray event must not
-    /// roll a deployment back.
+    /// The sender is wrong, not the function. So it does not count as an internal error, because a stray
+    /// event must not roll a deployment back.
     #[must_use]
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(

@@ -10,7 +10,7 @@ use lambda_http::{
 
 use crate::telemetry::Metric;
 
-/// A response, and what the log line of its request says besides.
+/// A response, and what else the log line of its request holds.
 #[derive(Debug)]
 pub struct LoggedResponse {
     /// What the caller gets.
@@ -35,7 +35,7 @@ impl LoggedResponse {
 
 /// A response without a body, to which the caller adds what it needs.
 ///
-/// It forbids a browser to guess another media type, so that a username can never run as a page.
+/// It forbids browsers to guess the media type, so that a username never runs as a page.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

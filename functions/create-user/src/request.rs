@@ -18,7 +18,7 @@ use shared::{
 use crate::media_type;
 
 /// The largest body, in bytes. A username takes 320 in UTF-8 and 960 with every character written
-/// as an escape; the rest is for members that the service does not know.
+/// as an escape. The rest is for fields that the service does not know.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// The longest Idempotency-Key, in characters: what
@@ -33,7 +33,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct NewUser {
     /// The username, checked.
     pub username: Username,
-    /// What a retry of the request is known by, if it has an Idempotency-Key.
+    /// Identifies a retry of the request, if it has an Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
@@ -51,7 +51,7 @@ pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     })
 }
 
-/// Checks that the body is said to be JSON in UTF-8.
+/// Checks that the Content-Type says JSON in UTF-8.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let content_type = headers.get(CONTENT_TYPE);
     if content_type.is_some_and(|value| media_type::is_json(value.as_bytes())) {
@@ -63,7 +63,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// Reads what a retry of the request is known by: its caller and Idempotency-Key.
+/// Reads what identifies a retry of the request: its caller and Idempotency-Key.
 fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
     let Some(key) = idempotency_key(request.headers())? else {
         return Ok(None);
@@ -133,17 +133,17 @@ fn parse_key(value: &str) -> Option<String> {
         .then_some(key)
 }
 
-/// The members of the body that the service knows. Others are ignored.
+/// The fields of the body that the service knows. It ignores others.
 ///
-/// The username is taken as it stands, so that no other kind of value costs more than reading over
-/// it, however large or deep it is.
+/// The username stays unparsed, so that a large or deep value of another type costs no more than
+/// skipping it.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     username: Option<&'a RawValue>,
 }
 
-/// Tells a member that is null from one that is missing.
+/// Distinguishes a field that is null from one that is missing.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -192,7 +192,7 @@ fn text(body: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// The member `username` of the JSON object, as it stands there.
+/// The unparsed field `username` of the JSON object.
 fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
     let not_json = |error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());

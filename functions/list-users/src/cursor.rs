@@ -8,8 +8,8 @@
 //! | 4 | a CRC-32 over version, prefix and key |
 //! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user of the page before |
 //!
-//! The checksum tells a damaged cursor, or one that was made for another prefix, from a good one.
-//! It is no signature: whoever may list may begin anywhere, so there is nothing to protect.
+//! The checksum detects a damaged cursor and one that was made for another prefix.
+//! It is not a signature, because whoever may list may begin anywhere.
 
 use std::fmt;
 
@@ -44,8 +44,8 @@ pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorErr
         .split_first_chunk::<CHECKSUM_BYTES>()
         .ok_or(CursorError)?;
     let key = str::from_utf8(key).map_err(|_| CursorError)?;
-    // The table refuses to begin outside of the prefix, so the prefix is checked by itself too:
-    // a checksum can be made to fit.
+    // The table refuses to begin outside of the prefix. A client can forge the checksum, so the prefix is
+    // checked too.
     let is_sound = version == VERSION
         && !key.is_empty()
         && key.starts_with(prefix.as_str())

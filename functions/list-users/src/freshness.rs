@@ -1,9 +1,8 @@
 //! How current a page must be: the one knob of caching.
 //!
-//! At 0 seconds, the default, every page is read from the table with strong consistency, and what
-//! a create answered, the next list shows. At n seconds a page may be n seconds old: the reads are
-//! eventually consistent, at half the price, clients may keep a page, and so does the warm
-//! function.
+//! At 0 seconds, the default, every page is a strongly consistent read: the next list shows what a
+//! create answered. At n seconds, a page may be n seconds old. Then reads are eventually consistent,
+//! at half the price, and clients and the warm function may cache pages.
 
 use std::{
     sync::Arc,

@@ -28,8 +28,8 @@ pub struct Page {
 
 /// Reads a page in one round trip.
 ///
-/// It asks for one item more than the page holds. That one tells whether there is a next page, so
-/// that the last page never links to an empty one.
+/// It asks for one item more than the page holds. That item says whether there is a next page, so the
+/// last page never links to an empty one.
 ///
 /// # Errors
 /// The table did not answer, or holds an item that this service did not write.
@@ -54,7 +54,7 @@ pub async fn query(
     let answer = query.send().await?;
     TableError::check_origin(&answer)?;
 
-    // DynamoDB sends items even where it finds none. The SDK takes an empty body for an empty result.
+    // DynamoDB always sends a list of items. The SDK would take an empty body for an empty list.
     let items = answer.items.ok_or_else(|| TableError::Unavailable {
         cause: "an answer without items, which is not DynamoDB's".to_owned(),
     })?;

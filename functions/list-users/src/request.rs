@@ -47,8 +47,8 @@ impl fmt::Debug for PageRequest {
 /// Reads the query string of a request.
 ///
 /// # Errors
-/// A problem with all the errors at once, up to [`MAX_ERRORS`]. An unknown parameter is one of
-/// them: a mistyped `prefix` must not list everybody.
+/// A problem with all errors at once, up to [`MAX_ERRORS`]. An unknown parameter is an error, because a
+/// mistyped `prefix` must not list everybody.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let mut parameters = Parameters::default();

@@ -53,7 +53,7 @@ impl Username {
         // The rules judge the display form and nothing else (RFC 8264 §7), so every spelling of a
         // text gets the same answer, and what composes into a symbol is one: `=` and U+0338 are `≠`.
         check_characters(&display)?;
-        // A mark is drawn on the letter before it: without one, on what stands before the username.
+        // A mark is drawn on the letter before it. At the start, that would be the text before the username.
         // RFC 5891 §4.2.3.2 has this rule for the names of hosts.
         if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
             return Err(UsernameError::LeadingMark { mark });
@@ -70,8 +70,8 @@ impl Username {
         })
     }
 
-    /// A username as the table holds it. It was parsed before it was written, and parsing a page
-    /// of them again would cost more than the rest of the request.
+    /// A username from the table. It was parsed before it was written. Parsing a page of them again would
+    /// cost more than the rest of the request.
     pub(crate) fn from_table(display: String, key: String) -> Self {
         Self { display, key }
     }
@@ -97,8 +97,8 @@ impl fmt::Debug for Username {
 
 /// The beginning of a username's key, to search by.
 ///
-/// It is mapped like a username but not judged like one: half a word may break a rule that the
-/// whole word keeps, and a character that no username may have simply finds nobody.
+/// It is mapped like a username but not validated like one, because half a word may break a rule that
+/// the whole word keeps. A character that no username may have simply finds nobody.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct UsernamePrefix(String);
 
