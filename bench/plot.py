@@ -40,13 +40,12 @@ PANELS = [
 
 
 def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
-    """A bar for each contestant, on a logarithmic scale, with its value."""
+    """A bar for each contestant, as long as its value."""
     colours = [THIS if name == "this project" else OTHERS for name in values]
     bars = axes.barh(list(values), list(values.values()), color=colours, height=0.7)
     axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], color=TEXT, fontsize=9)
-    axes.set_xscale("log")
     # Room for the values behind the bars.
-    axes.set_xlim(min(values.values()) / 3, max(values.values()) * 4)
+    axes.set_xlim(0, max(values.values()) * 1.25)
     axes.set_title(title, color=TEXT, fontsize=10)
     axes.invert_yaxis()
     axes.tick_params(colors=TEXT, labelsize=9, length=0)
@@ -74,7 +73,7 @@ def main() -> None:
     [create] = [
         comparison["figures"]
         for comparison in results["comparisons"]
-        if comparison["operation"] == "create" and comparison["quota_percent"] is None
+        if comparison["operation"] == "create" and comparison["quota"] is None
     ]
     figure = Figure(figsize=(10, 2.6), layout="constrained")
     figure.patch.set_alpha(0)

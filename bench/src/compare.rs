@@ -13,15 +13,16 @@ use serde_json::Value;
 
 use crate::{
     canned_table::{Access, CannedTable},
-    contestants::{Contestant, Operation, Size},
+    contestants::{Contestant, Operation, Program, Size},
     measure::{self, Life},
     quota::Quota,
 };
 
 /// How many events follow the first one in each life.
 const WARM_CALLS: usize = 200;
-/// How many there are under a quota, where each takes its time.
-const WARM_CALLS_UNDER_QUOTA: usize = 20;
+/// How many there are under a quota, where each takes its time. They are enough to use the share of
+/// many periods up.
+const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// A figure over all rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -72,6 +73,8 @@ pub struct Figures {
     pub first: Spread,
     /// Every later event.
     pub warm: Spread,
+    /// What Lambda bills for a later event, on average: the milliseconds of each, rounded up.
+    pub warm_billed: f64,
     /// Of a hundred later events, one takes longer than this.
     pub warm_p99: f64,
     /// The processor time of INIT.
@@ -90,14 +93,18 @@ pub struct Figures {
 }
 
 impl Figures {
-    fn new(contestant: &Contestant, operation: Operation, lives: &[Life]) -> Self {
+    fn new(name: &'static str, program: &Program, lives: &[Life]) -> Self {
         let spread = |of: &dyn Fn(&Life) -> f64| Spread::of(lives.iter().map(of).collect());
         let mut warm: Vec<f64> = lives.iter().flat_map(|life| &life.warm).map(ms).collect();
         warm.sort_by(f64::total_cmp);
+        let billed: f64 = warm.iter().map(|it| it.ceil()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "there are far fewer calls")]
+        let calls = warm.len() as f64;
         Self {
-            name: contestant.name,
+            name,
             init: spread(&|life| ms(&life.init.wall)),
             first: spread(&|life| ms(&life.first.wall)),
+            warm_billed: billed / calls,
             warm_p99: quantile(&warm, 0.99),
             warm: Spread::of(warm),
             init_cpu: spread(&|life| ms(&life.init.cpu)),
@@ -106,7 +113,7 @@ impl Figures {
             cold_cpu: spread(&|life| ms(&(life.init.cpu + life.first.cpu))),
             #[expect(clippy::cast_precision_loss, reason = "no process holds that much")]
             peak_memory_mib: spread(&|life| life.peak_memory_kib as f64 / 1024.0),
-            size: contestant.program(operation).size(),
+            size: program.size(),
         }
     }
 }
@@ -120,8 +127,9 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// The share of a processor in percent; `None` for all of it.
-    pub quota_percent: Option<u32>,
+    /// The memory in MB whose share of a processor it has, and that share in percent; `None` for all
+    /// of it.
+    pub quota: Option<(u32, u32)>,
     /// The figures, in the order of the contestants.
     pub figures: Vec<Figures>,
 }
@@ -140,16 +148,18 @@ impl Comparison {
     }
 }
 
-/// Compares everybody at full speed.
+/// Compares contestants at full speed.
 pub async fn at_full_speed(
+    title: &str,
     contestants: &[Contestant],
     operation: Operation,
     rounds: usize,
 ) -> Comparison {
-    compare(contestants, operation, rounds, None).await
+    compare(title, contestants, operation, rounds, None).await
 }
 
-/// Compares everybody under a quota.
+/// Compares everybody under a quota: with the share of a processor, in percent, that comes with this
+/// memory, in MB.
 ///
 /// # Errors
 /// The machine has no quotas.
@@ -157,66 +167,69 @@ pub async fn under_quota(
     contestants: &[Contestant],
     operation: Operation,
     rounds: usize,
-    percent: u32,
+    (memory, percent): (u32, u32),
 ) -> Result<Comparison, std::io::Error> {
     let quota = Quota::percent(percent)?;
-    let quota = Some((percent, &quota));
-    Ok(compare(contestants, operation, rounds, quota).await)
+    let title = format!("{percent} % of a processor");
+    let mut comparison = compare(&title, contestants, operation, rounds, Some(&quota)).await;
+    comparison.quota = Some((memory, percent));
+    Ok(comparison)
 }
 
 async fn compare(
+    title: &str,
     contestants: &[Contestant],
     operation: Operation,
     rounds: usize,
-    quota: Option<(u32, &Quota)>,
+    quota: Option<&Quota>,
 ) -> Comparison {
     let table = CannedTable::start().await;
-    let (quota_percent, quota) = quota.unzip();
     let warm = match quota {
         None => WARM_CALLS,
         Some(_) => WARM_CALLS_UNDER_QUOTA,
     };
-    let title = match quota_percent {
-        None => format!("{operation:?}, at full speed"),
-        Some(percent) => format!("{operation:?}, {percent} % of a processor"),
-    };
-    let bar = ProgressBar::new((rounds * contestants.len()) as u64).with_style(
+    let programs: Vec<(&'static str, &Program)> = contestants
+        .iter()
+        .filter_map(|it| Some((it.name, it.program(operation)?)))
+        .collect();
+    let bar = ProgressBar::new((rounds * programs.len()) as u64).with_style(
         ProgressStyle::with_template("{prefix:34} {bar:30} {pos:>3}/{len} {msg}")
             .expect("the template is valid"),
     );
-    bar.set_prefix(title);
-    let mut lives: Vec<Vec<Life>> = vec![Vec::new(); contestants.len()];
+    bar.set_prefix(format!("{operation:?}, {title}"));
+    let mut lives: Vec<Vec<Life>> = vec![Vec::new(); programs.len()];
     for _ in 0..rounds {
-        for (contestant, lives) in contestants.iter().zip(&mut lives) {
-            bar.set_message(contestant.name);
-            let program = contestant.program(operation);
+        for ((name, program), lives) in programs.iter().zip(&mut lives) {
+            bar.set_message(*name);
             lives.push(measure::live(program, table.access(), quota, operation, warm).await);
             bar.inc(1);
         }
     }
     bar.finish_with_message("");
-    let figures = contestants.iter().zip(&lives);
-    let figures = figures.map(|(contestant, lives)| Figures::new(contestant, operation, lives));
+    let figures = programs.iter().zip(&lives);
+    let figures = figures.map(|((name, program), lives)| Figures::new(name, program, lives));
     Comparison {
         operation,
-        quota_percent,
+        quota: None,
         figures: figures.collect(),
     }
 }
 
-/// Checks with the real engine that a contestant does the work that it is measured at.
+/// Checks with the real engine that a contestant does the work that it is measured at. If it has no
+/// list, the other one's shows what it created.
 ///
 /// # Panics
 /// It does not.
-pub async fn check(contestant: &Contestant) {
+pub async fn check(contestant: &Contestant, other: &Contestant) {
     let engine = engine();
     let table = Access {
         url: &engine.url(),
         certificates: None,
     };
     let name = contestant.name;
-    let mut create = measure::start(contestant.program(Operation::Create), table).await;
-    let mut list = measure::start(contestant.program(Operation::List), table).await;
+    let mut create = measure::start(&contestant.create, table).await;
+    let list = contestant.list.as_ref().or(other.list.as_ref());
+    let mut list = measure::start(list.expect("the other has a list"), table).await;
     for (event, status) in [
         (Event::create_user("Grace"), 201),
         (Event::create_user("ada"), 201),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use flate2::{Compression, write::DeflateEncoder};
-use harness::workspace::root;
+use harness::workspace::{root, target};
 use serde::Serialize;
 use tokio::process::Command;
 
@@ -15,6 +15,8 @@ use crate::{canned_table::Trust, files::glob};
 
 /// The name of what all others are compared with.
 pub const THIS_PROJECT: &str = "this project";
+/// The name of the create that is written by hand.
+pub const FLOOR: &str = "floor";
 
 /// One of the two functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -26,13 +28,15 @@ pub enum Operation {
     List,
 }
 
-/// Both functions in one language and style.
+/// The functions in one language and style.
 #[derive(Clone, Debug)]
 pub struct Contestant {
     /// Its name in the results.
     pub name: &'static str,
-    create: Program,
-    list: Program,
+    /// Its create.
+    pub create: Program,
+    /// Its list, if it has one.
+    pub list: Option<Program>,
     /// Whether it does the work, and so can be checked. The empty function does not.
     pub works: bool,
 }
@@ -40,10 +44,10 @@ pub struct Contestant {
 impl Contestant {
     /// Its function for an operation.
     #[must_use]
-    pub fn program(&self, operation: Operation) -> &Program {
+    pub fn program(&self, operation: Operation) -> Option<&Program> {
         match operation {
-            Operation::Create => &self.create,
-            Operation::List => &self.list,
+            Operation::Create => Some(&self.create),
+            Operation::List => self.list.as_ref(),
         }
     }
 }
@@ -142,51 +146,89 @@ impl Size {
     }
 }
 
-/// Everybody, as `bench/run` builds them. `target` is cargo's folder.
-///
-/// # Panics
-/// They are not built.
+/// A Rust function, as `bench/run` builds it.
+fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
+    Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
+}
+
+/// The variable of this project and of the AWS CLI, and the table's certificate alone.
+const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
+/// The SDK's default client trusts what the system does, and knows no variable of its own.
+const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
+
+/// Everybody, as `bench/run` builds them.
 #[must_use]
-pub fn all(target: &Path) -> Vec<Contestant> {
-    let rust = |folder: &str, name: &str, trust| {
-        Program::binary(target.join(folder).join(name).join("bootstrap"), trust)
-    };
-    let authority = ("AWS_CA_BUNDLE", Trust::Authority);
-    // The SDK's default client trusts what the system does, and knows no variable of its own.
-    let public_web = ("SSL_CERT_FILE", Trust::PublicWeb);
-    let empty = rust("lambda-examples", "empty", authority);
+pub fn all() -> Vec<Contestant> {
+    let empty = rust("lambda-floor", "empty", AUTHORITY);
     vec![
         Contestant {
             name: "empty function",
             create: empty.clone(),
-            list: empty,
+            list: Some(empty),
             works: false,
         },
         Contestant {
+            name: FLOOR,
+            create: rust("lambda-floor", "floor", AUTHORITY),
+            list: None,
+            works: true,
+        },
+        Contestant {
             name: THIS_PROJECT,
-            create: rust("lambda", "create-user", authority),
-            list: rust("lambda", "list-users", authority),
+            create: rust("lambda", "create-user", AUTHORITY),
+            list: Some(rust("lambda", "list-users", AUTHORITY)),
             works: true,
         },
         Contestant {
             name: "naive Rust",
-            create: rust("lambda-naive", "naive-create-user", public_web),
-            list: rust("lambda-naive", "naive-list-users", public_web),
+            create: rust("lambda-naive", "naive-create-user", PUBLIC_WEB),
+            list: Some(rust("lambda-naive", "naive-list-users", PUBLIC_WEB)),
             works: true,
         },
         Contestant {
             name: "Node.js",
             create: node("create-user"),
-            list: node("list-users"),
+            list: Some(node("list-users")),
             works: true,
         },
         Contestant {
             name: "Python",
             create: python("create_user"),
-            list: python("list_users"),
+            list: Some(python("list_users")),
             works: true,
         },
     ]
+}
+
+/// Naive Rust's create, with each of this project's measures alone and with all but the release
+/// profile, and this project's own, which has that too.
+#[must_use]
+pub fn measures() -> Vec<Contestant> {
+    let with = |name: &'static str, folder: &str, measures: &str| {
+        let own_client = measures.contains("client");
+        let trust = if own_client { AUTHORITY } else { PUBLIC_WEB };
+        let mut create = rust(folder, "measured-create-user", trust);
+        create.environment.push(("MEASURES", measures.to_owned()));
+        Contestant {
+            name,
+            create,
+            list: None,
+            works: true,
+        }
+    };
+    let (naive, no_jitter) = ("lambda-naive", "lambda-no-jitter");
+    let mut all = vec![
+        with("naive Rust", naive, ""),
+        with("AWS_LC_SYS_NO_JITTER_ENTROPY=1", no_jitter, ""),
+        with("warm-up in INIT", naive, "warm-up"),
+        with("both", no_jitter, "warm-up"),
+        with("one thread", naive, "thread"),
+        with("this project's table client", naive, "client"),
+        with("this project's events and log", naive, "runtime"),
+        with("these four", naive, "warm-up,thread,client,runtime"),
+    ];
+    all.extend(self::all().into_iter().filter(|it| it.name == THIS_PROJECT));
+    all
 }
 
 fn node(module: &str) -> Program {

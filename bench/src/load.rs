@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::{
     canned_table::Access,
     compare::quantile,
-    contestants::{Contestant, Operation},
+    contestants::Contestant,
     measure::{self, call},
 };
 
@@ -62,8 +62,7 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
         };
         let mut ready = Vec::new();
         for _ in 0..sandboxes {
-            let program = contestant.program(Operation::Create);
-            let mut sandbox = measure::start(program, table).await;
+            let mut sandbox = measure::start(&contestant.create, table).await;
             sandbox.polled().await;
             ready.push(sandbox);
         }
@@ -148,7 +147,8 @@ pub async fn pages(contestant: &Contestant) -> Pages {
         url: &engine.url(),
         certificates: None,
     };
-    let mut list = measure::start(contestant.program(Operation::List), table).await;
+    let list = contestant.list.as_ref().expect("it has a list");
+    let mut list = measure::start(list, table).await;
     list.polled().await;
     let cursor = list_users::cursor::encode(&UsernamePrefix::default(), &name(USERS - 101));
     let last_page = format!("limit=100&cursor={cursor}");

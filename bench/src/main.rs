@@ -11,15 +11,16 @@ use bench::{
     load,
     report::Report,
 };
-use harness::workspace::target;
 
-/// How many lives everybody lives, unless `ROUNDS` says otherwise.
+/// Process runs per contestant, unless `ROUNDS` says otherwise.
 const ROUNDS: usize = 15;
-/// How many under each quota: those of the slow ones take seconds.
-const ROUNDS_UNDER_QUOTA: usize = 5;
-/// The shares of a processor, in percent, that 128 MB and 512 MB of memory give: a whole one comes
+/// Process runs per measure.
+const ROUNDS_OF_MEASURES: usize = 5;
+/// Process runs under each quota: those of the slow ones take seconds.
+const ROUNDS_UNDER_QUOTA: usize = 3;
+/// Sizes of memory in MB, and the share of a processor in percent that each gives: a whole one comes
 /// with 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
-const QUOTAS: [u32; 2] = [7, 29];
+const QUOTAS: [(u32, u32); 3] = [(128, 7), (256, 14), (512, 29)];
 
 #[tokio::main(worker_threads = 1)]
 async fn main() -> ExitCode {
@@ -33,21 +34,30 @@ async fn main() -> ExitCode {
             }
         },
     };
-    let contestants = contestants::all(&target());
+    let contestants = contestants::all();
+    let measures = contestants::measures();
     let this = contestants.iter().find(|it| it.name == THIS_PROJECT);
     let this = this.expect("this project is measured");
-    for contestant in contestants.iter().filter(|contestant| contestant.works) {
-        check(contestant).await;
+    for contestant in contestants.iter().chain(&measures).filter(|it| it.works) {
+        check(contestant, this).await;
     }
 
     let mut comparisons = Vec::new();
     for operation in [Operation::Create, Operation::List] {
-        comparisons.push(at_full_speed(&contestants, operation, rounds).await);
+        comparisons.push(at_full_speed("at full speed", &contestants, operation, rounds).await);
     }
+    let rounds_of_measures = rounds.min(ROUNDS_OF_MEASURES);
+    let measures = at_full_speed(
+        "by measure",
+        &measures,
+        Operation::Create,
+        rounds_of_measures,
+    )
+    .await;
     let mut no_quota = None;
-    for percent in QUOTAS {
+    for quota in QUOTAS {
         let rounds = rounds.min(ROUNDS_UNDER_QUOTA);
-        match under_quota(&contestants, Operation::Create, rounds, percent).await {
+        match under_quota(&contestants, Operation::Create, rounds, quota).await {
             Ok(comparison) => comparisons.push(comparison),
             Err(error) => {
                 eprintln!("make bench: no share of a processor can be given: {error}");
@@ -60,7 +70,7 @@ async fn main() -> ExitCode {
     println!("Pages of a million users …");
     let pages = load::pages(this).await;
 
-    let report = Report::new(rounds, comparisons, no_quota, load, pages);
+    let report = Report::new(rounds, comparisons, measures, no_quota, load, pages);
     report.write();
     println!("\n{}", report.markdown());
     ExitCode::SUCCESS

@@ -4,7 +4,7 @@ use std::env;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
-use lambda_http::{Error, tracing};
+use lambda_http::Error;
 use shared::table::Table;
 
 /// The table that `TABLE_NAME` names, through a client as the SDK's guide makes one.
@@ -12,7 +12,6 @@ use shared::table::Table;
 /// # Errors
 /// `TABLE_NAME` is not set.
 pub async fn connect() -> Result<Table, Error> {
-    tracing::init_default_subscriber();
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     Ok(Table::new(Client::new(&config), env::var("TABLE_NAME")?))
 }
