@@ -1,7 +1,7 @@
-"""What bursts of sign-ups do to the one item collection of the table.
+"""Simulates what bursts of sign-ups do to the table's one item collection.
 
-A partition of DynamoDB gives 1,000 write units a second, and DynamoDB splits one that stays hot.
-This simulation sends creates to such partitions and counts what the table accepts, what it
+A DynamoDB partition accepts 1,000 write units a second, and DynamoDB splits a partition that stays
+hot. This simulation sends creates to such partitions. It counts what the table accepts, what it
 throttles, and what callers get as 503. It writes bench/results/item-collection.json and .svg:
 
     .tools/bench/bin/python bench/item_collection.py
@@ -30,15 +30,16 @@ SEED = 20261124
 
 SECONDS_PER_MINUTE = 60
 # The functions wait up to 50 ms before the first retry and up to 100 ms before the second
-# (shared/src/table.rs): up to two steps of the simulation, and up to four.
+# (shared/src/table.rs). In ticks of 25 ms, these are up to two ticks and up to four.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# The ticks in which a retry can be due, and the one that is being played.
+# A retry is due in one of the next ticks up to the longest wait. One slot more is for the current
+# tick.
 SLOTS = max(RETRY_TICKS) + 1
 
-# Over how many seconds a partition's keys are looked at to split it.
+# A split is chosen by the keys of a partition in so many last seconds.
 OBSERVED_SECONDS = 10
-# What the colder side of a split must take of the heat, or the split would not help.
+# If the colder side of a split would get less than this share of the traffic, the split is futile.
 FUTILE_SHARE = 0.1
 
 
@@ -46,53 +47,53 @@ FUTILE_SHARE = 0.1
 class Rules:
     """How the table behaves."""
 
-    # Documented: what a partition gives.
+    # Documented: the write units of a partition.
     units_per_second: int = 1000
-    # For how many seconds unused units are kept: for the one that runs, or for up to 300, on which
-    # AWS advises not to count.
+    # How long unused units are kept, in seconds. AWS keeps them for up to 300 seconds, but advises
+    # not to rely on that; 1 keeps none beyond the current second.
     kept_seconds: int = 1
-    # Assumed: a window of so many seconds is hot if a partition gave this part of its units in it,
-    # and a partition that was hot for so many windows in a row is two at their end.
+    # Assumed: a window is hot if a partition used this share of its units in it. After so many hot
+    # windows in a row, the partition is split.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
-    # Documented: a split that would not spread the heat is not made.
+    # Documented: DynamoDB does not make a split that would not spread the traffic.
     avoids_futile_splits: bool = True
 
 
-# The sort keys of new users by their numbers, which count the creates as they come. A key is a
-# number here too; only the order of keys matters.
+# Returns the sort keys of new users, given their numbers in order of creation. A key is a number
+# too, because only the order of keys matters.
 Keys = Callable[[np.ndarray, Generator], np.ndarray]
 
 
 def random_names(numbers: np.ndarray, rng: Generator) -> np.ndarray:
-    """Names in no order: a key is a place among all names, from 0 to 1."""
+    """Names in random order: a key is a position among all names, from 0 to 1."""
     return rng.random(len(numbers))
 
 
 def names_in_order(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """Names that count up, as user000001 does: each comes after all before."""
+    """Names that count up, such as user000001: each comes after all earlier ones."""
     return numbers.astype(float)
 
 
 def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """One name again and again. A create that finds it taken costs a write unit too."""
+    """The same name every time. A create of a taken name costs a write unit too."""
     return np.zeros(len(numbers))
 
 
 @dataclass(frozen=True)
 class Split:
-    """Where to split a partition, and the part of its heat that goes to the upper side."""
+    """Where to split a partition, and the share of its traffic that goes to the upper side."""
 
     point: float
     upper_share: float
 
 
 def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
-    """Chooses by the keys that a partition saw last, oldest first.
+    """Chooses a split by the latest keys of a partition, oldest first.
 
     The point is the median of the earlier half. If nearly all of the later half then falls on one
-    side, as it does for one key and for keys in order, the split would not spread the heat.
+    side, as with one key or with keys in order, the split would not spread the traffic.
     """
     earlier, later = np.array_split(latest, 2)
     if len(earlier) == 0:
@@ -110,9 +111,9 @@ class Partitions:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.lower_bounds = np.array([-np.inf])
-        # What each can still give.
+        # The units that each partition has left.
         self.units = np.array([float(rules.units_per_second)])
-        # Throttled creates that wait for their second and third attempt, by the tick when it is
+        # Throttled creates that wait for their second or third attempt, by the slot in which it is
         # due.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
         self.given_in_window = np.zeros(1, dtype=np.int64)
@@ -126,10 +127,10 @@ class Partitions:
         return np.searchsorted(self.lower_bounds, keys, side="right") - 1
 
     def play(self, tick: int, creates: np.ndarray, rng: Generator) -> tuple[int, int, int]:
-        """Plays one tick, with the new creates of each partition.
+        """Simulates one tick, with the new creates of each partition.
 
         Returns how many creates were accepted, how many attempts were throttled, and how many of
-        these were the last ones: a 503.
+        the throttled attempts were last ones, which give a 503.
         """
         rules = self.rules
         self.units += rules.units_per_second / TICKS_PER_SECOND
@@ -146,20 +147,21 @@ class Partitions:
 
         throttled = attempts - pick(attempts, accepted, rng)
         for retry, longest in enumerate(RETRY_TICKS):
-            # Every wait up to the longest is as likely.
+            # Every wait up to the longest is equally likely.
             waits = rng.multinomial(throttled[retry], np.full(longest, 1 / longest))
             for wait in range(1, longest + 1):
                 self.waiting[retry, (tick + wait) % SLOTS] += waits[:, wait - 1]
         return int(accepted.sum()), int(throttled.sum()), int(throttled[-1].sum())
 
     def close_window(self, latest: np.ndarray, rng: Generator) -> None:
-        """Counts the hot windows, and splits what was hot for long enough, if that helps."""
+        """Counts hot windows, and splits partitions that were hot for long enough if that helps."""
         rules = self.rules
         hot = rules.hot_share * rules.units_per_second * rules.window_seconds
         self.hot_windows = np.where(self.given_in_window >= hot, self.hot_windows + 1, 0)
         self.given_in_window[:] = 0
         holders = self.of(latest)
-        # From the last to the first, so that no split moves one that is still to come.
+        # From the last partition to the first, so that a split does not move the indexes of those
+        # to come.
         for index in np.flatnonzero(self.hot_windows >= rules.hot_windows)[::-1]:
             split = choose_split(latest[holders == index], rules)
             if split is not None and split.point > self.lower_bounds[index]:
@@ -171,7 +173,7 @@ class Partitions:
         moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
         self.waiting = np.insert(self.waiting, upper, moved, axis=2)
         self.waiting[:, :, index] -= moved
-        # Both begin as a new partition does: with the units of a second, and cool.
+        # Both halves begin as a new partition does: with the units of one second, and not hot.
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
@@ -181,7 +183,7 @@ class Partitions:
 
 
 def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarray:
-    """Which attempts are the accepted ones: a first one is as likely as a third."""
+    """Chooses the accepted attempts: first, second and third ones are equally likely."""
     third = rng.hypergeometric(attempts[2], attempts[0] + attempts[1], accepted)
     second = rng.hypergeometric(attempts[1], attempts[0], accepted - third)
     return np.vstack([accepted - third - second, second, third])
@@ -194,7 +196,7 @@ class Scenario:
     name: str
     title: str
     keys: Keys
-    # The creates a second, by the second of the run.
+    # Creates per second, given the second of the run.
     rate: Callable[[int], float]
     seconds: int = 1800
     rules: Rules = Rules()
@@ -202,7 +204,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Run:
-    """What happened in each second. All count creates, but `throttled` counts attempts."""
+    """The counts of each second: creates, except that `throttled` counts attempts."""
 
     scenario: Scenario
     sent: np.ndarray
@@ -210,19 +212,19 @@ class Run:
     throttled: np.ndarray
     refused: np.ndarray
     partitions: np.ndarray
-    # The creates that still wait for a retry at the end.
+    # Creates that still wait for a retry at the end.
     in_flight: int
 
 
 def simulate(scenario: Scenario, seed: int = SEED) -> Run:
-    """Plays a scenario. The same seed gives the same run."""
+    """Simulates a scenario. The same seed gives the same run."""
     rng = np.random.default_rng(seed)
     table = Partitions(scenario.rules)
     latest: deque[np.ndarray] = deque(maxlen=OBSERVED_SECONDS)
     counts = np.zeros((4, scenario.seconds), dtype=np.int64)
     partitions = np.zeros(scenario.seconds, dtype=np.int64)
     for second in range(scenario.seconds):
-        # Callers know nothing of each other, so their creates are a Poisson process.
+        # Callers are independent, so their creates are a Poisson process.
         sent = int(rng.poisson(scenario.rate(second)))
         numbers = counts[0].sum() + np.arange(sent)
         keys = scenario.keys(numbers, rng)
@@ -242,12 +244,12 @@ def simulate(scenario: Scenario, seed: int = SEED) -> Run:
 
 
 def constant(rate: float) -> Callable[[int], float]:
-    """So many creates a second, all the time."""
+    """A constant number of creates per second."""
     return lambda _second: rate
 
 
 def launch(rate: float, start: int = 300, rise: int = 60) -> Callable[[int], float]:
-    """None until `start`, and `rise` seconds later so many creates a second."""
+    """No creates until `start`, then a linear rise to `rate` per second within `rise` seconds."""
     return lambda second: rate * min(max((second - start) / rise, 0), 1)
 
 
@@ -259,7 +261,7 @@ SCENARIOS = (
     Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
     Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),
 )
-# In the results, but not drawn: the launch, if unused units are kept.
+# In the results but not in the figure: the launch, with unused units kept.
 KEPT_UNITS = Scenario(
     "launch-3000-kept-units",
     "a launch, with unused units kept",
@@ -270,12 +272,12 @@ KEPT_UNITS = Scenario(
 
 
 def by_minute(values: np.ndarray) -> list[float]:
-    """The average second of each minute."""
+    """The average of the seconds in each minute."""
     return np.round(values.reshape(-1, SECONDS_PER_MINUTE).mean(axis=1), 1).tolist()
 
 
 def report(run: Run) -> dict[str, Any]:
-    """A run as the results have it."""
+    """A run in the form in which it is written to the results."""
     refused = np.flatnonzero(run.refused)
     return {
         "rules": asdict(run.scenario.rules),
@@ -296,16 +298,16 @@ def report(run: Run) -> dict[str, Any]:
 
 
 def write_json(runs: list[Run], path: Path) -> None:
-    """Writes the runs, each list of numbers in one line."""
+    """Writes the runs, with each list of numbers on one line."""
     scenarios = {run.scenario.name: report(run) for run in runs}
     text = json.dumps({"seed": SEED, "scenarios": scenarios}, indent=2)
     text = re.sub(r"\[[\d\s.,]*\]", lambda found: " ".join(found[0].split()), text)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-# Seen as well on white as on black.
+# A grey that is readable on white and on black.
 INK = "#808080"
-# What is drawn, how thick: the later lines lie on the earlier ones.
+# The lines of the figure. Later ones are drawn over earlier ones, so the first is the thickest.
 LINES = (
     ("accepted", "created (201)", {"color": "#1a9a6c", "linewidth": 3.5}),
     ("sent", "sent", {"color": INK, "linestyle": (0, (3, 2)), "linewidth": 1.2}),
@@ -313,7 +315,7 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Text stays text, and nothing in the file depends on when or where it was made.
+    # Text stays text, and the file does not depend on when or where it was made.
     "svg.fonttype": "none",
     "svg.hashsalt": "item-collection",
     "font.family": "sans-serif",
@@ -325,7 +327,7 @@ STYLE = {
 
 
 def write_svg(runs: list[Run], path: Path) -> None:
-    """Draws the runs side by side, without a background of their own."""
+    """Draws the runs side by side, without a background."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         for run, axes in zip(runs, figure.subplots(2, 3).flat, strict=True):

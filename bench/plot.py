@@ -1,8 +1,8 @@
-"""Shows what `make bench` measured: draws bench/results/comparison.svg from results.json, and
-puts the tables of results.md into README.md and docs/performance.md.
+"""Publishes the results of `make bench`.
 
-The figure has no background and colours of middle brightness, so that it reads on a light page and
-on a dark one.
+It draws bench/results/comparison.svg from results.json, and puts the tables of results.md into
+README.md and docs/performance.md. The figure has no background and uses mid-tone colours, so that
+it is readable on light and on dark pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 
-# Between these stands what is put into a document.
+# The marks around the results in a document.
 START = "<!-- results of make bench -->\n"
 END = "<!-- end of the results -->\n"
 
@@ -31,7 +31,7 @@ def start_up(figures: dict[str, Any]) -> float:
     return figures["init"]["median"] + figures["first"]["median"]
 
 
-# The panels: a title, and which of a contestant's figures it shows.
+# The panels: each has a title, and a function that returns the contestant's figure.
 PANELS = [
     ("Start-up: from the start of the\nprocess to its first answer, ms", start_up),
     ("A warm create, ms", lambda it: it["warm"]["median"]),
@@ -55,7 +55,7 @@ def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
 
 
 def put_into(document: Path, text: str) -> None:
-    """Replaces what a document has of the results."""
+    """Replaces the results in a document."""
     before, rest = document.read_text().split(START)
     _, after = rest.split(END)
     document.write_text(before + START + text + END + after)
@@ -64,10 +64,11 @@ def put_into(document: Path, text: str) -> None:
 def main() -> None:
     tables = (RESULTS / "results.md").read_text()
     put_into(ROOT / "docs" / "performance.md", tables)
-    # The first table is that of a create at full speed; the last paragraph says when and where.
+    # The first table is a create at full speed. The last paragraph says when and where it was
+    # measured.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
-    # The same results make the same file, and its text is text.
+    # The same results give the same file, and text stays text.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
     results = json.loads((RESULTS / "results.json").read_text())
     [create] = [

@@ -1,4 +1,4 @@
-"""Tests of the simulation, which need what it needs and take two seconds:
+"""Tests of the simulation. They need the same packages and take two seconds:
 
 .tools/bench/bin/python -m unittest discover bench
 """
@@ -26,9 +26,9 @@ from item_collection import (
     write_svg,
 )
 
-# Five seconds of heat are enough here, so that a short run has splits in it.
+# Five hot seconds are enough for a split, so that short runs contain some.
 HASTY = Rules(window_seconds=5, hot_windows=1)
-# Such a table splits whatever is hot, whether that helps or not.
+# This table also makes splits that do not help.
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 
 
@@ -36,7 +36,7 @@ BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 def run_of(
     keys: Keys, rate: float = 1800, seconds: int = 10, rules: Rules = HASTY, seed: int = 1
 ) -> Run:
-    """A run of a constant rate, played once for all tests."""
+    """A run at a constant rate, simulated once for all tests."""
     return simulate(Scenario("test", "test", keys, constant(rate), seconds, rules), seed)
 
 
@@ -47,7 +47,8 @@ class Creates(unittest.TestCase):
             "count up": run_of(names_in_order),
             "one": run_of(one_name),
             "count up, split": run_of(names_in_order, rules=BLIND),
-            # It ends a second behind a split, when there still wait some from before it.
+            # This run ends one second after a split, while creates from before the split still
+            # wait.
             "no order, split": run_of(random_names, rate=5000, seconds=6),
         }
         for names, run in runs.items():
@@ -55,7 +56,7 @@ class Creates(unittest.TestCase):
                 ended = run.accepted.sum() + run.refused.sum()
                 self.assertEqual(run.sent.sum(), ended + run.in_flight)
                 self.assertGreater(run.refused.sum(), 0)
-                # One that waits was throttled at least once, and one that was refused three times.
+                # A waiting create was throttled at least once, and a refused one three times.
                 least = 3 * run.refused.sum() + run.in_flight
                 self.assertGreaterEqual(run.throttled.sum(), least)
 
@@ -72,7 +73,8 @@ class Creates(unittest.TestCase):
 class Partition(unittest.TestCase):
     def test_gives_a_thousand_units_a_second_and_no_more(self) -> None:
         run = run_of(one_name, rate=5000)
-        # It begins with the units of a second, which the first one gets besides its own.
+        # The partition begins with the units of one second. The first second gets its own units
+        # too.
         self.assertLessEqual(run.accepted[0], 2000)
         self.assertEqual(set(run.accepted[1:]), {1000})
 
@@ -109,7 +111,7 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # Each new partition begins with the units of a second, and that is all that is won.
+        # Each new partition begins with the units of one second, which is the only gain.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

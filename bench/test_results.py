@@ -1,4 +1,4 @@
-"""The documents show what was measured."""
+"""Tests that the documents show the measured results."""
 
 import unittest
 
@@ -14,7 +14,7 @@ class Results(unittest.TestCase):
 
 
 def shown(document: str) -> str:
-    """What a document has of the results."""
+    """The results in a document."""
     text = (plot.ROOT / document).read_text()
     return text.split(plot.START)[1].split(plot.END)[0]
 

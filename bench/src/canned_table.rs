@@ -1,5 +1,5 @@
-//! A table that answers at once with what it always answers, so that a measurement is of the
-//! functions alone. What it holds is never looked at: correctness is checked with the real engine.
+//! A table that gives fixed answers at once, so that a measurement covers the functions only. It
+//! ignores the items in a request; tests with the real engine check correctness.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -16,13 +16,13 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::files::glob;
 
-/// Mozilla's list of authorities, as Python's SDK brings it along.
+/// Mozilla's list of certificate authorities, as Python's SDK ships it.
 const PUBLIC_WEB: &str = ".tools/contestants-python/lib/python3*/site-packages/botocore/cacert.pem";
 
-/// What DynamoDB says when a condition is not met.
+/// DynamoDB's error for a condition that is not met.
 const CONDITION_FAILED: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}"#;
 
-/// How many users a page of the table has.
+/// The number of users in a page of the table.
 pub const USERS: usize = 100;
 
 /// A table that listens. It stops when it is dropped.
@@ -34,7 +34,7 @@ pub struct CannedTable {
 }
 
 impl CannedTable {
-    /// Starts a table behind TLS, as DynamoDB is, that answers at once.
+    /// Starts a table behind TLS, as DynamoDB is.
     ///
     /// # Panics
     /// There is no free port.
@@ -49,7 +49,7 @@ impl CannedTable {
                 let _ = stream.set_nodelay(true);
                 let (tls, answers) = (tls.clone(), Arc::clone(&answers));
                 tokio::spawn(async move {
-                    // A client may go at any time.
+                    // A client may disconnect at any time, so errors are ignored.
                     if let Ok(stream) = tls.accept(stream).await {
                         let _ = serve(stream, answers).await;
                     }
@@ -63,7 +63,7 @@ impl CannedTable {
         }
     }
 
-    /// How a function reaches it.
+    /// What a function needs to reach the table.
     #[must_use]
     pub fn access(&self) -> Access<'_> {
         Access {
@@ -73,12 +73,12 @@ impl CannedTable {
     }
 }
 
-/// Where a function finds its table.
+/// What a function needs to reach its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
     /// The table's URL.
     pub url: &'a str,
-    /// What vouches for it, if it is behind TLS.
+    /// The certificates that a function may trust, if the table is behind TLS.
     pub certificates: Option<&'a Certificates>,
 }
 
@@ -91,13 +91,13 @@ impl Drop for CannedTable {
 /// The certificates that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// The table's alone, as this project trusts Amazon's alone.
+    /// Only the table's authority, as this project trusts only Amazon's.
     Authority,
-    /// All that the public web trusts, and the table's.
+    /// The public web's authorities and the table's.
     PublicWeb,
 }
 
-/// Files of certificates, the table's among them.
+/// Certificate files. Each contains the table's authority.
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -105,7 +105,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// The path of the file.
+    /// The path of the file with these certificates.
     #[must_use]
     pub fn path(&self, trust: Trust) -> &str {
         let path = match trust {
@@ -115,7 +115,8 @@ impl Certificates {
         path.to_str().expect("a path of text")
     }
 
-    /// Makes an authority, and the TLS of a server with a certificate that it has signed, as a public one would.
+    /// Makes an authority, and a TLS server with a certificate that the authority signed, as a public
+    /// authority would.
     fn make() -> (Self, TlsAcceptor) {
         let authority = Authority::new();
         let public_web = glob(PUBLIC_WEB);
@@ -158,7 +159,7 @@ impl Answers {
         }
     }
 
-    /// The status line and the body for a request, which is known by its operation.
+    /// The status line and the body of the answer. The operation tells requests apart.
     fn to(&self, head: &str, body: &[u8]) -> (&'static str, &str) {
         let is = |operation: &str| head.contains(&format!("DynamoDB_20120810.{operation}\r"));
         let is_warm_up = || {
@@ -168,7 +169,7 @@ impl Answers {
         if is("Query") {
             ("200 OK", &self.page)
         } else if is("PutItem") && is_warm_up() {
-            // The warm-up's condition, which no item meets.
+            // The warm-up's request, whose condition no item meets.
             ("400 Bad Request", CONDITION_FAILED)
         } else if is("PutItem") {
             ("200 OK", "{}")
@@ -178,8 +179,8 @@ impl Answers {
     }
 }
 
-/// Answers the requests of a connection, one after the other, until it ends. A server of everyone's
-/// would do more, and its time would count as the functions'.
+/// Answers the requests of a connection one after the other, until it ends. A general HTTP server would
+/// do more work, and its time would count as the functions'.
 async fn serve(mut stream: TlsStream<TcpStream>, answers: Arc<Answers>) -> io::Result<()> {
     let mut received = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! The comparison: everybody's lives, in turns, so that a noisy machine hits all alike.
+//! The comparison. Contestants run in turns, so that noise on the machine affects all of them alike.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use crate::{
     quota::Quota,
 };
 
-/// How many events follow the first one in each life.
+/// Warm calls per process run at full speed.
 const WARM_CALLS: usize = 200;
 /// How many there are under a quota, where each takes its time. They are enough to use the share of
 /// many periods up.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
-/// A figure over all rounds.
+/// The spread of a figure over all rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
-    /// Half of the values are below it.
+    /// Half of the values are below this.
     pub median: f64,
-    /// A quarter of the values are below it.
+    /// A quarter of the values are below this.
     pub low: f64,
-    /// A quarter of the values are above it.
+    /// A quarter of the values are above this.
     pub high: f64,
 }
 
@@ -46,7 +46,7 @@ impl Spread {
     }
 }
 
-/// The value below which this part of the sorted values is.
+/// The quantile of sorted values, by nearest rank. `part` is from 0 to 1.
 ///
 /// # Panics
 /// There are no values.
@@ -67,11 +67,11 @@ pub fn quantile(sorted: &[f64], part: f64) -> f64 {
 pub struct Figures {
     /// The contestant's name.
     pub name: &'static str,
-    /// From the start of the process until it asks for its first event.
+    /// The time from the start of the process until it polls for its first event.
     pub init: Spread,
-    /// The first event, from its leaving to the answer's arrival.
+    /// The first call, from sending the event to receiving the answer.
     pub first: Spread,
-    /// Every later event.
+    /// The warm calls, which are all later ones.
     pub warm: Spread,
     /// What Lambda bills for a later event, on average: the milliseconds of each, rounded up.
     pub warm_billed: f64,
@@ -79,16 +79,16 @@ pub struct Figures {
     pub warm_p99: f64,
     /// The processor time of INIT.
     pub init_cpu: Spread,
-    /// The processor time of the first event.
+    /// The processor time of the first call.
     pub first_cpu: Spread,
-    /// The processor time of a later event.
+    /// The processor time of a warm call.
     pub warm_cpu: Spread,
-    /// The processor time of INIT and the first event together: what a cold start is billed for
-    /// where a small memory size gives a fraction of a processor.
+    /// The processor time of INIT and the first call together. At a small memory size, which gives a
+    /// fraction of a processor, this determines what a cold start costs.
     pub cold_cpu: Spread,
-    /// The most memory that the process held, in MiB.
+    /// The peak memory of the process, in MiB.
     pub peak_memory_mib: Spread,
-    /// How large the function is when it is deployed.
+    /// The size of the function as it is deployed.
     pub size: Size,
 }
 
@@ -122,7 +122,7 @@ fn ms(duration: &Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// Everybody's figures for one operation.
+/// All contestants' figures for one operation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
     /// The operation.
@@ -138,7 +138,7 @@ impl Comparison {
     /// The figures of a contestant.
     ///
     /// # Panics
-    /// There is none of this name.
+    /// No contestant has this name.
     #[must_use]
     pub fn of(&self, name: &str) -> &Figures {
         let mut figures = self.figures.iter();
@@ -162,7 +162,7 @@ pub async fn at_full_speed(
 /// memory, in MB.
 ///
 /// # Errors
-/// The machine has no quotas.
+/// The machine does not support quotas.
 pub async fn under_quota(
     contestants: &[Contestant],
     operation: Operation,

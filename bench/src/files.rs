@@ -1,4 +1,4 @@
-//! Where the files of the contestants are.
+//! Finds the files of the contestants.
 
 use std::{
     fs,
@@ -7,11 +7,11 @@ use std::{
 
 use harness::workspace::root;
 
-/// The one path that a pattern with a `*` in one of its parts stands for; relative ones begin in
+/// The only path that matches a pattern with a `*` in one of its parts. A relative pattern begins in
 /// the workspace.
 ///
 /// # Panics
-/// There is none.
+/// No path matches.
 #[must_use]
 pub fn glob(pattern: &str) -> PathBuf {
     let mut path = root();

@@ -1,4 +1,4 @@
-//! What a call costs, beside an empty function and what people would pick instead. `make bench`
+//! Measures what a call costs, compared to an empty function and to common alternatives. `make bench`
 //! runs it; `docs/performance.md` has the method and the results.
 
 pub mod canned_table;

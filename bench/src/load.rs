@@ -1,4 +1,4 @@
-//! What many sandboxes do at once, and what a million users do to a page.
+//! Measures many sandboxes at once, and pages of a table with a million users.
 
 use std::{
     collections::HashMap,
@@ -25,29 +25,29 @@ use crate::{
     measure::{self, call},
 };
 
-/// How many sandboxes run at once.
+/// The numbers of sandboxes that run at once.
 const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// How long each number of them runs.
+/// How long each number of sandboxes runs.
 const DURATION: Duration = Duration::from_secs(3);
 
-/// What a number of sandboxes did at once.
+/// The result for one number of sandboxes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
-    /// How many there were. Each has one request at a time, as in Lambda.
+    /// The number of sandboxes. Each handles one request at a time, as in Lambda.
     pub sandboxes: usize,
-    /// How many users they created a second.
+    /// Users created per second.
     pub creates_per_second: f64,
-    /// Half of the creates took less, in milliseconds.
+    /// The median time of a create, in milliseconds.
     pub p50: f64,
-    /// One of a hundred creates took longer, in milliseconds.
+    /// The 99th percentile of the time of a create, in milliseconds.
     pub p99: f64,
-    /// How many processors the functions used, on average.
+    /// The average number of processors that the functions used.
     pub functions_cpu: f64,
-    /// How many processors the engine and the benchmark used, on average.
+    /// The average number of processors that the engine and the benchmark used.
     pub engine_cpu: f64,
 }
 
-/// Creates users in the real engine, in memory, from ever more sandboxes.
+/// Creates users in the real engine, in memory, from a growing number of sandboxes.
 ///
 /// # Panics
 /// A create fails.
@@ -111,21 +111,21 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
     loads
 }
 
-/// How many users the table of [`pages`] holds.
+/// The number of users in the table of [`pages`].
 const USERS: usize = 1_000_000;
-/// How many are put into the table at a time.
+/// How many users are inserted at a time.
 const CHUNK: usize = 50_000;
-/// How often each page is asked for.
+/// How often each page is requested.
 const PAGES: usize = 500;
 
-/// How long a page takes at both ends of a large table, in milliseconds.
+/// The time of a page at both ends of a large table, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pages {
-    /// How many users there are.
+    /// The number of users.
     pub users: usize,
-    /// The median of the first page.
+    /// The median time of the first page.
     pub first: f64,
-    /// The median of the last page.
+    /// The median time of the last page.
     pub last: f64,
 }
 

@@ -1,7 +1,7 @@
-//! `make bench`: what a call costs, beside an empty function and what people would pick instead.
+//! `make bench`: measures what a call costs, compared to an empty function and to common alternatives.
 //!
-//! It drives each function through the Lambda Runtime API as the service does, with a table behind
-//! TLS, and writes what it measured to `bench/results`.
+//! It drives each function through the Lambda Runtime API as Lambda does, with a table behind TLS, and
+//! writes the results to `bench/results`.
 
 use std::{env, process::ExitCode};
 
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
         match under_quota(&contestants, Operation::Create, rounds, quota).await {
             Ok(comparison) => comparisons.push(comparison),
             Err(error) => {
-                eprintln!("make bench: no share of a processor can be given: {error}");
+                eprintln!("make bench: can't limit the share of a processor: {error}");
                 no_quota = Some(error.to_string());
             }
         }

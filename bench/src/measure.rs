@@ -1,4 +1,4 @@
-//! What one life of a function costs.
+//! Measures one run of a function's process.
 
 use std::time::Duration;
 
@@ -18,37 +18,37 @@ use crate::{
     quota::Quota,
 };
 
-/// How long a function may take for an event: far more than any takes, at any quota.
+/// How long a function may take for an event: far longer than any does, even under a quota.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
-/// A stretch of a function's life.
+/// The cost of one phase of a process run.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// How long it took.
+    /// The elapsed time.
     pub wall: Duration,
-    /// The processor time that the process used meanwhile, over all its threads.
+    /// The processor time that all threads of the process used.
     pub cpu: Duration,
 }
 
-/// A function's life.
+/// One run of a function's process.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// From its start until it asks for its first event.
+    /// From the start until the function polls for its first event.
     pub init: Cost,
-    /// Its first event, until it asks for the next.
+    /// The first event, until the function polls for the next one.
     pub first: Cost,
-    /// How long each event took after that.
+    /// The time of each later event.
     pub warm: Vec<Duration>,
-    /// The processor time of one of them, on average.
+    /// The average processor time of a later event.
     pub warm_cpu: Duration,
-    /// The most memory that it ever held, in KiB.
+    /// The peak memory of the process, in KiB.
     pub peak_memory_kib: usize,
 }
 
 /// Starts a function.
 ///
 /// # Panics
-/// It can't be started.
+/// The function can't be started.
 pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
     let mut environment = runtime_api::environment(table.url).to_vec();
     environment.extend([
@@ -64,7 +64,7 @@ pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
     Sandbox::start_command(program.command(), &environment).await
 }
 
-/// The event of the benchmark, its user being the one of this number.
+/// An event of the benchmark, for the user with this number.
 #[must_use]
 pub fn event(operation: Operation, number: usize) -> String {
     let event = match operation {
@@ -74,7 +74,7 @@ pub fn event(operation: Operation, number: usize) -> String {
     event.into_json()
 }
 
-/// Lives a function's life through, with `warm` events after the first.
+/// Runs a function's process from start to end, with `warm` events after the first one.
 ///
 /// # Panics
 /// The function fails.
@@ -118,10 +118,10 @@ pub async fn live(
     life
 }
 
-/// Calls a function, and waits until it is ready for the next call.
+/// Calls a function and waits until it is ready for the next call. Returns the time of the call.
 ///
 /// # Panics
-/// It fails.
+/// The function fails.
 pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
     let (reply, took) = sandbox.invoke_timed(event, TIMEOUT).await;
     let status = match &reply {
@@ -136,7 +136,7 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
 /// The processor time that a process has used.
 ///
 /// # Panics
-/// It has ended.
+/// The process has ended.
 #[must_use]
 pub fn cpu_time_of(process: u32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");

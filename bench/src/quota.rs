@@ -1,25 +1,25 @@
-//! A share of a processor, as Lambda gives to a function by its memory size.
+//! Limits a process to a share of a processor, as Lambda does according to the memory size.
 
 use std::{fs, io, path::PathBuf};
 
-/// Linux's first kind of control groups, in which the quota is one of the `cpu` controller.
+/// The `cpu` controller of Linux control groups, version 1, which enforces the quota.
 const CONTROLLER: &str = "/sys/fs/cgroup/cpu";
 
-/// In how short a period the share is given, in microseconds. Within each the function runs at full
-/// speed until its share is used up.
+/// The period of the quota, in microseconds. In each period the function runs at full speed until its
+/// share is used up.
 const PERIOD: u32 = 20_000;
 
-/// A share of a processor. It is taken away when this is dropped.
+/// A share of a processor. Dropping it removes the control group.
 #[derive(Debug)]
 pub struct Quota {
     group: PathBuf,
 }
 
 impl Quota {
-    /// A share in percent of one processor.
+    /// A share of one processor, in percent.
     ///
     /// # Errors
-    /// The machine has no such control groups, or only root may make them.
+    /// The machine does not have these control groups, or only root may create them.
     pub fn percent(percent: u32) -> io::Result<Self> {
         let group = PathBuf::from(CONTROLLER).join(format!("users-api-{}", std::process::id()));
         match fs::create_dir(&group) {
@@ -36,7 +36,7 @@ impl Quota {
     /// Puts a process under the quota.
     ///
     /// # Panics
-    /// It can't be: the process has ended.
+    /// The process has ended.
     pub fn apply(&self, process: u32) {
         fs::write(self.group.join("cgroup.procs"), process.to_string())
             .expect("a running process can be put into a group");
@@ -45,7 +45,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // The last process may still be on its way out.
+        // A control group can't be removed while its last process is still exiting.
         for _ in 0..100 {
             if fs::remove_dir(&self.group).is_ok() {
                 return;

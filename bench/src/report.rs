@@ -1,5 +1,4 @@
-//! The results: as JSON for the plots, as Markdown for people, with the goals beside what was
-//! reached.
+//! The results as JSON for the plots and as Markdown for people, compared to the goals.
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::SystemTime};
 
@@ -28,7 +27,7 @@ pub struct Report {
     goals: Vec<Goal>,
 }
 
-/// Where it was measured.
+/// The machine on which it was measured.
 #[derive(Debug, Serialize)]
 struct Machine {
     processor: String,
@@ -39,7 +38,7 @@ struct Machine {
     python: String,
 }
 
-/// A ratio, and what it should be at most.
+/// A figure and its goal: the most that it should be.
 #[derive(Debug, Serialize)]
 struct Goal {
     figure: &'static str,
@@ -73,10 +72,10 @@ impl Report {
         }
     }
 
-    /// Writes the results into their folder.
+    /// Writes the results to `bench/results`.
     ///
     /// # Panics
-    /// The folder takes no file.
+    /// The files can't be written.
     pub fn write(&self) {
         let folder = root().join("bench/results");
         let json = serde_json::to_string_pretty(self).expect("numbers and texts are JSON");
@@ -219,7 +218,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// A number with three digits that count, at least.
+/// Formats a number with at least three significant digits, or three decimals below 1.
 fn number(number: f64) -> String {
     let digits = match number.abs() {
         it if it >= 100.0 => 0,
@@ -329,7 +328,7 @@ impl Machine {
     }
 }
 
-/// What a command says of its version.
+/// The version that a command prints.
 fn version(command: &str) -> String {
     let output = Command::new(command)
         .arg("--version")
