@@ -83,6 +83,7 @@ advisories: check
 	@cargo deny --locked --manifest-path tests/fuzz/Cargo.toml check advisories
 	@echo 'The benchmark and its contestants, which nobody deploys, and which fail nothing here:'
 	@-cargo deny --locked --manifest-path bench/Cargo.toml check advisories
+	@-cargo deny --locked --manifest-path bench/contestants/floor/Cargo.toml check advisories
 	@-cargo deny --locked --manifest-path bench/contestants/naive/Cargo.toml check advisories
 
 fuzz: check
