@@ -1,6 +1,7 @@
 //! What the tests share: the service over its own engine, real events, and answers that are checked
 //! against the contract.
 
+pub mod agent;
 pub mod answer;
 pub mod contract;
 pub mod engine_process;

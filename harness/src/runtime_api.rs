@@ -31,7 +31,7 @@ use crate::{
     workspace::binary_of,
 };
 
-/// The trace ID of every event that a sandbox sends.
+/// The trace of the events that a sandbox sends, unless [`Sandbox::trace`] names another.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
 /// How long a sandbox waits for anything: generous for a busy machine, but bounded.
@@ -95,6 +95,7 @@ pub struct Sandbox {
     output: JoinHandle<String>,
     server: JoinHandle<()>,
     invocations: usize,
+    trace_header: String,
 }
 
 /// An event that waits to be sent to the function.
@@ -103,6 +104,7 @@ struct Invocation {
     id: String,
     timeout: Duration,
     event: String,
+    trace_header: String,
 }
 
 /// The function's reply to an event.
@@ -209,7 +211,13 @@ impl Sandbox {
             output,
             server,
             invocations: 0,
+            trace_header: TRACE_ID.to_owned(),
         }
+    }
+
+    /// Has the next events belong to another trace than [`TRACE_ID`].
+    pub fn trace(&mut self, header: &str) {
+        header.clone_into(&mut self.trace_header);
     }
 
     /// The ID of the process.
@@ -280,6 +288,7 @@ impl Sandbox {
             id: self.invocation_id(),
             timeout,
             event,
+            trace_header: self.trace_header.clone(),
         });
         sent.await.expect("the Runtime API is there");
     }
@@ -356,7 +365,7 @@ async fn next_event(State(api): State<Arc<Api>>) -> Response {
             deadline.as_millis().to_string(),
         ),
         ("lambda-runtime-invoked-function-arn", arn.to_owned()),
-        ("lambda-runtime-trace-id", TRACE_ID.to_owned()),
+        ("lambda-runtime-trace-id", invocation.trace_header),
     ];
     let response = (headers.map(|(name, value)| (name, value)), invocation.event).into_response();
     *api.current.lock().expect("no holder panics") = Some((Instant::now(), invocation.timeout));

@@ -15,3 +15,4 @@ pub mod guard;
 pub mod http;
 pub mod page;
 pub mod port;
+pub mod spans;

@@ -17,3 +17,4 @@ pub mod response;
 pub mod config;
 pub mod runtime;
 pub mod telemetry;
+pub mod trace;

@@ -20,6 +20,7 @@ use crate::{
     problem::Problem,
     response::LoggedResponse,
     telemetry::{self, RequestLine},
+    trace::{self, Agent},
 };
 
 /// The time kept back from the event's deadline for sending the answer.
@@ -43,10 +44,10 @@ where
             return ExitCode::FAILURE;
         }
     };
-    let serve =
-        service_fn(
-            move |event| async move { Ok::<_, Infallible>(answer(route, handler, event).await) },
-        );
+    let agent: Option<&Agent> = Agent::from_env().map(|agent| &*Box::leak(Box::new(agent)));
+    let serve = service_fn(move |event| async move {
+        Ok::<_, Infallible>(answer(route, handler, agent, event).await)
+    });
     match lambda_runtime::run(serve).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,10 +58,11 @@ where
     }
 }
 
-/// Answers one event and writes its line.
+/// Answers one event, writes its line, and sends its spans if it is sampled.
 async fn answer<H, F>(
     route: &'static str,
     handler: H,
+    agent: Option<&'static Agent>,
     event: LambdaEvent<Box<RawValue>>,
 ) -> ApiGatewayV2httpResponse
 where
@@ -72,12 +74,14 @@ where
     let started = Instant::now();
 
     let LambdaEvent { payload, context } = event;
+    let mut recording = agent.and_then(|agent| agent.record(context.xray_trace_id.as_deref()));
     let (result, caller) = match HttpApiEvent::parse(payload.get()) {
         Ok(event) => {
             let request = event.into_request();
             let caller = caller(&request).and_then(Caller::name);
             let caller = caller.map(ToOwned::to_owned);
-            (handle(handler, request, &context).await, caller)
+            let handling = handle(handler, request, &context);
+            (trace::within(&mut recording, handling).await, caller)
         }
         // Lambda's own error would be a 5xx without a word to the sender.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
@@ -88,7 +92,7 @@ where
         cause,
     } = result.unwrap_or_else(|problem| problem.into_response(&context.request_id));
 
-    RequestLine {
+    let line = RequestLine {
         request_id: &context.request_id,
         trace_id: context.xray_trace_id.as_deref(),
         function: &context.env_config.function_name,
@@ -100,8 +104,11 @@ where
         cold_start,
         metrics: &metrics,
         cause: cause.as_deref(),
+    };
+    line.write();
+    if let Some(recording) = recording {
+        recording.send(&context, &line);
     }
-    .write();
     event::from_response(response)
 }
 

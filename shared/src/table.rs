@@ -28,6 +28,7 @@ use crate::{
     config::{self, ConfigError},
     item::ItemError,
     telemetry::chain,
+    trace::Attempts,
 };
 
 /// How long one TCP and TLS handshake may take. It is far more than one takes within a region, since
@@ -139,7 +140,9 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         // An answer is at most 1 MB; the attempt's timeout bounds a stalled one.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
-    Ok(ConfigBuilder::from(&config).retry_classifier(RetryTransactionConflicts))
+    Ok(ConfigBuilder::from(&config)
+        .retry_classifier(RetryTransactionConflicts)
+        .interceptor(Attempts))
 }
 
 /// Retries a write whose item somebody else's transaction holds. That passes within milliseconds, and

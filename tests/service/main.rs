@@ -10,4 +10,5 @@ mod list_users;
 mod storage;
 mod telemetry;
 mod tls;
+mod trace;
 mod wire;

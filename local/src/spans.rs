@@ -1,0 +1,158 @@
+//! Stands in for X-Ray's agent: reads the datagrams in which the functions send their spans.
+
+use std::{convert::Infallible, fmt::Write as _, io};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value},
+    resource::v1::Resource,
+};
+use prost::Message;
+use serde_json::{Map, Value};
+use tokio::net::UdpSocket;
+
+pub use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, status::StatusCode};
+
+/// The most bytes of a datagram.
+pub const MAX_DATAGRAM_BYTES: usize = 65_507;
+
+/// What the agent's protocol begins with, and that the trace is sampled.
+const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
+
+/// The spans of one request to a function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What sends them, by its attributes.
+    pub resource: Value,
+    /// The spans, that of the invocation first.
+    pub spans: Vec<Span>,
+}
+
+/// Reads a datagram by OpenTelemetry's definitions.
+///
+/// # Errors
+/// It is not one of sampled spans from one function.
+pub fn decode(datagram: &[u8]) -> Result<Request, String> {
+    let spans = datagram
+        .strip_prefix(HEADER)
+        .ok_or("the header of sampled spans is missing")?;
+    let spans = STANDARD.decode(spans).map_err(|error| error.to_string())?;
+    let mut request =
+        ExportTraceServiceRequest::decode(&*spans).map_err(|error| error.to_string())?;
+    let (Some(of_resource), true) = (
+        request.resource_spans.pop(),
+        request.resource_spans.is_empty(),
+    ) else {
+        return Err("not the spans of one resource".to_owned());
+    };
+    let Resource { attributes, .. } = of_resource.resource.unwrap_or_default();
+    let of_scopes = of_resource.scope_spans.into_iter();
+    Ok(Request {
+        resource: values(&attributes),
+        spans: of_scopes.flat_map(|of_scope| of_scope.spans).collect(),
+    })
+}
+
+/// Attributes as an object.
+#[must_use]
+pub fn values(attributes: &[KeyValue]) -> Value {
+    let attributes = attributes.iter();
+    let attributes =
+        attributes.map(|it| (it.key.clone(), it.value.as_ref().map_or(Value::Null, value)));
+    Value::Object(attributes.collect::<Map<_, _>>())
+}
+
+fn value(value: &AnyValue) -> Value {
+    match &value.value {
+        Some(any_value::Value::StringValue(text)) => text.clone().into(),
+        Some(any_value::Value::BoolValue(flag)) => (*flag).into(),
+        Some(any_value::Value::IntValue(number)) => (*number).into(),
+        Some(any_value::Value::ArrayValue(list)) => list.values.iter().map(self::value).collect(),
+        // The functions send no others.
+        _ => Value::Null,
+    }
+}
+
+/// An agent that prints what it gets.
+#[derive(Debug)]
+pub struct Printer {
+    socket: UdpSocket,
+}
+
+impl Printer {
+    /// An agent on a free port of this machine.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn bind() -> io::Result<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        Ok(Self { socket })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub fn address(&self) -> io::Result<String> {
+        Ok(self.socket.local_addr()?.to_string())
+    }
+
+    /// Prints one line for each span. Never returns.
+    pub async fn print(&self) -> Infallible {
+        let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
+        loop {
+            // Whatever else comes to this port is not the service's.
+            let Ok(length) = self.socket.recv(&mut datagram).await else {
+                continue;
+            };
+            match decode(&datagram[..length]) {
+                Ok(request) => {
+                    for line in lines(&request.spans) {
+                        println!("{line}");
+                    }
+                }
+                Err(error) => eprintln!("make run: a datagram without spans came: {error}"),
+            }
+        }
+    }
+}
+
+/// One line for each span of a request: its trace, its name, when it began after the first, how long it
+/// took, and what came of it.
+#[must_use]
+pub fn lines(spans: &[Span]) -> Vec<String> {
+    let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);
+    let milliseconds = |from: u64, to: u64| {
+        // Far fewer than a float can count.
+        #[expect(clippy::cast_precision_loss, reason = "it is the length of a request")]
+        let nanoseconds = to.saturating_sub(from) as f64;
+        format!("{:.1} ms", nanoseconds / 1e6)
+    };
+    let line = |span: &Span| {
+        let trace_id: String = span.trace_id.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        let is_child = spans.iter().any(|it| it.span_id == span.parent_span_id);
+        let name = format!("{}{}", if is_child { "  " } else { "" }, span.name);
+        let attributes = values(&span.attributes);
+        let at = milliseconds(begun, span.start_time_unix_nano);
+        let took = milliseconds(span.start_time_unix_nano, span.end_time_unix_nano);
+        let mut line = format!("span {trace_id} {name:<20} at +{at} for {took}");
+        if !is_child && let Some(status) = attributes.get("http.response.status_code") {
+            let _ = write!(line, "  {status}");
+        }
+        for event in &span.events {
+            let at = milliseconds(begun, event.time_unix_nano);
+            let error = values(&event.attributes);
+            let error = error["error.type"].as_str().unwrap_or_default();
+            let _ = write!(line, "  {} at +{at} after {error}", event.name);
+        }
+        if let Some(Value::String(error)) = attributes.get("error.type") {
+            let _ = write!(line, "  error {error}");
+        }
+        line
+    };
+    spans.iter().map(line).collect()
+}
