@@ -30,6 +30,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "a limit of reads": {"MaxReadRequestUnits": "100"},
     "a key of one's own": {"TableKeyArn": f"arn:aws:kms:{REGION}:123456789012:key/1234"},
     "contributor insights": {"ContributorInsights": "true"},
+    "no traces": {"Tracing": "PassThrough"},
     "an e-mail address": {"AlarmEmail": "operator@example.com"},
     "events": {"PublishUserCreated": "true", "EventBusName": "company"},
 }
@@ -206,6 +207,22 @@ class Template(unittest.TestCase):
             self.assertEqual(properties["AlarmActions"], [{"Ref": "AlarmTopic"}])
             self.assertEqual(properties["OKActions"], [{"Ref": "AlarmTopic"}])
             self.assertEqual(properties["TreatMissingData"], "notBreaching")
+
+    def test_a_function_has_no_agent_for_its_spans_where_nothing_is_traced(self) -> None:
+        for parameters, mode, agents in [
+            ({}, "Active", set()),
+            (COMBINATIONS["no traces"], "PassThrough", {""}),
+        ]:
+            template = self.expanded(parameters)
+            self.assertEqual(evaluate({"Ref": "Tracing"}, template), mode)
+            for name in FUNCTIONS:
+                function = template["Resources"][f"{name}Function"]["Properties"]
+                self.assertEqual(function["TracingConfig"], {"Mode": {"Ref": "Tracing"}})
+                agent = function["Environment"]["Variables"]["AWS_XRAY_DAEMON_ADDRESS"]
+                condition, otherwise, empty = agent["Fn::If"]
+                traced = evaluate({"Condition": condition}, template)
+                self.assertEqual((otherwise, empty), ({"Ref": "AWS::NoValue"}, ""))
+                self.assertEqual(set() if traced else {empty}, agents)
 
     def test_all_functions_have_the_same_alarms(self) -> None:
         resources = json.dumps(expand({})["Resources"])
