@@ -19,7 +19,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 .PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check
 
 help:
-	@echo 'make run           run the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data'
+	@echo 'make run           run the service on this machine: PORT=9000 PAGE_PORT=9001 DATA_DIR=.data TRACE=1'
 	@echo 'make seed N=1000   create users in the running service: PORT=9000'
 	@echo 'make docs          build the API reference and open it in a browser'
 	@echo 'make deploy-local  deploy the template, login included, to an emulator of AWS'

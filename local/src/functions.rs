@@ -51,6 +51,7 @@ pub fn watch(
     address: SocketAddr,
     engine_url: &str,
     access_key_id: &str,
+    agent: Option<&str>,
 ) -> io::Result<Guarded> {
     // cargo-lambda starts a function with `cargo run`, which starts the binary with this runner.
     let runner = json!(["sh", "local/src/sandbox.sh"]);
@@ -73,6 +74,9 @@ pub fn watch(
         .env("AWS_REGION", "local")
         .env("AWS_ACCESS_KEY_ID", access_key_id)
         .env("AWS_SECRET_ACCESS_KEY", "local");
+    if let Some(agent) = agent {
+        command.env("AWS_XRAY_DAEMON_ADDRESS", agent);
+    }
     // By default, cargo-lambda logs every process that it starts, which buries the functions' own
     // lines.
     if env::var_os("RUST_LOG").is_none() {

@@ -2,7 +2,9 @@
 
 use std::{
     convert::Infallible,
-    env, fs, io,
+    env, fs,
+    future::pending,
+    io,
     os::unix::process::parent_id,
     path::Path,
     pin::pin,
@@ -17,6 +19,7 @@ use local::{
     functions::{self, TABLE_NAME},
     gateway::{Api, Gateway},
     http, loopback, page, settings,
+    spans::Printer,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -56,6 +59,7 @@ async fn run() -> Result<(), String> {
     let page_port = settings::page_port(port)?;
     let port = settings::listen("PORT", port).await?;
     let page_port = settings::listen("PAGE_PORT", page_port).await?;
+    let trace = settings::trace()?;
     functions::check_cargo_lambda()?;
     let folder = settings::data_folder().unwrap_or_else(|| root.join(".data"));
     let data = Arc::new(DataFolder::open(&folder)?);
@@ -82,8 +86,16 @@ async fn run() -> Result<(), String> {
     // Dropping the listener frees the port for cargo-lambda.
     let listener = loopback::listen();
     let address = listener.and_then(|listener| listener.local_addr());
-    let address = address.map_err(|error| format!("no free port: {error}"))?;
-    let watching = functions::watch(&root, address, &engine.url(), &access_key_id);
+    let address = address.map_err(no_port)?;
+    let printer = if trace {
+        Some(Printer::bind().await.map_err(no_port)?)
+    } else {
+        None
+    };
+    let agent = printer.as_ref().map(Printer::address).transpose();
+    let agent = agent.map_err(no_port)?;
+    let agent = agent.as_deref();
+    let watching = functions::watch(&root, address, &engine.url(), &access_key_id, agent);
     let mut watching = watching.map_err(no_shell)?;
     let gateway = Gateway::new(api, address);
     let users_url = http::users_url(port.number());
@@ -101,6 +113,7 @@ async fn run() -> Result<(), String> {
         () = engine.ended() => Err("the embedded DynamoDB ended; see the lines above".to_owned()),
         result = serving => result.map(|never: Infallible| match never {}),
         never = watch_disk(&failed, &data) => match never {},
+        never = print_spans(printer.as_ref()) => match never {},
     };
     // The functions end before the table that they use.
     watching.stop().await;
@@ -185,6 +198,19 @@ fn stop_requested() -> io::Result<impl Future<Output = ()>> {
             () = orphaned => {}
         }
     })
+}
+
+/// Prints the spans of the functions, if somebody wants to see them. Never returns.
+async fn print_spans(printer: Option<&Printer>) -> Infallible {
+    match printer {
+        Some(printer) => printer.print().await,
+        None => pending().await,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` needs it")]
+fn no_port(error: io::Error) -> String {
+    format!("no free port: {error}")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` needs it")]

@@ -39,6 +39,19 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
     })
 }
 
+/// Reads `TRACE`: whether the spans that X-Ray would get are printed. 1 for yes; 0, or nothing, for no.
+///
+/// # Errors
+/// It is something else.
+pub fn trace() -> Result<bool, String> {
+    match set("TRACE") {
+        None => Ok(false),
+        Some(value) if value == "0" => Ok(false),
+        Some(value) if value == "1" => Ok(true),
+        Some(value) => Err(format!("TRACE is neither 0 nor 1: {}", value.display())),
+    }
+}
+
 /// Reads `DATA_DIR`. A relative path is relative to the current folder.
 #[must_use]
 pub fn data_folder() -> Option<PathBuf> {

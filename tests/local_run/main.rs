@@ -41,6 +41,33 @@ fn temporary_folder() -> TempDir {
 }
 
 #[test]
+fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
+    let _alone = alone();
+    let data = temporary_folder();
+    let mut command = program("local");
+    command.env("TRACE", "1");
+    let service = LocalRun::start_by(command, data.path());
+    assert_eq!(service.create("ada").status, 201);
+    service.wait_for_output("DynamoDB.PutItem");
+    let output = service.output();
+    let lines = output.lines().filter(|line| line.starts_with("span "));
+    let lines: Vec<Vec<&str>> = lines
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    // Those before are of what the service asks its functions before it is ready.
+    let [.., invocation, of_table] = &lines[..] else {
+        panic!("two spans: {output}");
+    };
+    assert_eq!(invocation[2..5], ["POST", "/api/users", "at"]);
+    assert_eq!(invocation.last(), Some(&"201"));
+    assert_eq!(
+        (of_table[1], of_table[2]),
+        (invocation[1], "DynamoDB.PutItem")
+    );
+    service.stop();
+}
+
+#[test]
 fn the_service_creates_and_lists_users_over_http() {
     let _alone = alone();
     let data = temporary_folder();
@@ -691,6 +718,14 @@ fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
         let refused = start_refused(ports, folder, None);
         assert_refused(&refused, &format!("make run: {message}\n"));
     }
+
+    let mut command = program("local");
+    command.env("DATA_DIR", data.path()).env("TRACE", "yes");
+    command.env("PORT", "0").env("PAGE_PORT", "0");
+    assert_refused(
+        &output(command),
+        "make run: TRACE is neither 0 nor 1: yes\n",
+    );
 
     let refused = start_refused(ANY_PORTS, data.path(), Some("/nowhere"));
     assert_refused(
