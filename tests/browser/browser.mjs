@@ -4,18 +4,15 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
-/** The top level folder. */
-export const root = fileURLToPath(new URL('../..', import.meta.url));
+import { PATIENCE, root } from './local_run.mjs';
+
+export { PATIENCE, root };
 
 const installed = join(root, '.tools/browser');
 /** Takes a package that is installed beside the browser. */
 export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
-
-/** How long a test waits for a process: generous, as a machine may be busy, but bounded. */
-export const PATIENCE = 120_000;
 
 /** Starts a browser that speaks to nobody by itself, with these further arguments; the caller closes it. */
 export function launch(...args) {

@@ -4,8 +4,13 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-import { PATIENCE, root } from './browser.mjs';
+/** The top level folder. */
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** How long a test waits for a process: generous, as a machine may be busy, but bounded. */
+export const PATIENCE = 120_000;
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');
 

@@ -1,0 +1,60 @@
+// A short round of load against the local run: it answers everything, at the rate that it is asked for.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { LocalRun, root } from '../browser/local_run.mjs';
+
+// It is installed beside the other tools.
+const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
+
+/** Requests a second: far less than the local run takes, as the machine may be busy. */
+const RATE = 50;
+const SECONDS = 5;
+
+let service;
+before(async () => {
+    service = new LocalRun(mkdtempSync(join(tmpdir(), 'load-')));
+    await service.start();
+});
+after(async () => {
+    await service.stop();
+    rmSync(service.data, { recursive: true });
+});
+
+/** Sends requests at the rate, and sees that each gets this status. */
+async function round(status, request) {
+    const result = await autocannon({
+        url: service.users,
+        connections: 4,
+        overallRate: RATE,
+        amount: RATE * SECONDS,
+        timeout: 30,
+        ...request,
+    });
+    const { errors, timeouts, statusCodeStats } = result;
+    assert.deepEqual(
+        { errors, timeouts, statusCodeStats },
+        { errors: 0, timeouts: 0, statusCodeStats: { [status]: { count: RATE * SECONDS } } },
+    );
+}
+
+test('every create of a round of load is a new user', async () => {
+    await round(201, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        // Each time another ID.
+        body: '{"username": "[<id>]"}',
+        idReplacement: true,
+    });
+    const page = await fetch(`${service.users}?limit=1000`);
+    assert.equal((await page.json()).length, RATE * SECONDS);
+});
+
+test('every list of a round of load is a page', async () => {
+    await round(200, {});
+});

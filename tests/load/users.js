@@ -1,0 +1,73 @@
+// Load for a deployment, by k6 (https://k6.io): one create for nine lists, at a rate that does not depend on how fast
+// the answers come. docs/load.md says how to run it and what to look at.
+
+import { check, fail } from 'k6';
+import encoding from 'k6/encoding';
+import http from 'k6/http';
+
+const { API_URL, TOKEN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, RATE = '10', DURATION = '5m' } = __ENV;
+
+/** Requests a second, lists and creates. */
+const rate = Number(RATE);
+
+/**
+ * A tenth of the rate to begin with, the whole of it from the second minute on.
+ * @returns {import('k6/options').RampingArrivalRateScenario}
+ */
+const arrivals = (share) => ({
+    executor: 'ramping-arrival-rate',
+    timeUnit: '10s',
+    startRate: Math.ceil(rate * share),
+    stages: [
+        { target: Math.ceil(rate * share * 10), duration: '1m' },
+        { target: Math.ceil(rate * share * 10), duration: DURATION },
+    ],
+    preAllocatedVUs: Math.ceil(rate / 10) + 1,
+    // As many as wait if each request takes four seconds, the most that a function gives its table.
+    maxVUs: Math.ceil(rate * 4) + 10,
+});
+
+/** @type {import('k6/options').Options} */
+export const options = {
+    scenarios: {
+        creates: { ...arrivals(0.1), exec: 'create' },
+        lists: { ...arrivals(0.9), exec: 'list' },
+    },
+    thresholds: {
+        // The alarms' own limit for failures, and the times of the dashboard.
+        http_req_failed: ['rate<0.01'],
+        'http_req_duration{scenario:creates}': ['p(99)<500'],
+        'http_req_duration{scenario:lists}': ['p(99)<500'],
+        // More means that k6 itself can't keep the rate up.
+        dropped_iterations: ['rate<0.01'],
+    },
+};
+
+/** Gets one token for all, by the client for machines. Without an endpoint nobody asks for a token. */
+export function setup() {
+    if (!API_URL) fail('Set API_URL to the stack output of this name, with --env API_URL=https://...');
+    if (!TOKEN_ENDPOINT) return { Accept: 'application/json' };
+    const client = encoding.b64encode(`${CLIENT_ID}:${CLIENT_SECRET}`);
+    const response = http.post(
+        TOKEN_ENDPOINT,
+        { grant_type: 'client_credentials', scope: 'users/read users/write' },
+        { headers: { Authorization: `Basic ${client}` } },
+    );
+    if (response.status !== 200) fail(`The login answers ${response.status}. Check CLIENT_ID and CLIENT_SECRET.`);
+    return { Authorization: `Bearer ${response.json('access_token')}` };
+}
+
+/** Creates a user. The names are in no order: DynamoDB never splits a collection for names that count up. */
+export function create(headers) {
+    const username = `load-${Math.random().toString(36).slice(2)}`;
+    const response = http.post(API_URL, JSON.stringify({ username }), {
+        headers: { ...headers, 'Content-Type': 'application/json' },
+    });
+    check(response, { created: ({ status }) => status === 201 });
+}
+
+/** Lists the first page, the hottest. */
+export function list(headers) {
+    const response = http.get(API_URL, { headers });
+    check(response, { listed: ({ status }) => status === 200 });
+}
