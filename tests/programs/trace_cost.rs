@@ -1,0 +1,74 @@
+//! What spans cost a function: the processor time of a warm create without an agent, with one when the
+//! request is not sampled, and when it is. Run it by
+//! `RELEASED=1 cargo run --locked --package tests --bin trace_cost` after `cargo lambda build --release`.
+
+use std::{fs, time::Duration};
+
+use harness::{
+    Event,
+    agent::{Agent, SAMPLED},
+    runtime_api::{Sandbox, TRACE_ID, environment},
+    service::engine,
+    workspace::binary_of,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The lives of a function in each case, in turns, so that a noisy machine hits all alike.
+const ROUNDS: usize = 15;
+/// The creates of a life that are measured, and those before them.
+const CREATES: usize = 1_000;
+const WARM_UP: usize = 100;
+
+#[tokio::main]
+async fn main() {
+    let agent = Agent::start().await;
+    let address = agent.address();
+    // What comes is thrown away, by the system, as soon as the queue is full.
+    let cases = [
+        ("no agent", None, TRACE_ID),
+        ("not sampled", Some(&*address), TRACE_ID),
+        ("sampled", Some(&*address), SAMPLED),
+    ];
+    let mut times = [const { Vec::new() }; 3];
+    for round in 0..ROUNDS {
+        for (case, times) in cases.iter().zip(&mut times) {
+            times.push(live(round, case.1, case.2).await);
+        }
+    }
+    for ((name, _, _), times) in cases.iter().zip(&mut times) {
+        times.sort_unstable();
+        let quartile = |number: usize| times[number * (ROUNDS - 1) / 4].as_secs_f64() * 1e6;
+        let [low, median, high] = [1, 2, 3].map(quartile);
+        println!("{name:<12} {median:6.1} µs of the processor a create ({low:.1} to {high:.1})");
+    }
+}
+
+/// The processor time of a create, on average over a function's life.
+async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
+    let engine = engine();
+    let url = engine.url();
+    let mut environment = environment(&url).to_vec();
+    environment.extend(agent.map(|agent| ("AWS_XRAY_DAEMON_ADDRESS", agent)));
+    let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
+    create.trace(trace_header);
+    let mut before = Duration::ZERO;
+    for number in 0..WARM_UP + CREATES {
+        if number == WARM_UP {
+            before = processor_time(create.process_id());
+        }
+        let event = Event::create_user(&format!("user-{round}-{number}"));
+        let answer = create.invoke(event, TIMEOUT).await.into_answer();
+        assert_eq!(answer.status, 201);
+    }
+    let took = processor_time(create.process_id()).saturating_sub(before);
+    create.stop().await;
+    took / u32::try_from(CREATES).expect("not that many")
+}
+
+/// The processor time of a process with one thread so far.
+fn processor_time(process: u32) -> Duration {
+    let file = format!("/proc/{process}/schedstat");
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let nanoseconds = text.split(' ').next().and_then(|time| time.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("a number"))
+}
