@@ -8,7 +8,9 @@
 
 import bidiFactory from "bidi-js";
 
-export const MAX_CHARS = 80;
+import { Problem } from "./shared.mjs";
+
+const MAX_CHARS = 80;
 
 const bidi = bidiFactory();
 
@@ -39,61 +41,17 @@ const ALLOWED = new RegExp(
   "gsv",
 );
 
-/** Why a username is refused: a code for programs, and a sentence for people. */
-export class UsernameError extends Error {
-  constructor(code, detail) {
-    super(detail);
-    this.code = code;
-  }
-}
-
 /** Checks a username, and gives the form to show and the form to compare by. */
 export function parse(text) {
-  if (text === "") {
-    throw new UsernameError(
-      "empty",
-      `The username is empty; it needs 1 to ${MAX_CHARS} characters.`,
-    );
-  }
   const display = toDisplay(text);
-  const length = countChars(display);
-  if (length > MAX_CHARS) {
-    throw new UsernameError(
-      "too-long",
-      `The username has ${length} characters; at most ${MAX_CHARS} are allowed.`,
-    );
+  const length = Array.from(display).length;
+  if (length < 1 || length > MAX_CHARS) {
+    throw new Problem(422, `A username has 1 to ${MAX_CHARS} characters`);
   }
-  const disallowed = findDisallowed(display);
-  if (disallowed !== undefined) {
-    const codePoint = disallowed.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    throw new UsernameError(
-      "disallowed-character",
-      `The character U+${codePoint} is not allowed here; use letters, digits and the visible ` +
-        "ASCII characters, without spaces.",
-    );
+  if (hasDisallowed(display) || breaksBidiRule(display)) {
+    throw new Problem(422, "The username has a character that is not allowed");
   }
-  if (breaksBidiRule(display)) {
-    throw new UsernameError(
-      "bidi",
-      "A username with right-to-left characters must begin with a right-to-left letter, end with " +
-        "a letter or digit, hold no left-to-right letters, and not mix the digits 0 to 9 with " +
-        "Arabic-Indic ones.",
-    );
-  }
-  return { display, key: toKey(display) };
-}
-
-/**
- * Maps the beginning of a username like a username, but does not judge it: half a word may break a
- * rule that the whole word keeps.
- */
-export function prefixKey(text) {
-  const display = toDisplay(text);
-  const length = countChars(display);
-  if (length > MAX_CHARS) {
-    throw new RangeError(`The prefix has ${length} characters; at most ${MAX_CHARS} are allowed.`);
-  }
-  return toKey(display);
+  return { display, key: display.toLowerCase().normalize("NFC") };
 }
 
 /** Full-width and half-width characters become ordinary ones, and the text is composed. */
@@ -102,20 +60,10 @@ function toDisplay(text) {
   return narrow.normalize("NFC");
 }
 
-function toKey(display) {
-  return display.toLowerCase().normalize("NFC");
-}
-
-/** Counts code points. */
-function countChars(text) {
-  return Array.from(text).length;
-}
-
-/** The first character that is not allowed where it stands. */
-function findDisallowed(text) {
-  const [disallowed] = text.replace(ALLOWED, "");
+/** Whether a character is not allowed where it stands. */
+function hasDisallowed(text) {
   const isCompatibility = (character) => character.normalize("NFKC") !== character;
-  return disallowed ?? Array.from(text).find(isCompatibility);
+  return text.replace(ALLOWED, "") !== "" || Array.from(text).some(isCompatibility);
 }
 
 /** Whether the text has right-to-left characters and breaks the Bidi Rule (RFC 5893, section 2). */
