@@ -169,7 +169,7 @@ class Operations(DeployedTest):
         self.assertIn("on-the-restored-one", self.names())
 
     def test_a_user_is_erased_under_load_and_nobody_else_is(self) -> None:
-        find, delete = commands("Erase a user")
+        search, find, delete = commands("Erase a user")
         stopping = threading.Event()
         created: list[str] = []
 
@@ -183,7 +183,7 @@ class Operations(DeployedTest):
         writer = threading.Thread(target=create)
         writer.start()
         try:
-            self.shell(find, delete)
+            self.assertRegex(self.shell(search, find, delete), r"^ada\tada\t[0-9a-f-]{36}\n")
         finally:
             stopping.set()
             writer.join()
