@@ -1,6 +1,7 @@
-"""The template on an emulator of AWS (ministack): started, deployed to, called, and stopped.
+"""Starts an emulator of AWS (ministack), deploys the template to it, calls it, and stops it.
 
-Everything listens on loopback, keeps its state in a temporary folder, and ends with this process.
+The emulator listens on loopback only, keeps its state in a temporary folder, and ends with this
+process.
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ REGION = "eu-central-1"
 STACK = "users"
 BUCKET = "artifacts"
 
-# How long the emulator may take to start, and a stack to be deployed, in seconds.
+# How long the emulator may take to start, and a stack to deploy, in seconds.
 START_TIMEOUT = 30
 DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
 
 
-# The translator warns that it lacks a list of features which only AWS has.
+# The translator warns about a missing list of features that only AWS has.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
 class DeployError(Exception):
-    """The emulator did not start, or the stack was not deployed. The text is for people."""
+    """The emulator did not start, or the stack was not deployed. The text is meant for people."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client sees of an answer."""
+    """An HTTP answer as a client sees it."""
 
     status: int
     headers: dict[str, str]
@@ -63,9 +64,9 @@ class Answer:
 def request(
     method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Answer:
-    """Sends a request and gives the answer, whatever its status."""
+    """Sends a request and returns the answer, whatever its status."""
     wanted = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-    # No proxy is on the way to this machine.
+    # Uses no proxy to reach this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         response = opener.open(wanted, timeout=30)
@@ -77,7 +78,7 @@ def request(
 
 
 def request_token(url: str, client: str, *scopes: str) -> str:
-    """An access token with these scopes for a client, which is an id, a colon and a secret."""
+    """Gets an access token with these scopes. The client is `ID:SECRET`."""
     form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
     headers = {
         "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
@@ -88,12 +89,12 @@ def request_token(url: str, client: str, *scopes: str) -> str:
 
 
 def source() -> dict[str, Any]:
-    """The template as it is written."""
+    """The template as it is in the file."""
     return yaml_parse((ROOT / "template.yaml").read_text())
 
 
 def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The functions of a template as it is written, by the names of their binaries."""
+    """The functions in the unexpanded template, by the names of their binaries."""
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: resource
         for resource in template["Resources"].values()
@@ -102,7 +103,7 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def expand(parameters: dict[str, str]) -> dict[str, Any]:
-    """The template as SAM hands it to CloudFormation."""
+    """The template as SAM expands it for CloudFormation."""
     template = source()
     # Where `sam package` would have put the code.
     template["Globals"]["Function"].pop("CodeUri")
@@ -111,7 +112,7 @@ def expand(parameters: dict[str, str]) -> dict[str, Any]:
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
-        """The template names no policy of AWS's."""
+        """The template uses no policy that AWS manages."""
 
         def load(self) -> dict[str, str]:
             return {}
@@ -120,17 +121,17 @@ def expand(parameters: dict[str, str]) -> dict[str, Any]:
 
 
 def adapt(template: dict[str, Any]) -> list[str]:
-    """Drops from an expanded template what the emulator cannot take, and says what it dropped.
+    """Removes what the emulator does not support from an expanded template, and lists it.
 
-    This is all in which the deployed stack differs from the one in an account.
+    Apart from this, the deployed stack is the same as in an AWS account.
     """
     dropped = []
     for name, resource in list(template["Resources"].items()):
         kind = resource["Type"]
-        # Gradual deployments: aliases move at once.
+        # The emulator has no gradual deployments: aliases move at once.
         if kind.startswith("AWS::CodeDeploy::") or name == "CodeDeployServiceRole":
             reason = "no CodeDeploy"
-        # Alarms on expressions. Those on a plain metric stay, but get no data.
+        # The emulator has no alarms on expressions. Alarms on a plain metric stay, but get no data.
         elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             reason = "no alarms on expressions"
         elif resource.pop("UpdatePolicy", None) is not None:
@@ -144,7 +145,7 @@ def adapt(template: dict[str, Any]) -> list[str]:
 
 
 def released(binary: str) -> Path:
-    """A function's binary as `cargo lambda build --release` makes it."""
+    """The path of a function's binary that `cargo lambda build --release` made."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     path = target / "lambda" / binary / "bootstrap"
     if not path.is_file():
@@ -153,7 +154,7 @@ def released(binary: str) -> Path:
 
 
 def zipped(path: Path) -> bytes:
-    """A binary as Lambda takes it, without the time of its build."""
+    """A binary as an archive for Lambda, without the time of its build."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
@@ -178,7 +179,7 @@ class Emulator:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
-            # Its keys and the stored objects, which would go to a fixed place for all emulators.
+            # For keys and stored objects. By default, all emulators keep them in one fixed place.
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),
@@ -188,10 +189,10 @@ class Emulator:
             "LAMBDA_EXECUTOR": "local",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
-            # Policies are enforced.
+            # Enforces IAM policies.
             "AUTH": "true",
         }
-        # The guard ends the emulator when this process ends, in whatever way.
+        # The guard ends the emulator when this process ends in any way.
         guard = ROOT / "local" / "src" / "guard.sh"
         self.process = subprocess.Popen(
             ["sh", guard, Path(sys.executable).parent / "ministack"],
@@ -239,20 +240,21 @@ class Emulator:
         raise DeployError(f"the emulator did not start:\n{log}")
 
     def stop(self) -> None:
-        """Ends the emulator with everything it started, and removes its state."""
+        """Ends the emulator and everything that it started, and removes its state."""
         self.process.stdin.close()
-        # The guard gives the emulator a second, and kills what is left.
+        # The guard gives the emulator a second, then kills what is left.
         self.process.wait(timeout=5)
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, service: str, **credentials: str) -> Any:
-        """A client of a service, with the credentials of the account or with others."""
+        """A client of a service, with the account's credentials unless others are given."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def deploy(self, more: dict[str, Any] | None = None, **parameters: str) -> Stack:
-        """Deploys the template with these parameters and with more resources, as a new stack or as
-        an update.
+        """Deploys the template with these parameters and additional resources.
+
+        Creates the stack or updates it.
 
         Raises DeployError when CloudFormation rolls back.
         """
@@ -306,12 +308,12 @@ class Stack:
 
     emulator: Emulator
     outputs: dict[str, str]
-    # What the emulator could not take.
+    # What the emulator does not support.
     dropped: list[str]
 
     @property
     def users_url(self) -> str:
-        """The URL of the users on the emulator, which has no name for each API."""
+        """The users URL on the emulator, which does not resolve the names of APIs."""
         api = self.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
         return f"{self.emulator.url}/_aws/execute-api/{api}/$default/api/users"
 
@@ -332,6 +334,6 @@ class Stack:
         return client["UserPoolClient"]["ClientSecret"]
 
     def token(self, *scopes: str) -> str:
-        """An access token of the machine client with these scopes."""
+        """Gets an access token of the machine client with these scopes."""
         client = f"{self.outputs['ClientId']}:{self.client_secret()}"
         return request_token(self.token_url, client, *scopes)

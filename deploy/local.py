@@ -1,4 +1,4 @@
-"""`make deploy-local`: the template, login included, deployed to an emulator of AWS."""
+"""`make deploy-local`: deploys the template, including its login, to an emulator of AWS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from emulator import DeployError, Emulator
 
 
 def main() -> int:
-    # Both end it in the same way, also where a shell started it in the background.
+    # Both signals stop it in the same way. A shell starts background processes with SIGINT
+    # ignored, so this sets it again.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:

@@ -1,4 +1,4 @@
-"""The archives that are uploaded: what was tested, and nothing of when and where it was built.
+"""Tests that uploaded archives hold what was tested, whenever and wherever they were built.
 
 Run by `make verify`; alone, after `cargo lambda build --release` and `sam build`:
 
@@ -16,12 +16,12 @@ from pathlib import Path
 from emulator import ROOT, functions, released, source, zipped
 from samcli.lib.package.utils import make_zip_with_lambda_permissions
 
-# Two times at which a binary may have been built. The clock of an archive begins in 1980.
+# Two build times of a binary. An archive can't hold a time before 1980.
 TIMES = (500_000_000, 1_700_000_000)
 
 
 def packaged(path: Path) -> bytes:
-    """A binary as `sam deploy` uploads it, alone in its folder."""
+    """The archive that `sam deploy` uploads for a binary that is alone in its folder."""
     with tempfile.TemporaryDirectory() as folder:
         archive = make_zip_with_lambda_permissions(str(Path(folder) / "archive"), path.parent)
         return Path(archive).read_bytes()
@@ -44,7 +44,7 @@ class Archive(unittest.TestCase):
                 self.assertEqual(len(archives), 1, f"{archived.__name__} of {binary}")
 
     def copies(self, path: Path) -> list[Path]:
-        """A binary as if it had been built at two times in two folders."""
+        """Copies of a binary, as if it had been built at two times in two folders."""
         copies = []
         for time in TIMES:
             folder = tempfile.mkdtemp()

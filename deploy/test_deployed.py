@@ -1,4 +1,4 @@
-"""The deployed template, called as a client calls it, on an emulator of AWS.
+"""Tests of the deployed template on an emulator of AWS, which they call as a client does.
 
 Run by `make verify`; alone, after `make deploy-local` has built and installed what it needs:
 
@@ -27,7 +27,7 @@ JSON = {"content-type": "application/json"}
 
 
 class DeployedTest(unittest.TestCase):
-    """A test of a stack of its own."""
+    """A test with its own stack."""
 
     parameters: ClassVar[dict[str, str]] = {}
     emulator: Emulator
@@ -66,7 +66,7 @@ class DeployedTest(unittest.TestCase):
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
     def empty_table(self, name: str) -> None:
-        """Makes a table like the stack's own, where a restore would make one."""
+        """Creates an empty table like the stack's own, in place of a restore."""
         table = self.emulator.client("dynamodb")
         own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
         table.create_table(
@@ -77,12 +77,12 @@ class DeployedTest(unittest.TestCase):
         )
 
     def table_as(self, role: str) -> Any:
-        """A client of the table with the credentials of a function's role."""
+        """A DynamoDB client with the credentials of a function's role."""
         iam = self.emulator.client("iam")
         return self.client_of(iam.get_role(RoleName=self.resource(role))["Role"]["Arn"])
 
     def client_of(self, arn: str) -> Any:
-        """A client of DynamoDB with the credentials of a role."""
+        """A DynamoDB client with the credentials of a role."""
         sts = self.emulator.client("sts")
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
         return self.emulator.client(
@@ -111,7 +111,7 @@ class Login(DeployedTest):
 
     def test_a_tampered_token_is_refused(self) -> None:
         header, claims, signature = self.token.split(".")
-        # Another claim under the old signature, and the old claims under another one.
+        # Another claim with the old signature, and the old claims with another signature.
         other = "A" if signature[10] != "A" else "B"
         padded = claims + "=" * (-len(claims) % 4)
         changed = json.loads(base64.urlsafe_b64decode(padded)) | {"sub": "somebody-else"}
@@ -131,7 +131,7 @@ class Login(DeployedTest):
                 "AllowedOAuthFlowsUserPoolClient",
             )
         }
-        # The emulator lets a token be shorter-lived than Cognito does.
+        # The emulator accepts a shorter token lifetime than Cognito does.
         cognito.update_user_pool_client(
             **client, **kept, AccessTokenValidity=5, TokenValidityUnits={"AccessToken": "seconds"}
         )
@@ -187,7 +187,7 @@ class Api(DeployedTest):
     def test_the_log_has_the_caller_and_no_username(self) -> None:
         self.create("grace-hopper")
         self.call("GET", self.token, "?prefix=grace")
-        # The sub of a machine client's token is the client's id.
+        # The `sub` of a machine client's token is the client's ID.
         caller = self.stack.outputs["ClientId"]
         for function in ("create-user", "list-users"):
             lines = self.log_lines(function)
@@ -199,7 +199,7 @@ class Api(DeployedTest):
                 self.assertNotIn(personal, log)
 
     def log_lines(self, function: str) -> list[dict[str, Any]]:
-        """The lines of a function's requests."""
+        """The log lines of a function's requests."""
         logs = self.emulator.client("logs")
         group = f"/aws/lambda/{STACK}-{function}"
         lines = []
@@ -225,7 +225,7 @@ class Idempotency(DeployedTest):
         self.assertEqual(other.status, 409)
 
     def another_callers_token(self) -> str:
-        """A token of a second machine, whose client the authorizer takes too."""
+        """A token of a second machine client, which the authorizer accepts too."""
         cognito = self.emulator.client("cognito-idp")
         pool = self.stack.user_pool
         client = cognito.create_user_pool_client(
@@ -303,7 +303,7 @@ class AnotherIssuer(DeployedTest):
 
 
 class Command(unittest.TestCase):
-    """`make deploy-local`, once the functions are built."""
+    """Tests of `make deploy-local`, after the functions are built."""
 
     def test_the_printed_lines_work_and_the_end_of_the_command_removes_everything(self) -> None:
         for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
@@ -314,14 +314,15 @@ class Command(unittest.TestCase):
             ):
                 before = of_the_emulator_elsewhere()
                 self.run_and_end(ending, folder, home)
-                # Nothing is left anywhere else, however it ended.
+                # Nothing may be left elsewhere, however the command ended.
                 self.assertEqual(list(Path(home).iterdir()), [])
                 self.assertEqual(of_the_emulator_elsewhere(), before)
 
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
-            # What the command starts keeps its state there, and so can be told from others.
+            # The command's processes keep their state in this folder, which tells them from other
+            # processes.
             env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -343,11 +344,11 @@ class Command(unittest.TestCase):
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
-                # Leaving the block waits for ever.
+                # Leaving the block waits for the command without a time limit.
                 self.addCleanup(command.kill)
                 command.wait(timeout=30)
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
-        # Who is killed cannot clean up.
+        # A killed command can't remove its folder.
         left = len(list(Path(folder).iterdir()))
         self.assertEqual(left, 1 if ending == signal.SIGKILL else 0)
         deadline = time.monotonic() + 30
@@ -357,20 +358,20 @@ class Command(unittest.TestCase):
 
 
 def of_the_emulator_elsewhere() -> dict[Path, int]:
-    """What ministack has in the machine's temporary folder, and when that was changed."""
+    """The files that ministack has in the machine's temporary folder, and when they changed."""
     found = [file for top in Path("/tmp").glob("ministack*") for file in (top, *top.rglob("*"))]
     return {file: file.stat().st_mtime_ns for file in found}
 
 
 def processes_with(folder: str) -> list[str]:
-    """The processes whose environment names a folder, as Linux shows them."""
+    """The processes whose environment contains a folder, read from Linux's `/proc`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if folder.encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_text())
         except OSError:
-            # It ended meanwhile.
+            # The process ended meanwhile.
             continue
     return found
 
@@ -389,7 +390,7 @@ class Lifecycle(DeployedTest):
         updated = self.emulator.deploy(ListMaxAgeSeconds="5")
         self.assertEqual(updated.outputs, self.stack.outputs)
         self.assertGreater(int(self.live_version()), int(before))
-        # The version before is still there, to be rolled back to.
+        # The previous version still exists, so that a rollback is possible.
         functions = self.emulator.client("lambda")
         name = self.resource("ListUsersFunction")
         versions = functions.list_versions_by_function(FunctionName=name)["Versions"]
@@ -405,7 +406,8 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
-        # A version that still serves while the new one takes over has its table.
+        # The previous version still serves during a deployment, so its role keeps access to the old
+        # table.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

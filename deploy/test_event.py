@@ -1,4 +1,4 @@
-"""The event UserCreated: what the pipe makes of real records of the stream, and the contract.
+"""Tests that the pipe turns real stream records into UserCreated events as in the contract.
 
 Run by `make test`; alone, after `make deploy-local` has built and installed what it needs:
 
@@ -28,7 +28,7 @@ PARAMETERS = {"PublishUserCreated": "true"}
 
 VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
-# Legal usernames that a template may mistake for its own text.
+# Valid usernames that look like parts of a template.
 HOSTILE = [
     'a"b',
     '"',
@@ -53,16 +53,16 @@ HOSTILE = [
     "${AWS::AccountId}",
     "Ольга",
     "𠮷野",
-    # The longest, in characters and in bytes.
+    # The longest ones, in characters and in bytes.
     '"' * 80,
     "\\" * 80,
     "𠮷" * 80,
-    # Every visible character of ASCII; all together are too long.
+    # Every visible ASCII character, in two usernames because one would be too long.
     VISIBLE_ASCII[:47],
     VISIBLE_ASCII[47:],
 ]
 
-# --- The pipe's input template, in every way in which AWS's documents may be read
+# --- The pipe's input template, under every interpretation that AWS's documentation allows
 # (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html).
 
 PLACEHOLDER = re.compile(r"<\$\.([A-Za-z.]+)>")
@@ -76,27 +76,27 @@ def found(record: dict[str, Any], path: str) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """A string is quoted and escaped."""
+    """Inserts a string with quotes and escapes."""
     return json.dumps(value, default=in_base64)
 
 
 def without_escapes(value: Any) -> str:
-    """A string is quoted and not escaped, as the input transformer of a rule does it."""
+    """Inserts a string with quotes but no escapes, as the input transformer of a rule does."""
     return f'"{value}"' if isinstance(value, str) else as_json(value)
 
 
 def without_quotes(value: Any) -> str:
-    """A string is pasted as it is."""
+    """Inserts a string as it is."""
     return value if isinstance(value, str) else as_json(value)
 
 
 def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """What is put in is not looked at again."""
+    """Replaces all placeholders in one pass, so inserted text is not searched again."""
     return PLACEHOLDER.sub(lambda path: written(found(record, path[1])), template)
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Each placeholder is looked for in what the ones before it have put in, too."""
+    """Replaces one placeholder after the other, so inserted text is searched for the next ones."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(found(record, path)))
     return template
@@ -108,12 +108,12 @@ READINGS = list(
 
 
 def in_base64(value: bytes) -> str:
-    """A binary attribute in JSON."""
+    """Encodes a binary attribute for JSON, in base64."""
     return base64.b64encode(value).decode()
 
 
 def resolved(schema: Any) -> Any:
-    """A schema of the contract, with what it refers to."""
+    """A schema of the contract with its references resolved."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return resolved(CONTRACT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
@@ -122,7 +122,7 @@ def resolved(schema: Any) -> Any:
 
 
 def faults(event: dict[str, Any]) -> list[str]:
-    """In what an event is not as the contract has it."""
+    """Lists where an event differs from the contract."""
     schema = resolved(MESSAGE["payload"])
     Draft7Validator.check_schema(schema)
     validator = Draft7Validator(schema, format_checker=FormatChecker())
@@ -160,7 +160,7 @@ class Contract(unittest.TestCase):
     def test_the_contract_is_of_the_same_version_as_that_of_the_api(self) -> None:
         api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
         self.assertEqual(CONTRACT["info"]["version"], api["info"]["version"])
-        # And says the same of a user.
+        # The contract of the API describes a user in the same way.
         user = api["components"]["schemas"]["User"]["properties"]
         detail = CONTRACT["components"]["schemas"]["Detail"]["properties"]
         for name in ("id", "username"):
@@ -193,7 +193,7 @@ class Events(DeployedTest):
         self.assertEqual(self.create("ada").status, 201)
 
     def stream_records(self) -> list[dict[str, Any]]:
-        """What the table's stream has, in the form in which a pipe sees it."""
+        """The records of the table's stream, in the form that a pipe gets."""
         streams = self.emulator.client("dynamodbstreams")
         [stream] = streams.list_streams(TableName=self.stack.outputs["TableName"])["Streams"]
         arn = stream["StreamArn"]
@@ -204,7 +204,7 @@ class Events(DeployedTest):
             )["ShardIterator"]
             records += streams.get_records(ShardIterator=iterator)["Records"]
         for record in records:
-            # JSON has no dates: the stream's are seconds.
+            # JSON has no dates, so the stream's dates become seconds.
             created = record["dynamodb"]["ApproximateCreationDateTime"]
             record["dynamodb"]["ApproximateCreationDateTime"] = int(created.timestamp())
         return records
@@ -213,7 +213,7 @@ class Events(DeployedTest):
         return expand(self.parameters)["Resources"]["UserCreatedPipe"]["Properties"]
 
     def passes(self, record: dict[str, Any]) -> bool:
-        """Whether the pipe's filter lets a record of the stream pass."""
+        """Whether the pipe's filter accepts a stream record."""
         [pattern] = self.pipe()["SourceParameters"]["FilterCriteria"]["Filters"]
         event = envelope({}) | record
         answer = self.emulator.client("events").test_event_pattern(
@@ -223,7 +223,7 @@ class Events(DeployedTest):
 
     def test_a_new_user_becomes_an_event_and_nothing_else_does(self) -> None:
         user = self.create("grace", idempotency_key="key").json()
-        # A replay writes nothing, and what is not a user is not published.
+        # A replay writes nothing, and only users are published.
         self.assertEqual(self.create("grace", idempotency_key="key").status, 201)
         table = self.emulator.client("dynamodb")
         name = self.stack.outputs["TableName"]
@@ -243,7 +243,7 @@ class Events(DeployedTest):
             [(it["eventName"], self.passes(it)) for it in of_grace],
             [("INSERT", True), ("INSERT", False), ("MODIFY", False)],
         )
-        # The fingerprint of the request is in the record, and not in the event.
+        # The fingerprint of the request is in the record, but not in the event.
         self.assertIn("request", of_grace[0]["dynamodb"]["NewImage"])
         self.assert_is_published(of_grace[0], user)
 
@@ -265,7 +265,7 @@ class Events(DeployedTest):
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:
-        """The pipe makes the event of this user of the record, in every reading of its template."""
+        """Asserts that the pipe makes the user's event, under every interpretation."""
         template = self.pipe()["TargetParameters"]["InputTemplate"]
         created_at = record["dynamodb"]["ApproximateCreationDateTime"]
         self.assertLess(abs(created_at - time.time()), 60)
@@ -277,7 +277,7 @@ class Events(DeployedTest):
         for filled_in, written in READINGS:
             with self.subTest(f"{filled_in.__name__}, {written.__name__}"):
                 detail = filled_in(template, record, written)
-                # Each name once: a second one would win over the first.
+                # Each name occurs once, because the last of two equal names would win.
                 pairs = json.loads(detail, object_pairs_hook=list)
                 self.assertCountEqual([name for name, _ in pairs], expected)
                 self.assertEqual(json.loads(detail), expected)
@@ -285,7 +285,7 @@ class Events(DeployedTest):
 
 
 def envelope(detail: dict[str, Any]) -> dict[str, Any]:
-    """An event of the bus."""
+    """A UserCreated event as the event bus sends it."""
     return {
         "version": "0",
         "id": "5f1c54d5-5a4f-7c0b-6b0c-3f0d2b9f3d55",

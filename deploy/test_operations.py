@@ -1,10 +1,10 @@
-"""docs/operations.md, its commands pasted as they stand, on an emulator of AWS.
+"""Tests of docs/operations.md: runs its commands unchanged on an emulator of AWS.
 
 Run by `make verify`; alone, after `make deploy-local` has built and installed what it needs:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_operations.py
 
-The emulator has no point-in-time recovery, so a table is made where a restore would make it.
+The emulator has no point-in-time recovery, so a test creates the table that a restore would create.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def commands(heading: str) -> list[str]:
 
 
 class Operations(DeployedTest):
-    """Each test runs blocks in one shell, after those that define its names."""
+    """Each test runs blocks in one shell, after the block that defines the names."""
 
     folder: ClassVar[str]
 
@@ -56,7 +56,7 @@ class Operations(DeployedTest):
         cls.folder = folder.name
 
     def shell(self, *blocks: str) -> str:
-        """What a shell prints for these blocks, the first failure of which ends it."""
+        """Runs these blocks in a shell that stops at the first failure. Returns what it prints."""
         environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": self.folder,
@@ -67,7 +67,7 @@ class Operations(DeployedTest):
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         [names] = commands("The shell for the commands below")
-        # Where the project's own folder is meant, tools and scripts are found there.
+        # Paths in the project become absolute, because the shell runs in another folder.
         script = "\n".join(["set -euo pipefail", names, *blocks])
         script = script.replace(".tools/emulator/bin/python", sys.executable)
         script = script.replace("tools/install emulator\n", "").replace(
@@ -86,7 +86,7 @@ class Operations(DeployedTest):
         return ran.stdout
 
     def versions(self, function: str) -> list[int]:
-        """The numbers of a function's versions."""
+        """The version numbers of a function."""
         client = self.emulator.client("lambda")
         listed = client.list_versions_by_function(FunctionName=self.resource(function))["Versions"]
         return [int(it["Version"]) for it in listed if it["Version"] != "$LATEST"]
@@ -146,14 +146,14 @@ class Operations(DeployedTest):
         self.create("created-since")
         self.empty_table(restored)
         self.shell(names, wait, rest, copy)
-        # Twice is once.
+        # Running it again changes nothing.
         self.shell(names, copy)
         self.assertEqual(list(Path(self.folder).glob("*.progress")), [])
 
         self.emulator.deploy(RestoredTableName=restored)
         self.assertIn("created-since", self.names())
         self.create("on-the-restored-one")
-        # The version before may serve again, and so does the next one's.
+        # The previous version may serve again, so the role has access to both tables.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):
@@ -191,7 +191,7 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # A second time, when somebody else has taken the name, hits nobody.
+        # Running it again after somebody else has taken the name deletes nobody.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")
@@ -235,7 +235,7 @@ class Operations(DeployedTest):
         users = [json.loads(line) for line in whole.splitlines()]
         self.assertEqual(users, self.call("GET", self.token, "?limit=1000").json())
 
-        # As if it had been stopped after the first page of one user, within the next line.
+        # As if it had been stopped while it wrote the second line, after a first page of one user.
         first = whole.splitlines(keepends=True)[0]
         file.write_text(first + whole[len(first) : len(first) + 5])
         key = {"kind": {"S": "user"}, "username_key": {"S": users[0]["username"].lower()}}

@@ -1,4 +1,4 @@
-"""The template itself: expanded and linted under every combination of parameters that matters.
+"""Tests of the template: expands and lints it under every combination of parameters that matters.
 
 Run by `make verify`; alone, when its tools are installed:
 
@@ -17,7 +17,7 @@ from cfnlint.config import ManualArgs
 from emulator import REGION, ROOT, expand, functions, source
 from samcli.cli.types import CfnParameterOverridesType
 
-# Each makes one condition of the template true.
+# Each entry makes one condition of the template true.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "the defaults": {},
     "x86_64": {"Architecture": "x86_64"},
@@ -37,11 +37,11 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# This does not go together with the events.
+# The template refuses a restored table together with events.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
-# The functions' binaries, by what the names of their resources begin with.
+# The functions' binaries, by the prefix of their resources' names.
 FUNCTIONS = {
     name.removesuffix("Function"): binary
     for binary, function in functions(source()).items()
@@ -49,7 +49,7 @@ FUNCTIONS = {
     if resource == function
 }
 
-# What the template's rules refuse, and by which of them.
+# The parameters that the template's rules refuse, by the rule's message.
 REFUSED: dict[str, dict[str, str]] = {
     "JwtIssuer needs JwtAudience too.": {"JwtIssuer": "https://issuer.example"},
     "The pipe of UserCreated reads the stack's own table, not a restored one.": {
@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, str]] = {
 
 
 def evaluate(value: Any, template: dict[str, Any]) -> Any:
-    """A condition's value, from the defaults of the parameters."""
+    """Evaluates a condition with the default values of the parameters."""
     if not isinstance(value, dict):
         return value
     [(function, argument)] = value.items()
@@ -85,7 +85,7 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
 
 
 def refusals(template: dict[str, Any]) -> list[str]:
-    """Which of the template's rules do not let the defaults of the parameters pass."""
+    """The messages of the template's rules that the default values of the parameters violate."""
     return [
         assertion["AssertDescription"]
         for rule in template["Rules"].values()
@@ -103,7 +103,7 @@ class Template(unittest.TestCase):
         return template
 
     def resources(self, parameters: dict[str, str]) -> dict[str, str]:
-        """The types of the resources that there are with these parameters, by their names."""
+        """The names and types of the resources that exist with these parameters."""
         template = self.expanded(parameters)
         return {
             name: resource["Type"]
@@ -116,8 +116,8 @@ class Template(unittest.TestCase):
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
-                # W2001: the parameter that SAM used up while it expanded is used no more.
-                # W3011: the template has the reason where it ignores it too.
+                # W2001: SAM has already replaced the parameter, so nothing uses it any more.
+                # W3011: the template says why where it ignores this warning itself.
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001", "W3011"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
@@ -137,7 +137,7 @@ class Template(unittest.TestCase):
                 value = evaluate({"Condition": condition}, template)
                 seen.setdefault(condition, set()).add(value)
         for condition, values in seen.items():
-            # SAM adds conditions of its own for a deployment's type.
+            # SAM adds its own conditions for the deployment type.
             self.assertEqual(values, {True, False}, condition)
 
     def test_what_is_optional_is_there_only_when_it_is_asked_for(self) -> None:
@@ -226,7 +226,7 @@ class Template(unittest.TestCase):
 
     def test_all_functions_have_the_same_alarms(self) -> None:
         resources = json.dumps(expand({})["Resources"])
-        # SAM ends the name of a version with a hash of the function.
+        # SAM appends a hash of the function to the name of a version.
         resources = re.sub(r"FunctionVersion[0-9a-f]{10}", "FunctionVersion", resources)
         alarms = {
             name: resource
@@ -270,7 +270,7 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # In sentences too, where a TOML string would hold them.
+            # Parameters in sentences too, where a TOML string would escape the quotes.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             found += re.findall(r"--parameter-overrides ([^`\n]+)", text)

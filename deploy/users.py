@@ -37,14 +37,14 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """A page of users, and where the next one begins; none after the last."""
+    """A page of users and the key of the next page; None after the last page."""
 
     items: list[Item]
     next_key: Item | None
 
 
 def instant(text: str) -> datetime:
-    """A time in RFC 3339, such as 2026-11-24T12:00:00Z."""
+    """Parses a time in RFC 3339, such as 2026-11-24T12:00:00Z."""
     value = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text} needs a time zone, such as {text}Z")
@@ -52,7 +52,7 @@ def instant(text: str) -> datetime:
 
 
 def first_id(since: datetime) -> str:
-    """What the ids of users begin with who were created at a time: the milliseconds of a UUIDv7."""
+    """The prefix of the IDs of users created at this time: the milliseconds of a UUIDv7."""
     digits = f"{(since - EPOCH) // timedelta(milliseconds=1):012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
@@ -65,7 +65,7 @@ def created_at(user_id: str) -> str:
 
 
 def pages(client: Any, table: str, rate: int, start: Item | None, least: str) -> Iterator[Page]:
-    """All pages of a table from a key on, with the users whose id is not less than `least`."""
+    """All pages of a table after a key, with the users whose ID is at least `least`."""
     while True:
         began = time.monotonic()
         answer = client.query(
@@ -86,7 +86,7 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
 
 
 class Progress:
-    """Where a run is, in a file, so that the next one goes on there."""
+    """The state of a run, in a file from which the next run continues."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self.path = path
@@ -118,7 +118,7 @@ def walk(
     least: str,
     handle: Callable[[list[Item]], dict[str, int]],
 ) -> None:
-    """Has every page handled once, also over several runs."""
+    """Handles every page, and records each one so that a later run continues after it."""
     for page in pages(client, args.table, args.rate, progress.state["next"], least):
         more = handle(page.items)
         users = progress.state["users"] + len(page.items)
@@ -157,7 +157,7 @@ def export(client: Any, args: argparse.Namespace) -> int:
     path = Path(args.to)
     progress = Progress(Path(f"{path}.progress"), ["export", args.table])
     with path.open("r+b" if progress.state["bytes"] else "wb") as file:
-        # A line may have been written whose page was not finished.
+        # Removes lines of a page that was not finished.
         file.truncate(progress.state["bytes"])
         file.seek(0, os.SEEK_END)
 
