@@ -1,4 +1,4 @@
-// A real Chromium for the tests of the pages, and what a page does in it.
+// A real Chromium for the tests of pages, and checks on everything that a page does in it.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -10,11 +10,14 @@ import { PATIENCE, root } from './local_run.mjs';
 export { PATIENCE, root };
 
 const installed = join(root, '.tools/browser');
-/** Takes a package that is installed beside the browser. */
+/** Loads a package that is installed beside the browser. */
 export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
-/** Starts a browser that speaks to nobody by itself, with these further arguments; the caller closes it. */
+/**
+ * Starts a browser that makes no requests of its own, with these further arguments. The caller
+ * closes it.
+ */
 export function launch(...args) {
     return chromium.launch({
         ...program(),
@@ -31,7 +34,7 @@ export function launch(...args) {
     });
 }
 
-/** The installed Chromium where it runs, and the machine's own elsewhere. */
+/** The installed Chromium if it runs on this machine, otherwise the machine's own. */
 function program() {
     if (process.platform === 'linux' && process.arch === 'x64') {
         return {
@@ -52,9 +55,9 @@ function program() {
 }
 
 /**
- * Opens an empty page in a profile of its own, runs a test with it, and sees that the page has loaded
- * nothing but what it may, and that the browser had nothing to complain about. A test that provokes
- * complaints of the browser's own, such as the line on each request that fails, names them.
+ * Opens an empty page in a new profile and runs a test with it. Then checks that the page loaded
+ * only what `allowed` permits, and that the browser logged no errors. A test that provokes errors
+ * from the browser itself, such as the line about each failed request, lists them in `complaints`.
  */
 export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
     const context = await browser.newContext(options);

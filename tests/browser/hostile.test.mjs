@@ -1,4 +1,4 @@
-// Pages that attack the local run of whoever opens them, in a browser, before the real local run.
+// Pages that attack the local run of the person who opens them: a real browser and the real local run.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -11,7 +11,7 @@ import { after, before, test } from 'node:test';
 import { launch, root, withPage } from './browser.mjs';
 import { LocalRun } from './local_run.mjs';
 
-/** A whole event of the gateway that creates a user. */
+/** A complete API Gateway event that creates a user. */
 const event = JSON.parse(readFileSync(join(root, 'harness/events/create_user.json'), 'utf8'));
 event.body = JSON.stringify({ username: 'forged' });
 
@@ -26,8 +26,8 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // Names that lead to this machine, so that a page of theirs is no page of the internet, which newer
-    // browsers keep from this machine by themselves.
+    // These names resolve to this machine, so their pages are not pages of the internet. Newer browsers
+    // already stop pages of the internet from reaching this machine.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -48,7 +48,7 @@ async function hostileServer(port) {
     return server;
 }
 
-/** Opens a page that may load anything, and of whose failures nothing is made. */
+/** Opens a page that may load anything and whose errors are ignored. */
 function onHostilePage(url, test) {
     return withPage(browser, { allowed: [''], complaints: [/^/] }, async (page) => {
         await page.goto(url);
@@ -56,17 +56,20 @@ function onHostilePage(url, test) {
     });
 }
 
-/** Sees that nobody was created, and that every function still answers its own caller. */
+/** Checks that no user was created, and that every function still answers its own caller. */
 async function hasHadNoEffect(name) {
     assert.deepEqual(await run.list('forged'), []);
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // A stolen event is given up after 30 seconds.
+    // The gateway would wait 30 seconds for the answer to an event that somebody else had taken.
     assert(Date.now() - started < 20_000);
 }
 
-/** Tries in a page whatever a page can send, and gives what it could read of the answers. */
+/**
+ * Runs in a page: sends everything that a page can send, and returns what it could read of the
+ * answers.
+ */
 async function attack({ origins, event }) {
     const user = '{"username":"forged"}';
     const json = { 'Content-Type': 'application/json' };
@@ -80,7 +83,7 @@ async function attack({ origins, event }) {
         const answer = await fetch(url, options);
         if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
     };
-    /** A form whose one field makes a JSON object of a body of text/plain. */
+    /** A form with one field, whose text/plain body is a JSON object. */
     const submitted = (url, body, enctype) => new Promise((done) => {
         const sink = document.body.appendChild(document.createElement('iframe'));
         sink.name = `sink${Math.random()}`;
@@ -144,14 +147,14 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
-    // Of the same host, of the same machine, and of another site.
+    // Pages of the same host, of the same machine, and of another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
             const answers = [];
             page.on('response', (answer) => answers.push(answer));
             const input = { origins, event: JSON.stringify(event) };
             assert.deepEqual(await page.evaluate(attack, input), [], host);
-            // What a browser sends without asking first was sent, and refused.
+            // The requests that browsers send without a preflight were sent, and refused.
             const sent = ['POST /api/users', 'POST /2015-03-31/functions/create-user/invocations',
                 'GET /.rt/create-user/2018-06-01/runtime/invocation/next'];
             for (const name of names) {
@@ -160,7 +163,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
                 for (const request of sent) assert(requests.includes(request), `${request} to ${name}`);
                 assert.deepEqual([...new Set(of.map((answer) => answer.status()))], [403], name);
             }
-            // A frame shows nothing of ours, or is gone.
+            // A frame shows nothing of the service, or is gone.
             for (const frame of page.frames().slice(1)) {
                 const text = await frame.evaluate(() => document.body.innerText).catch(() => '');
                 assert(!text.includes('secret') && !text.includes('Sign up'), text);
@@ -172,7 +175,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
 
 test('a page whose name is made to lead to this machine reads, writes, steals and ends nothing', async () => {
     for (const port of [run.port, run.pagePort]) {
-        // The name leads to the attacker's server first, and here when the page is open.
+        // The name first resolves to the attacker's server, and to this machine once the page is open.
         await run.stop();
         const attacker = await hostileServer(port);
         await onHostilePage(`http://rebound.example:${port}`, async (page) => {
@@ -210,7 +213,7 @@ test('a person may follow a link to the API', async () => {
     });
 });
 
-/** Asks for a URL as no browser would. */
+/** Sends a request that no browser would send. */
 async function answerTo(url, { method = 'GET', ...headers }) {
     const request = get(url, { method, headers });
     const [answer] = await once(request, 'response');

@@ -1,4 +1,4 @@
-// The local run as its user has it: the program behind `make run`, with everything it starts.
+// The local run as its users start it: the program behind `make run`, with everything that it starts.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -14,21 +14,21 @@ export const PATIENCE = 120_000;
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');
 
-/** What the service prints when it is ready: where the users and the page are. */
+/** What the service prints when it is ready: the users URL and the page's URL. */
 const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 
-/** A service and its page, with the same ports and data whenever it is started. */
+/** A service and its page. They keep their ports and data when they are started again. */
 export class LocalRun {
     #process;
     #output = '';
-    // Any free ones, the first time.
+    // Any free ports at the first start.
     #ports = { PORT: '0', PAGE_PORT: '0' };
 
     constructor(data) {
         this.data = data;
     }
 
-    /** Starts the service and waits until it says that it is ready. */
+    /** Starts the service and waits until it is ready. */
     async start() {
         const env = { ...process.env, ...this.#ports, DATA_DIR: this.data };
         this.#output = '';
@@ -53,12 +53,12 @@ export class LocalRun {
         this.#ports = { PORT: this.port, PAGE_PORT: this.pagePort };
     }
 
-    /** The process that was started. */
+    /** The ID of the process that was started. */
     get pid() {
         return this.#process.pid;
     }
 
-    /** Ends the service, unless it has ended, and sees that it ends well. */
+    /** Stops the service if it runs, and checks that it exits with success. */
     async stop() {
         if (!this.#process || this.#process.exitCode !== null) return;
         const ended = once(this.#process, 'exit');
@@ -75,14 +75,14 @@ export class LocalRun {
         }
     }
 
-    /** Asks for a username, past the page. */
+    /** Creates a user without the page. */
     tryCreate(username) {
         const headers = { 'Content-Type': 'application/json' };
         const body = JSON.stringify({ username });
         return fetch(this.users, { method: 'POST', headers, body });
     }
 
-    /** The usernames that begin so. */
+    /** The usernames that begin with this prefix. */
     async list(prefix) {
         const answer = await fetch(`${this.users}?${new URLSearchParams({ prefix })}`);
         return (await answer.json()).map((user) => user.username);

@@ -1,4 +1,4 @@
-// The page on which a person tries the service, in a browser, before the real local run.
+// The page on which a person tries the service: a real browser and the real local run.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { LocalRun } from './local_run.mjs';
 
 const axe = readFileSync(load.resolve('axe-core/axe.min.js'), 'utf8');
 
-/** What the browser itself says of an answer that is no success, which the page expects. */
+/** The browser's own log line about an error response, which these tests expect. */
 const REFUSED = /^Failed to load resource: the server responded with a status of 4\d\d/;
 const UNREACHABLE = /^Failed to load resource: net::ERR_/;
 
@@ -34,7 +34,7 @@ after(async () => {
     rmSync(data, { recursive: true, force: true });
 });
 
-/** Opens the page, which may load nothing but its files and the API. */
+/** Opens the page, which may load only its files and the API. */
 function onPage(options, test) {
     const allowed = [`${run.page}/`, `${run.users}`, 'data:'];
     return withPage(browser, { allowed, ...options }, async (page) => {
@@ -43,7 +43,7 @@ function onPage(options, test) {
     });
 }
 
-/** What a person finds on the page, by what it is called. */
+/** The parts of the page, found by their accessible names. */
 function parts(page) {
     return {
         username: page.getByRole('textbox', { name: 'Username', exact: true }),
@@ -59,7 +59,7 @@ function parts(page) {
     };
 }
 
-/** Waits until an element has this text, but for the marks that keep a name's direction apart. */
+/** Waits until an element has this text. Ignores the marks that isolate a name's direction. */
 async function says(locator, text) {
     const said = async () => (await locator.textContent()).replace(/[\u2068\u2069]/g, '');
     await eventually(async () => assert.equal(await said(), text));
@@ -69,7 +69,7 @@ async function lists(rows, usernames) {
     await eventually(async () => assert.deepEqual(await rows.allTextContents(), usernames));
 }
 
-/** Tries until it succeeds; what fails for ten seconds fails. */
+/** Repeats a check until it passes. Fails after ten seconds. */
 async function eventually(check) {
     for (const started = Date.now(); ; ) {
         try {
@@ -81,7 +81,7 @@ async function eventually(check) {
     }
 }
 
-/** Holds up the answer about a prefix for a while. */
+/** Delays the answer about a prefix. */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
     const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -89,7 +89,7 @@ async function delayed(page, prefix) {
     const isAnswered = isAsked.then(() => pause(1500));
     await page.route(isIt, async (route) => {
         await pause(1000);
-        // Who asked may not want it any more.
+        // The page may have cancelled the request.
         await route.continue().catch(() => {});
     });
     return { isAsked, isAnswered };
@@ -123,7 +123,7 @@ test('a username that is taken is told while it is typed', async () => {
             await username.fill(name);
             await says(availability, `“${name}” is not taken.`);
         }
-        // An answer that comes late says nothing about another name.
+        // A late answer must not say anything about another name.
         const late = await delayed(page, 'late');
         await username.fill('late');
         await late.isAsked;
@@ -187,7 +187,7 @@ test('an empty username and one that is too long are told without the API', asyn
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // Two of them compose to one, so 160 are 80.
+        // Two code points compose to one character, so 160 are 80.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
@@ -216,7 +216,7 @@ test('the list is read page by page, to its end and back', async () => {
         await next.click();
         await shows(pages[2]);
         assert(await hasFocus(next));
-        // There is no further page to go to.
+        // There is no further page.
         await next.click({ force: true });
         await shows(pages[2]);
         await previous.click();
@@ -240,7 +240,7 @@ test('the list is filtered by the beginning of a username', async () => {
         await says(position, 'Nobody’s username begins with “filters”.');
         await prefix.fill('f'.repeat(81));
         await says(position, 'The prefix has 81 characters; at most 80 are allowed.');
-        // An answer that comes late is not the one to the filter.
+        // A late answer must not replace the answer to the filter.
         const late = await delayed(page, 'filtered');
         await prefix.fill('filtered');
         await late.isAsked;
@@ -267,7 +267,7 @@ test('a username is shown as text, whatever it holds', async () => {
         await says(page.locator('#position'), 'Nobody’s username begins with “<img>”.');
         assert.equal(await page.locator('img').count(), 0);
 
-        // A name from right to left turns nothing around it.
+        // A right-to-left name must not reorder the text around it.
         await prefix.fill('של');
         await lists(rows, ['שלום']);
         assert.equal(await rows.locator('bdi').count(), 1);
@@ -379,7 +379,7 @@ test('an answer to a sign-up says nothing about the name that is typed meanwhile
             await username.press('Enter');
             await ended;
             await page.unroute(run.users);
-            // Long enough for the page to deal with the answer.
+            // Gives the page time to handle the answer.
             await page.waitForTimeout(500);
             assert.equal(await refusal.textContent(), '', name);
             assert.equal(await username.getAttribute('aria-invalid'), null);
@@ -410,7 +410,7 @@ test('an answer that gives no reason is told by its status', async () => {
 test('an empty list is of the prefix that was asked for', async () => {
     await onPage({}, async (page, { prefix, position }) => {
         await page.route(`${run.users}?*prefix=nobody`, async (route) => {
-            // As if it was typed so late that the page has not noticed it yet.
+            // As if the text was typed so late that the page has not seen it yet.
             await prefix.evaluate((element) => { element.value = 'nobody-else'; });
             await route.continue();
         });
@@ -454,7 +454,7 @@ test('all of it is done by the keyboard', async () => {
         await tabTo(previous, 'Shift+Tab');
         await keyboard.press('Enter');
         await lists(rows, names.slice(0, 10));
-        // What has the focus shows it.
+        // The focused element shows that it has the focus.
         const outline = await previous.evaluate((element) => getComputedStyle(element).outlineStyle);
         assert.equal(outline, 'solid');
     });
@@ -493,10 +493,10 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
     }
 });
 
-/** Brings the page into a state, and has axe look at it. */
+/** Brings the page into a state and checks it with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // The page's policy allows no script of others; a debugger's is not bound by it.
+    // The page's policy blocks foreign scripts, but not those of a debugger.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

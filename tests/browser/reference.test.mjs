@@ -1,4 +1,4 @@
-// The reference of the API, as `make docs` builds it, in a browser without a network.
+// The API reference that `make docs` builds, in a browser without a network.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -10,11 +10,11 @@ import { PATIENCE, launch, root, withPage } from './browser.mjs';
 
 const file = join(root, 'docs/reference.html');
 const url = pathToFileURL(file).href;
-// The index of the page's own search is made by workers, whose scripts the page makes itself.
+// The page builds its search index in workers, whose scripts are `blob:` URLs.
 const alone = { allowed: [url, 'blob:', 'data:'], offline: true };
 
 let browser;
-/** What openapi.yaml says of all, and its operations, without references. */
+/** The description in openapi.yaml, and its operations with references resolved. */
 let description;
 let operations;
 
@@ -91,7 +91,7 @@ function examplesIn(operations) {
     return contents.flatMap(({ examples }) => Object.keys(examples)).length;
 }
 
-/** Chooses each example of a body, sees that its value is shown, and counts them. */
+/** Selects each example of a body, checks that the page shows its value, and counts them. */
 async function showsExamples(page, operation, kind, content) {
     let shown = 0;
     const mediaTypes = Object.entries(content);
@@ -101,7 +101,7 @@ async function showsExamples(page, operation, kind, content) {
             await page.getByRole('menuitem', { name: mediaType, exact: true }).click();
         }
         for (const { summary, value } of Object.values(examples)) {
-            // There is nothing to choose where there is only one.
+            // With only one example there is nothing to select.
             if (Object.keys(examples).length > 1) {
                 const choice = operation.getByRole('button', { name: 'Example' });
                 await (kind === 'Payload' ? choice.first() : choice.last()).click();

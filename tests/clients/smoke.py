@@ -1,4 +1,4 @@
-"""What a program in Python does with a client that is generated from the contract."""
+"""A Python program that uses a client generated from the contract."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-// What a program in TypeScript does with a client that is generated from the contract. `tsc` checks
-// the types: each member that is read here is one that the contract promises.
+// A TypeScript program that uses a client generated from the contract. `tsc` checks its types, so it
+// only reads properties that the contract promises.
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
@@ -25,7 +25,7 @@ const replayed = await create("ada", "one");
 assert.equal(replayed.response.headers.get("idempotent-replayed"), "true");
 assert.deepEqual(replayed.data, ada);
 
-// What went wrong is told apart by its type.
+// The problem's type tells errors apart.
 const taken = await create("ADA");
 assert.equal(taken.data, undefined);
 assert(taken.error !== undefined && "type" in taken.error);
@@ -45,7 +45,7 @@ await create("bea");
 
 type Query = paths["/api/users"]["get"]["parameters"]["query"];
 
-// A page, and what asks for the next one.
+// A page, and the query of the next one.
 async function list(query: Query): Promise<[string[], Query]> {
     const { data, response } = await client.GET("/api/users", { params: { query } });
     assert(data !== undefined);

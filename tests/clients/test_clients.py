@@ -1,4 +1,4 @@
-"""Clients that are generated from openapi.yaml, against the running service.
+"""Tests of clients that are generated from openapi.yaml, against the running service.
 
 Run by `make verify`; alone, when its tools are installed and the local run is built:
 
@@ -23,12 +23,12 @@ from typing import ClassVar
 ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
-# Each generator makes its client in a folder of its own.
+# Each generator writes its client to its own folder.
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# How long the service may take until it is ready, and each command, in seconds: generous, as a
-# machine may be busy, but bounded.
+# How long the service may take to get ready, and each command to run, in seconds: generous for a
+# busy machine, but bounded.
 PATIENCE = 300
 
 
@@ -40,12 +40,12 @@ class Clients(unittest.TestCase):
         data = tempfile.TemporaryDirectory()
         cls.addClassCleanup(data.cleanup)
         log = Path(data.name) / "local.log"
-        # It ends when its parent does, in whatever way.
+        # The service ends when its parent ends in any way.
         with log.open("w") as output:
             service = subprocess.Popen(
                 [TARGET / "debug" / "local"],
                 cwd=ROOT,
-                # Ports that nobody uses.
+                # 0 means any free port.
                 env=os.environ | {"PORT": "0", "PAGE_PORT": "0", "DATA_DIR": data.name},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -66,7 +66,7 @@ class Clients(unittest.TestCase):
         cls.url = url.group(1)
 
     def run_in(self, folder: Path, *command: str | Path, **environment: str) -> str:
-        """Runs a command, which must succeed, and gives what it prints."""
+        """Runs a command, which must succeed, and returns its output."""
         ran = subprocess.run(
             command,
             cwd=folder,
@@ -87,7 +87,7 @@ class Clients(unittest.TestCase):
         )
         for name, value in re.findall(r"^@(\w+) = (.*)$", titles, re.MULTILINE):
             variables[name] = value
-        # The other tests have users too.
+        # The other tests create users too, so this one needs its own username.
         variables |= {"host": self.url, "username": "joan"}
         self.assertEqual(len(requests), 6)
         for request in requests:
@@ -138,7 +138,7 @@ class Clients(unittest.TestCase):
             *("--output-path", "generated"),
             *("--config", "settings.yaml"),
         )
-        # A schema that it cannot take is left out with a word, and no more.
+        # If the generator does not support a schema, it only prints a warning and omits it.
         self.assertNotIn("Unable to", printed)
         generated = str(folder / "generated")
         self.run_in(folder, sys.executable, HERE / "smoke.py", self.url, PYTHONPATH=generated)
