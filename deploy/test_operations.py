@@ -28,7 +28,7 @@ from test_deployed import DeployedTest
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
 
 
-# What nobody can make, after the functions have their new versions.
+# A resource that can't be created. It fails after the functions have their new versions.
 BROKEN = {
     "Type": "AWS::Lambda::Url",
     "DependsOn": ["CreateUserFunctionAliaslive", "ListUsersFunctionAliaslive"],
