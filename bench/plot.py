@@ -40,11 +40,11 @@ PANELS = [
 
 
 def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
-    """A bar for each contestant, as long as its value."""
+    """Draws a bar for each contestant, with its value."""
     colours = [THIS if name == "this project" else OTHERS for name in values]
     bars = axes.barh(list(values), list(values.values()), color=colours, height=0.7)
     axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], color=TEXT, fontsize=9)
-    # Room for the values behind the bars.
+    # Leaves room for the values behind the bars.
     axes.set_xlim(0, max(values.values()) * 1.25)
     axes.set_title(title, color=TEXT, fontsize=10)
     axes.invert_yaxis()

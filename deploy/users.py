@@ -3,11 +3,11 @@
     users.py copy --table FROM --to TO --since 2026-11-24T12:00:00Z
     users.py export --table FROM --to users.jsonl
 
-Both read at most --rate users a second and print their progress. Both can be stopped and started
-again with the same arguments: they go on where they were.
+Both read at most --rate users a second and print their progress. Both can be stopped. Started again
+with the same arguments, they continue where they stopped.
 
-`copy` writes the users that were created at or after --since to another table, and never replaces
-what is there. `export` writes a line of JSON for each user: id, username and created_at, as the API
+`copy` writes the users that were created at or after --since to another table. It never replaces a
+user there. `export` writes a line of JSON for each user: id, username and created_at, as the API
 shows them.
 
 The calls need dynamodb:Query on the table that is read, and `copy` needs dynamodb:PutItem on the

@@ -20,8 +20,8 @@ use crate::{
 
 /// Warm calls per process run at full speed.
 const WARM_CALLS: usize = 200;
-/// How many there are under a quota, where each takes its time. They are enough to use the share of
-/// many periods up.
+/// Warm calls per process run under a quota, where each call takes longer. They are enough to use up
+/// the share of many periods.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// The spread of a figure over all rounds.
@@ -73,9 +73,10 @@ pub struct Figures {
     pub first: Spread,
     /// The warm calls, which are all later ones.
     pub warm: Spread,
-    /// What Lambda bills for a later event, on average: the milliseconds of each, rounded up.
+    /// The average duration that Lambda bills for a warm call, in milliseconds: each call is rounded up
+    /// to a whole millisecond.
     pub warm_billed: f64,
-    /// Of a hundred later events, one takes longer than this.
+    /// The 99th percentile of the warm calls.
     pub warm_p99: f64,
     /// The processor time of INIT.
     pub init_cpu: Spread,
@@ -127,8 +128,8 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// The memory in MB whose share of a processor it has, and that share in percent; `None` for all
-    /// of it.
+    /// The memory in MB, and the share of a processor in percent that comes with it; `None` at full
+    /// speed.
     pub quota: Option<(u32, u32)>,
     /// The figures, in the order of the contestants.
     pub figures: Vec<Figures>,
@@ -148,7 +149,7 @@ impl Comparison {
     }
 }
 
-/// Compares contestants at full speed.
+/// Compares the contestants at full speed.
 pub async fn at_full_speed(
     title: &str,
     contestants: &[Contestant],
@@ -158,7 +159,7 @@ pub async fn at_full_speed(
     compare(title, contestants, operation, rounds, None).await
 }
 
-/// Compares everybody under a quota: with the share of a processor, in percent, that comes with this
+/// Compares the contestants under a quota: the share of a processor, in percent, that comes with this
 /// memory, in MB.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use crate::{canned_table::Trust, files::glob};
 
 /// The name of the contestant to which the others are compared.
 pub const THIS_PROJECT: &str = "this project";
-/// The name of the create that is written by hand.
+/// The name of the hand-written create.
 pub const FLOOR: &str = "floor";
 
 /// One of the two functions.
@@ -33,11 +33,11 @@ pub enum Operation {
 pub struct Contestant {
     /// The name in the results.
     pub name: &'static str,
-    /// Its create.
+    /// The function that creates a user.
     pub create: Program,
-    /// Its list, if it has one.
+    /// The function that lists users, if there is one.
     pub list: Option<Program>,
-    /// Whether it does the work, and so can be checked. The empty function does not.
+    /// Whether the contestant does real work, which can be checked. The empty function does none.
     pub works: bool,
 }
 
@@ -146,17 +146,17 @@ impl Size {
     }
 }
 
-/// A Rust function, as `bench/run` builds it.
+/// A Rust function that `bench/run` builds.
 fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// The variable of this project and of the AWS CLI, and the table's certificate alone.
+/// This project and the AWS CLI use this variable. The file contains only the table's authority.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The SDK's default client trusts what the system does, and knows no variable of its own.
+/// The SDK's default client trusts the system's certificates, and has no variable of its own for them.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
-/// Everybody, as `bench/run` builds them.
+/// All contestants, as `bench/run` builds them.
 #[must_use]
 pub fn all() -> Vec<Contestant> {
     let empty = rust("lambda-floor", "empty", AUTHORITY);
@@ -200,8 +200,8 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Naive Rust's create, with each of this project's measures alone and with all but the release
-/// profile, and this project's own, which has that too.
+/// Naive Rust's create with each of this project's optimizations alone, and with all of them except the
+/// release profile. This project's own create follows, which includes that profile.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {

@@ -12,13 +12,13 @@ use bench::{
     report::Report,
 };
 
-/// Process runs per contestant, unless `ROUNDS` says otherwise.
+/// Process runs per contestant, unless `ROUNDS` is set.
 const ROUNDS: usize = 15;
-/// Process runs per measure.
+/// Process runs per optimization.
 const ROUNDS_OF_MEASURES: usize = 5;
-/// Process runs under each quota: those of the slow ones take seconds.
+/// Process runs per contestant under each quota. There are fewer, because the slow ones take seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
-/// Sizes of memory in MB, and the share of a processor in percent that each gives: a whole one comes
+/// Memory sizes in MB, and the share of a processor in percent that each gives. A whole processor comes
 /// with 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const QUOTAS: [(u32, u32); 3] = [(128, 7), (256, 14), (512, 29)];
 

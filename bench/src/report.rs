@@ -18,9 +18,9 @@ pub struct Report {
     machine: Machine,
     rounds: usize,
     comparisons: Vec<Comparison>,
-    /// What each measure gains.
+    /// What each optimization gains.
     measures: Comparison,
-    /// Why there was no quota of a processor.
+    /// Why the benchmark could not set a quota.
     no_quota: Option<String>,
     load: Vec<Load>,
     pages: Pages,
@@ -88,7 +88,7 @@ impl Report {
         }
     }
 
-    /// What Lambda bills for a warm create, by the memory.
+    /// What Lambda bills for a warm create, by memory size.
     fn bill(&self) -> String {
         let quotas = self
             .comparisons
@@ -116,7 +116,7 @@ impl Report {
         text + "\n"
     }
 
-    /// The results for people.
+    /// The results as Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = String::new();

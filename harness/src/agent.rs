@@ -1,20 +1,20 @@
-//! X-Ray's agent, as a function's sandbox has it: it takes the spans.
+//! X-Ray's agent as it runs beside a function's sandbox: it receives the spans.
 
 use std::time::Duration;
 
 use local::spans::{MAX_DATAGRAM_BYTES, Request, decode};
 use tokio::net::UdpSocket;
 
-/// A trace that is sampled, as Lambda hands it over.
+/// The header of a sampled trace, as Lambda passes it to a function.
 pub const SAMPLED: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;\
                            Sampled=1;Lineage=1:a87bd80c:0";
-/// Its id, and that of Lambda's segment.
+/// The IDs of that trace and of Lambda's segment.
 pub const IDS: (u128, u64) = (
     0x6928_1c3f_5d3b_8c1a_2f4e_6a7b_8c9d_0e1f,
     0x5399_5c3f_42cd_8ad8,
 );
 
-/// How long a datagram may take: generous, as a machine may be busy, but bounded.
+/// How long to wait for a datagram: generous for a busy machine, but bounded.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An agent that listens.
@@ -33,10 +33,10 @@ impl Agent {
         Self { socket }
     }
 
-    /// Its address, for `AWS_XRAY_DAEMON_ADDRESS`.
+    /// The agent's address, for `AWS_XRAY_DAEMON_ADDRESS`.
     ///
     /// # Panics
-    /// The socket has none.
+    /// The socket has no address.
     #[must_use]
     pub fn address(&self) -> String {
         let address = self.socket.local_addr().expect("a socket has an address");
@@ -46,7 +46,7 @@ impl Agent {
     /// Waits for the next datagram.
     ///
     /// # Panics
-    /// None comes.
+    /// No datagram comes in time.
     pub async fn datagram(&self) -> Vec<u8> {
         let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
         let received = tokio::time::timeout(PATIENCE, self.socket.recv(&mut datagram)).await;
@@ -58,7 +58,7 @@ impl Agent {
     /// Waits for the spans of the next sampled request.
     ///
     /// # Panics
-    /// None come, or they can't be read.
+    /// No spans come in time, or they can't be decoded.
     pub async fn spans(&self) -> Request {
         decode(&self.datagram().await).expect("spans")
     }

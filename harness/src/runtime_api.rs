@@ -31,7 +31,7 @@ use crate::{
     workspace::binary_of,
 };
 
-/// The trace of the events that a sandbox sends, unless [`Sandbox::trace`] names another.
+/// The trace header of the events that a sandbox sends, unless [`Sandbox::trace`] sets another.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
 /// How long a sandbox waits for anything: generous for a busy machine, but bounded.
@@ -215,7 +215,7 @@ impl Sandbox {
         }
     }
 
-    /// Has the next events belong to another trace than [`TRACE_ID`].
+    /// Sets the trace header of the next events, in place of [`TRACE_ID`].
     pub fn trace(&mut self, header: &str) {
         header.clone_into(&mut self.trace_header);
     }

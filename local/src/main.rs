@@ -200,7 +200,7 @@ fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Prints the spans of the functions, if somebody wants to see them. Never returns.
+/// Prints the functions' spans if `TRACE` is set. Never returns.
 async fn print_spans(printer: Option<&Printer>) -> Infallible {
     match printer {
         Some(printer) => printer.print().await,

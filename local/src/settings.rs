@@ -39,10 +39,10 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
     })
 }
 
-/// Reads `TRACE`: whether the spans that X-Ray would get are printed. 1 for yes; 0, or nothing, for no.
+/// Reads `TRACE`: whether to print the spans that X-Ray would get. 1 means yes; 0 or unset means no.
 ///
 /// # Errors
-/// It is something else.
+/// The value is neither.
 pub fn trace() -> Result<bool, String> {
     match set("TRACE") {
         None => Ok(false),

@@ -14,25 +14,25 @@ use tokio::net::UdpSocket;
 
 pub use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, status::StatusCode};
 
-/// The most bytes of a datagram.
+/// The largest UDP datagram over IPv4, in bytes.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
 
-/// What the agent's protocol begins with, and that the trace is sampled.
+/// The header of the agent's protocol, and the mark of a sampled trace.
 const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
 
 /// The spans of one request to a function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// What sends them, by its attributes.
+    /// The attributes of the function that sends the spans.
     pub resource: Value,
-    /// The spans, that of the invocation first.
+    /// The spans. The first is that of the invocation.
     pub spans: Vec<Span>,
 }
 
-/// Reads a datagram by OpenTelemetry's definitions.
+/// Decodes a datagram according to OpenTelemetry's definitions.
 ///
 /// # Errors
-/// It is not one of sampled spans from one function.
+/// The datagram does not hold sampled spans of one function.
 pub fn decode(datagram: &[u8]) -> Result<Request, String> {
     let spans = datagram
         .strip_prefix(HEADER)
@@ -54,7 +54,7 @@ pub fn decode(datagram: &[u8]) -> Result<Request, String> {
     })
 }
 
-/// Attributes as an object.
+/// Attributes as a JSON object.
 #[must_use]
 pub fn values(attributes: &[KeyValue]) -> Value {
     let attributes = attributes.iter();
@@ -69,31 +69,31 @@ fn value(value: &AnyValue) -> Value {
         Some(any_value::Value::BoolValue(flag)) => (*flag).into(),
         Some(any_value::Value::IntValue(number)) => (*number).into(),
         Some(any_value::Value::ArrayValue(list)) => list.values.iter().map(self::value).collect(),
-        // The functions send no others.
+        // The functions send no other types.
         _ => Value::Null,
     }
 }
 
-/// An agent that prints what it gets.
+/// An agent that prints the spans it receives.
 #[derive(Debug)]
 pub struct Printer {
     socket: UdpSocket,
 }
 
 impl Printer {
-    /// An agent on a free port of this machine.
+    /// Starts an agent on a free port of this machine.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no free port.
     pub async fn bind() -> io::Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         Ok(Self { socket })
     }
 
-    /// Where it listens.
+    /// The agent's address.
     ///
     /// # Errors
-    /// The operating system does not tell.
+    /// The operating system does not report it.
     pub fn address(&self) -> io::Result<String> {
         Ok(self.socket.local_addr()?.to_string())
     }
@@ -102,7 +102,7 @@ impl Printer {
     pub async fn print(&self) -> Infallible {
         let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
         loop {
-            // Whatever else comes to this port is not the service's.
+            // Ignores datagrams that do not come from the service.
             let Ok(length) = self.socket.recv(&mut datagram).await else {
                 continue;
             };
@@ -118,13 +118,13 @@ impl Printer {
     }
 }
 
-/// One line for each span of a request: its trace, its name, when it began after the first, how long it
-/// took, and what came of it.
+/// Formats one line for each span of a request: its trace, its name, when it began after the first
+/// span, how long it took, and its result.
 #[must_use]
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);
     let milliseconds = |from: u64, to: u64| {
-        // Far fewer than a float can count.
+        // A float is exact for numbers this small.
         #[expect(clippy::cast_precision_loss, reason = "it is the length of a request")]
         let nanoseconds = to.saturating_sub(from) as f64;
         format!("{:.1} ms", nanoseconds / 1e6)

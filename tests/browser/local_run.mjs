@@ -6,10 +6,12 @@ import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The top level folder. */
+/** The top-level folder of the workspace. */
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** How long a test waits for a process: generous, as a machine may be busy, but bounded. */
+/**
+ * How long a test waits for a process, in milliseconds: generous for a busy machine, but bounded.
+ */
 export const PATIENCE = 120_000;
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');
