@@ -31,6 +31,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 200
+# An id holds the time at which its request began. The write comes some seconds later, so a restore
+# to a time between the two lacks the user.
+MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 Item = dict[str, dict[str, str]]
@@ -145,7 +148,7 @@ def copy(client: Any, args: argparse.Namespace) -> int:
                 kept.append(item["id"]["S"])
         return {}
 
-    walk(client, args, progress, first_id(args.since), put)
+    walk(client, args, progress, first_id(args.since - MARGIN), put)
     for user_id in kept:
         print(
             f"not copied, since {args.to} has another user of this name: {user_id}", file=sys.stderr
