@@ -1,6 +1,6 @@
 """Tests that the pipe turns real stream records into UserCreated events as in the contract.
 
-Run by `make test`; alone, after `make deploy-local` has built and installed what it needs:
+Run by `make verify`; alone, after `make deploy-local` has built and installed what it needs:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_event.py
 """

@@ -1,5 +1,5 @@
 //! What a function may take: crates and allocations, neither of which depends on how busy the machine is.
-//! `released.rs` has the budgets of its bytes, and the benchmark (`make bench`) the times.
+//! `tests/released` has the budgets of its bytes, and the benchmark (`make bench`) the times.
 //!
 //! Each budget is a little above what is reached. Raise one only for a gain that is worth it, and
 //! lower it after one.

@@ -1,7 +1,7 @@
 //! Histories under faults: a username belongs to one user, and an acknowledged user is never lost or
 //! doubled.
 
-mod rules;
+mod rules_tests;
 
 use std::{
     collections::HashMap,

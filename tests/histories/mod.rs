@@ -3,16 +3,16 @@
 //! acknowledged user is never lost or doubled.
 //!
 //! [`run`](run::run) makes a history with the functions' real processes over an engine on a file, and
-//! [`check`](check::check) judges it. A history is data: it can be written to a file, read by a person, and judged
+//! [`check`](rules::check) judges it. A history is data: it can be written to a file, read by a person, and judged
 //! again.
 //!
 //! A seed decides how old a page may be, what each client asks for, and between which of its requests
 //! it adds which faults and kills. It does not decide how the processes are scheduled: the same seed
 //! makes the same choices, and not the same history.
 
-pub mod check;
 pub mod history;
 pub mod names;
+pub mod rules;
 pub mod run;
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
@@ -20,8 +20,8 @@ use std::{collections::BTreeMap, env, fs, path::PathBuf};
 use harness::workspace;
 
 use self::{
-    check::{Rule, check},
     history::History,
+    rules::{Rule, check},
 };
 
 /// The seed that `HISTORY_SEED` names, or a fresh one.

@@ -1,610 +1,444 @@
-//! The rules for histories, each seen to find what breaks it.
+//! The rules that every history keeps.
+//!
+//! Nothing here assumes an order that the clients could not see. One operation comes before another
+//! only if it ended before the other began, and a create whose outcome is unknown may take effect at
+//! any time after it began, even after its client has given it up.
 
-use std::collections::BTreeSet;
-
-use tests::histories::{
-    check::{Rule, check},
-    history::{Create, History, List, Operation, Outcome, Request, ShownUser, StoredItem, Walk},
-    names::Name,
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
+    iter,
 };
 
-#[test]
-fn a_sound_history_keeps_every_rule() {
-    let mut story = Story::default();
-    story.create("ada", Some("one"), "Ada", Outcome::Unavailable);
-    story.create("ada", Some("one"), "Ada", replayed(1, "Ada"));
-    story.create("bea", Some("one"), "Ada", Outcome::Taken);
-    story.create("ada", Some("two"), "Ada", Outcome::Taken);
-    story.create("ada", None, "ada", Outcome::Taken);
-    story.create("bea", None, "bea", created(2, "bea"));
-    story.create("bea", None, "cleo", Outcome::Killed);
-    story.create("bea", None, "cleo", Outcome::Taken);
-    story.create("bea", None, "dora", Outcome::Killed);
-    story.list("", 2, None, &[(1, "Ada"), (2, "bea")], true);
-    story.list("", 2, Some("bea"), &[(3, "cleo")], false);
-    story.list("be", 2, None, &[(2, "bea")], false);
-    story.end(&[(1, "Ada"), (2, "bea"), (3, "cleo")]);
-    story.walk("c", 1, &[(3, "cleo")]);
-    assert_eq!(check(&story.history), []);
+use super::history::{
+    Create, History, List, Operation, Outcome, Request, ShownUser, StoredItem, Walk,
+};
+
+/// What a history must keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// The run came to its end: no answer was outside of the contract, and no 500.
+    Answer,
+    /// A username belongs to one user, which one request created once, and a user has one username.
+    OneOwner,
+    /// A user that anybody was told of is in the list at the end.
+    Kept,
+    /// A user was asked for, in this display form and before anybody was told of it, by a request
+    /// that was not refused.
+    Asked,
+    /// All attempts of one request get the same user, and all but one of them as a replay. Only a
+    /// request with an Idempotency-Key is replayed.
+    Replay,
+    /// A request is refused only if another one could have created the user before.
+    Conflict,
+    /// One attempt can have created the user, in view of all that anybody was told of it: it was sent
+    /// before anybody was told, its answer is the one 201 that is no replay, if there is one, and no
+    /// attempt of its request was refused. It is looked at only if no other rule is broken.
+    Creator,
+    /// A page is sorted by username key without doubles, and keeps its limit, its prefix and its
+    /// beginning. It is full where it links to a next one.
+    Page,
+    /// A page has every user in its range that anybody was told of before it was asked for, and longer
+    /// before than a page may be old.
+    Complete,
+    /// A walk shows a user once.
+    Walk,
+    /// When nothing is written any more, all walks show the same users.
+    Quiet,
+    /// The table holds the users that the list shows then, and nothing else.
+    Table,
 }
 
-#[test]
-fn a_run_that_failed_is_found() {
-    let mut story = Story::default();
-    story.end(&[]);
-    story.history.failure = Some("a 500".to_owned());
-    story.assert_broken(&[Rule::Answer]);
+/// Where a history breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub rule: Rule,
+    /// What happened instead.
+    pub what: String,
 }
 
-#[test]
-fn a_lost_user_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.end(&[]);
-    story.assert_broken(&[Rule::Kept]);
-}
-
-#[test]
-fn a_user_that_was_seen_and_lost_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", Outcome::Killed);
-    story.list("", 2, None, &[(1, "ada")], false);
-    story.end(&[]);
-    story.assert_broken(&[Rule::Kept]);
-}
-
-#[test]
-fn a_conflict_about_a_username_that_nobody_has_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", Outcome::Killed);
-    story.create("bea", None, "ada", Outcome::Taken);
-    story.end(&[]);
-    story.assert_broken(&[Rule::Kept]);
-}
-
-#[test]
-fn two_users_of_one_username_are_found() {
-    for other in ["ada", "ADA"] {
-        let mut story = Story::default();
-        story.create("ada", None, "ada", created(1, "ada"));
-        story.create("bea", None, other, created(2, other));
-        story.end(&[(1, "ada")]);
-        story.assert_broken(&[Rule::OneOwner]);
+/// Finds everything that is wrong with a history.
+#[must_use]
+pub fn check(history: &History) -> Vec<Violation> {
+    let mut checker = Checker::new(history);
+    if let Some(failure) = &history.failure {
+        // Without its end, a history can't be judged.
+        checker.report(Rule::Answer, failure.clone());
+        return checker.violations;
     }
-}
-
-#[test]
-fn two_requests_that_created_one_user_are_found() {
-    for (caller, key) in [("bea", Some("one")), ("ada", Some("two")), ("ada", None)] {
-        let mut story = Story::default();
-        story.create("ada", Some("one"), "ada", created(1, "ada"));
-        story.create(caller, key, "ada", created(1, "ada"));
-        story.end(&[(1, "ada")]);
-        story.assert_broken(&[Rule::OneOwner]);
-    }
-}
-
-#[test]
-fn a_user_that_changed_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.end(&[(1, "ada")]);
-    for walk in &mut story.history.walks {
-        walk.users[0].created_at = "2026-03-01T12:00:00.999Z".to_owned();
-    }
-    story.assert_broken(&[Rule::OneOwner]);
-}
-
-#[test]
-fn a_user_with_two_usernames_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.create("ada", None, "bea", created(1, "bea"));
-    story.end(&[(1, "ada"), (1, "bea")]);
-    story.assert_broken(&[Rule::OneOwner]);
-}
-
-#[test]
-fn a_username_that_is_listed_twice_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", Outcome::Killed);
-    story.create("bea", None, "ADA", Outcome::Killed);
-    story.end(&[(1, "ada"), (2, "ADA")]);
-    story.assert_broken(&[Rule::OneOwner, Rule::Quiet]);
-}
-
-#[test]
-fn a_user_that_nobody_asked_for_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.end(&[(1, "ada"), (2, "bea")]);
-    story.assert_broken(&[Rule::Asked, Rule::Quiet]);
-}
-
-#[test]
-fn a_user_in_a_form_that_nobody_asked_for_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", Outcome::Killed);
-    // It was refused, so that it can't be its user.
-    story.create("bea", None, "ADA", Outcome::Taken);
-    story.end(&[(1, "ADA")]);
-    story.assert_broken(&[Rule::Asked, Rule::Conflict]);
-}
-
-#[test]
-fn an_answer_in_another_form_than_was_asked_for_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", Outcome::Killed);
-    story.create("ada", None, "ADA", created(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Asked]);
-}
-
-#[test]
-fn a_user_that_was_seen_before_anybody_asked_for_it_is_found() {
-    let mut story = Story::default();
-    story.list("", 2, None, &[(1, "ada")], false);
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Asked]);
-}
-
-#[test]
-fn a_replay_of_nothing_is_found() {
-    for (caller, key, display) in [
-        ("bea", Some("one"), "ada"),
-        ("ada", Some("two"), "ada"),
-        ("ada", None, "ada"),
-        ("ada", Some("one"), "ADA"),
-    ] {
-        let mut story = Story::default();
-        story.create(caller, key, display, Outcome::Unavailable);
-        story.create("ada", Some("one"), "ada", replayed(1, "ada"));
-        story.end(&[(1, "ada")]);
-        assert!(story.broken().contains(&Rule::Replay), "{caller} {key:?}");
-    }
-}
-
-#[test]
-fn a_replay_without_a_key_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", Outcome::Unavailable);
-    story.create("ada", None, "ada", replayed(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Replay]);
-}
-
-#[test]
-fn a_request_that_created_its_user_twice_is_found() {
-    let mut story = Story::default();
-    story.create("ada", Some("one"), "ada", created(1, "ada"));
-    story.create("ada", Some("one"), "ada", created(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Replay]);
-}
-
-#[test]
-fn a_replay_of_another_user_is_found() {
-    let mut story = Story::default();
-    story.create("ada", Some("one"), "ada", created(1, "ada"));
-    story.create("ada", Some("one"), "ada", replayed(2, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::OneOwner, Rule::Replay]);
-}
-
-#[test]
-fn a_conflict_with_the_request_itself_is_found() {
-    // The request of which it is a repetition has created the user.
-    let mut story = Story::default();
-    story.create("ada", Some("one"), "ada", created(1, "ada"));
-    story.create("ada", Some("one"), "ada", Outcome::Taken);
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Conflict]);
-
-    // Nobody else can have.
-    let mut story = Story::default();
-    story.create("ada", None, "ada", Outcome::Taken);
-    story.create("ada", Some("one"), "bea", Outcome::Killed);
-    story.create("ada", Some("one"), "bea", Outcome::Taken);
-    story.end(&[(2, "bea")]);
-    story.assert_broken(&[Rule::Conflict, Rule::Kept]);
-}
-
-#[test]
-fn a_conflict_before_the_owner_asked_is_found() {
-    let mut story = Story::default();
-    story.create("bea", None, "ada", Outcome::Taken);
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Conflict]);
-}
-
-#[test]
-fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_none() {
-    let mut story = Story::default();
-    story.create("bea", None, "ada", Outcome::Taken);
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.history.operations[0].end = 100;
-    story.end(&[(1, "ada")]);
-    assert_eq!(check(&story.history), []);
-}
-
-#[test]
-fn a_conflict_with_a_request_that_lost_is_found() {
-    let mut story = Story::default();
-    // It may have come first, but the user is known to be another's.
-    story.create("bea", None, "ada", Outcome::Killed);
-    story.create("cleo", None, "ada", Outcome::Taken);
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Conflict]);
-}
-
-#[test]
-fn a_creation_of_a_user_that_was_seen_before_is_found() {
-    let mut story = Story::default();
-    story.create("ada", Some("one"), "ada", Outcome::Killed);
-    story.list("", 2, None, &[(1, "ada")], false);
-    // It should be marked as a replay.
-    story.create("ada", Some("one"), "ada", created(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Creator]);
-}
-
-#[test]
-fn a_replay_of_a_request_that_came_after_the_user_was_seen_is_found() {
-    let mut story = Story::default();
-    story.create("bea", None, "ada", Outcome::Killed);
-    story.list("", 2, None, &[(1, "ada")], false);
-    story.create("ada", Some("one"), "ada", Outcome::Killed);
-    story.create("ada", Some("one"), "ada", replayed(1, "ada"));
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Creator]);
-}
-
-#[test]
-fn conflicts_of_two_requests_with_nobody_but_each_other_are_found() {
-    let mut story = Story::default();
-    for (caller, outcome) in [
-        ("ada", Outcome::Killed),
-        ("bea", Outcome::Killed),
-        ("ada", Outcome::Taken),
-        ("bea", Outcome::Taken),
-    ] {
-        story.create(caller, Some("one"), "ada", outcome);
-    }
-    story.end(&[(1, "ada")]);
-    story.assert_broken(&[Rule::Creator]);
-}
-
-#[test]
-fn an_unsorted_page_is_found() {
-    let mut story = Story::with_users();
-    story.list(
-        "",
-        9,
-        None,
-        &[(1, "ada"), (3, "cleo"), (2, "bea"), (4, "dora")],
-        false,
-    );
-    story.assert_broken(&[Rule::Page]);
-}
-
-#[test]
-fn a_page_with_a_double_is_found() {
-    let mut story = Story::with_users();
-    story.list("b", 9, None, &[(2, "bea"), (2, "bea")], false);
-    story.assert_broken(&[Rule::Page, Rule::Walk]);
-}
-
-#[test]
-fn a_page_beyond_its_limit_is_found() {
-    let mut story = Story::with_users();
-    story.list("", 1, None, &[(1, "ada"), (2, "bea")], true);
-    story.assert_broken(&[Rule::Page]);
-}
-
-#[test]
-fn a_page_beyond_its_prefix_is_found() {
-    let mut story = Story::with_users();
-    story.list("be", 2, None, &[(2, "bea"), (3, "cleo")], false);
-    story.assert_broken(&[Rule::Page]);
-}
-
-#[test]
-fn a_page_before_its_beginning_is_found() {
-    let pages: [&[_]; 2] = [&[(2, "bea"), (3, "cleo")], &[(1, "ada"), (3, "cleo")]];
-    for page in pages {
-        let mut story = Story::with_users();
-        story.list("", 2, Some("bea"), page, true);
-        story.assert_broken(&[Rule::Page]);
-    }
-}
-
-#[test]
-fn a_page_that_is_not_full_before_a_next_one_is_found() {
-    let pages: [&[_]; 2] = [&[(1, "ada")], &[]];
-    for page in pages {
-        let mut story = Story::with_users();
-        story.list("", 2, None, page, true);
-        story.assert_broken(&[Rule::Page]);
-    }
-}
-
-#[test]
-fn a_page_with_a_hole_is_found() {
-    for (limit, after, users, has_next) in [
-        // In the middle.
-        (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
-        // In the middle, before a next page.
-        (2, None, &[(1, "ada"), (3, "cleo")], true),
-        // At the beginning, after a cursor that skips one.
-        (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),
-        // At the end.
-        (3, None, &[(1, "ada"), (2, "bea"), (3, "cleo")], false),
-        // Everywhere.
-        (3, None, &[], false),
-    ] {
-        let mut story = Story::with_users();
-        story.list("", limit, after, users, has_next);
-        story.assert_broken(&[Rule::Complete]);
-    }
-}
-
-#[test]
-fn a_page_without_a_user_that_was_seen_or_refused_before_is_found() {
-    for is_seen in [true, false] {
-        let mut story = Story::default();
-        story.create("ada", None, "ada", Outcome::Killed);
-        if is_seen {
-            story.list("", 2, None, &[(1, "ada")], false);
-        } else {
-            story.create("bea", None, "ada", Outcome::Taken);
-        }
-        story.list("", 2, None, &[], false);
-        story.end(&[(1, "ada")]);
-        story.assert_broken(&[Rule::Complete]);
-    }
-}
-
-#[test]
-fn a_page_may_lack_a_user_that_is_created_meanwhile() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.list("", 2, None, &[], false);
-    story.history.operations[0].end = 100;
-    story.end(&[(1, "ada")]);
-    assert_eq!(check(&story.history), []);
-}
-
-#[test]
-fn a_page_may_lack_a_user_for_as_long_as_it_may_be_old() {
-    for (old, broken) in [(1_999_990, &[][..]), (2_000_010, &[Rule::Complete])] {
-        let mut story = Story::default();
-        story.history.max_age = 2;
-        story.create("ada", None, "ada", created(1, "ada"));
-        story.list("", 2, None, &[], false);
-        let page = &mut story.history.operations[1];
-        (page.start, page.end) = (old, old + 1);
-        story.end(&[(1, "ada")]);
-        story.assert_broken(broken);
-    }
-}
-
-#[test]
-fn a_walk_that_shows_a_user_twice_is_found() {
-    let mut story = Story::with_users();
-    story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
-    // The cursor led too far back.
-    story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
-    for operation in &mut story.history.operations {
-        if let Request::List(list) = &mut operation.request {
-            list.walk = 0;
+    checker.check_end();
+    let all = checker.attempts.clone();
+    for attempts in all.values() {
+        for attempt in attempts {
+            match &attempt.operation.outcome {
+                Outcome::Created { user, replayed } => {
+                    checker.check_created(attempt, attempts, user, *replayed);
+                }
+                Outcome::Taken => checker.check_taken(attempt, attempts),
+                _ => {}
+            }
         }
     }
-    story.assert_broken(&[Rule::Walk]);
-}
-
-#[test]
-fn an_end_at_which_nobody_looked_is_found() {
-    Story::default().assert_broken(&[Rule::Quiet]);
-}
-
-#[test]
-fn walks_that_differ_at_the_end_are_found() {
-    let walks: [(_, &[_]); 4] = [
-        ("", &[(1, "ada"), (2, "bea"), (3, "cleo")]),
-        ("", &[(1, "ada"), (3, "cleo"), (2, "bea"), (4, "dora")]),
-        ("be", &[]),
-        ("be", &[(2, "bea"), (3, "cleo")]),
-    ];
-    for (prefix, users) in walks {
-        let mut story = Story::with_users();
-        story.walk(prefix, 2, users);
-        story.assert_broken(&[Rule::Quiet]);
-    }
-}
-
-#[test]
-fn an_unsorted_list_at_the_end_is_found() {
-    let mut story = Story::default();
-    story.create("ada", None, "ada", created(1, "ada"));
-    story.create("ada", None, "bea", created(2, "bea"));
-    story.end(&[(2, "bea"), (1, "ada")]);
-    story.assert_broken(&[Rule::Quiet]);
-}
-
-#[test]
-fn an_item_that_no_list_shows_is_found() {
-    let hidden = item(9, "zoe");
-    let mut of_another_kind = item(1, "ada");
-    of_another_kind.insert("kind".to_owned(), "warm-up".to_owned());
-    let mut of_another_key = item(1, "ada");
-    of_another_key.insert("username_key".to_owned(), "Ada".to_owned());
-    let mut without_a_user = item(1, "ada");
-    without_a_user.retain(|name, _| name == "kind" || name == "username_key");
-    let mut with_more = item(1, "ada");
-    with_more.insert("password".to_owned(), "secret".to_owned());
-    for stray in [
-        hidden,
-        item(1, "ada"),
-        of_another_kind,
-        of_another_key,
-        without_a_user,
-        with_more,
-    ] {
-        let mut story = Story::with_users();
-        story.history.items.push(stray);
-        story.assert_broken(&[Rule::Table]);
-    }
-}
-
-#[test]
-fn a_listed_user_that_is_not_in_the_table_is_found() {
-    let mut story = Story::with_users();
-    story.history.items.pop();
-    story.assert_broken(&[Rule::Table]);
-}
-
-#[test]
-fn a_history_is_the_same_after_it_was_in_a_file() {
-    let mut story = Story::with_users();
-    story.create("ada", Some("one"), "Ada", Outcome::Killed);
-    story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
-    let json = serde_json::to_string(&story.history).unwrap();
-    let read: History = serde_json::from_str(&json).unwrap();
-    assert_eq!(read, story.history);
-}
-
-/// A history made by hand, in which one operation follows the other.
-#[derive(Default)]
-struct Story {
-    history: History,
-}
-
-impl Story {
-    /// Four users, who are all there at the end.
-    fn with_users() -> Self {
-        let users = [(1, "ada"), (2, "bea"), (3, "cleo"), (4, "dora")];
-        let mut story = Self::default();
-        for (id, username) in users {
-            story.create("ada", None, username, created(id, username));
+    let told = checker.told();
+    checker.check_pages(&told);
+    if checker.violations.is_empty() {
+        for (key, attempts) in &all {
+            let told = told.get(key).copied().unwrap_or(u64::MAX);
+            checker.check_creator(key, attempts, told);
         }
-        story.end(&users);
-        story
     }
+    checker.violations
+}
 
-    fn create(&mut self, caller: &str, key: Option<&str>, display: &str, outcome: Outcome) {
-        let create = Create {
-            caller: Some(caller.to_owned()),
-            key: key.map(ToOwned::to_owned),
-            name: Name {
-                spelling: display.to_owned(),
-                display: display.to_owned(),
-                key: display.to_lowercase(),
-            },
+/// What is one request to the service, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity<'a> {
+    /// A request that can be repeated: its caller, its key and the display form of its username.
+    Keyed(Option<&'a str>, &'a str, &'a str),
+    /// A request without an Idempotency-Key: the number of its one operation.
+    Single(usize),
+}
+
+/// A create, sent once by a client.
+#[derive(Clone, Copy, Debug)]
+struct Attempt<'a> {
+    number: usize,
+    operation: &'a Operation,
+    create: &'a Create,
+    identity: Identity<'a>,
+}
+
+impl Attempt<'_> {
+    /// Whether this attempt may be the one that wrote a user with this display form.
+    fn may_have_created(&self, display: &str) -> bool {
+        let may = match &self.operation.outcome {
+            Outcome::Created { replayed, .. } => !replayed,
+            outcome => outcome.is_unknown(),
         };
-        self.add(Request::Create(create), outcome);
+        may && self.create.name.display == display
+    }
+}
+
+struct Checker<'a> {
+    history: &'a History,
+    /// All creates, by username key.
+    attempts: BTreeMap<&'a str, Vec<Attempt<'a>>>,
+    /// The username keys of the display forms that were asked for.
+    keys: HashMap<&'a str, &'a str>,
+    /// The users at the end, by username key.
+    users: BTreeMap<&'a str, &'a ShownUser>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(history: &'a History) -> Self {
+        let mut attempts = BTreeMap::<&str, Vec<Attempt>>::new();
+        let mut keys = HashMap::new();
+        for (number, operation) in history.operations.iter().enumerate() {
+            let Request::Create(create) = &operation.request else {
+                continue;
+            };
+            let name = &create.name;
+            let identity = create
+                .key
+                .as_deref()
+                .map_or(Identity::Single(number), |key| {
+                    Identity::Keyed(create.caller.as_deref(), key, &name.display)
+                });
+            keys.insert(&*name.display, &*name.key);
+            attempts.entry(&name.key).or_default().push(Attempt {
+                number,
+                operation,
+                create,
+                identity,
+            });
+        }
+        Self {
+            history,
+            attempts,
+            keys,
+            users: BTreeMap::new(),
+            violations: Vec::new(),
+        }
     }
 
-    /// A page, which is a walk by itself.
-    fn list(
+    fn report(&mut self, rule: Rule, what: String) {
+        self.violations.push(Violation { rule, what });
+    }
+
+    /// Takes up the list at the end, and compares the walks with it.
+    fn check_end(&mut self) {
+        let Some(Walk { users, .. }) = self.history.walks.first() else {
+            self.report(Rule::Quiet, "nobody looked at the end".to_owned());
+            return;
+        };
+        let mut ids = HashSet::new();
+        for user in users {
+            if !ids.insert(&user.id) {
+                self.report(Rule::OneOwner, format!("an id has two usernames: {user:?}"));
+            }
+            let Some(key) = self.check_asked(user, u64::MAX) else {
+                continue;
+            };
+            match self.users.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(user);
+                }
+                Entry::Occupied(entry) => {
+                    let other = *entry.get();
+                    self.report(Rule::OneOwner, format!("{user:?} and {other:?}"));
+                }
+            }
+        }
+        for walk in &self.history.walks {
+            let Walk {
+                prefix,
+                limit,
+                users: shown,
+            } = walk;
+            // The map is sorted.
+            let all = self.users.iter();
+            let all = all
+                .filter(|(key, _)| key.starts_with(prefix))
+                .map(|it| *it.1);
+            if !all.eq(shown) {
+                let what = format!("a walk by {limit} with the prefix {prefix:?} shows {shown:?}");
+                self.report(Rule::Quiet, what);
+            }
+        }
+        self.check_table(users);
+    }
+
+    /// Compares the table with the whole list.
+    fn check_table(&mut self, users: &[ShownUser]) {
+        let mut listed: Vec<StoredItem> = users.iter().map(|user| self.item(user)).collect();
+        for item in &self.history.items {
+            match listed.iter().position(|it| it == item) {
+                Some(at) => drop(listed.swap_remove(at)),
+                None => self.report(Rule::Table, format!("no list shows {item:?}")),
+            }
+        }
+        for item in listed {
+            self.report(Rule::Table, format!("the table has no {item:?}"));
+        }
+    }
+
+    /// The item of a user.
+    fn item(&self, user: &ShownUser) -> StoredItem {
+        let username = &*user.username;
+        // Of a user that nobody asked for, another rule tells.
+        let key = self.keys.get(username).copied().unwrap_or(username);
+        let attributes = [
+            ("kind", "user"),
+            ("username_key", key),
+            ("username", username),
+            ("id", &user.id),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        StoredItem::from(attributes)
+    }
+
+    /// Checks that a user which a client was told of at this time was asked for, and gives its
+    /// username key.
+    fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
+        let key = self.keys.get(&*user.username).copied();
+        let attempts = key.and_then(|key| self.attempts.get(key));
+        let asked = attempts.into_iter().flatten().any(|attempt| {
+            attempt.may_have_created(&user.username) && attempt.operation.start < told
+        });
+        if !asked {
+            self.report(Rule::Asked, format!("nobody had asked for {user:?}"));
+        }
+        key
+    }
+
+    /// Checks that a user which a client was told of is there at the end as it was then.
+    fn check_kept(&mut self, user: &ShownUser, key: &str) {
+        match self.users.get(key) {
+            None => self.report(Rule::Kept, format!("{user:?} is lost")),
+            Some(other) if *other != user => {
+                let what = format!("{user:?}, but at the end {other:?}");
+                self.report(Rule::OneOwner, what);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn check_created(
         &mut self,
-        prefix: &str,
-        limit: usize,
-        after: Option<&str>,
-        users: &[(u64, &str)],
+        attempt: &Attempt<'a>,
+        attempts: &[Attempt<'a>],
+        user: &ShownUser,
+        replayed: bool,
+    ) {
+        let name = &attempt.create.name;
+        if user.username != name.display {
+            let what = format!("{name:?} was asked for, and answered with {user:?}");
+            self.report(Rule::Asked, what);
+        }
+        self.check_asked(user, attempt.operation.end);
+        self.check_kept(user, &name.key);
+
+        let others = || {
+            attempts
+                .iter()
+                .filter(|other| other.number != attempt.number)
+        };
+        for other in others() {
+            let Outcome::Created {
+                user: other_user,
+                replayed: other_replayed,
+            } = &other.operation.outcome
+            else {
+                continue;
+            };
+            let both = || format!("{:?} and {:?}", attempt.operation, other.operation);
+            if other.identity != attempt.identity {
+                self.report(Rule::OneOwner, both());
+            } else if other_user != user || !(replayed || *other_replayed) {
+                self.report(Rule::Replay, both());
+            }
+        }
+        let has_first = others().any(|other| {
+            other.identity == attempt.identity
+                && other.may_have_created(&name.display)
+                && other.operation.start < attempt.operation.end
+        });
+        if replayed && !has_first {
+            let what = format!("there was nothing to replay: {:?}", attempt.operation);
+            self.report(Rule::Replay, what);
+        }
+    }
+
+    fn check_taken(&mut self, attempt: &Attempt<'a>, attempts: &[Attempt<'a>]) {
+        let Some(owner) = self.users.get(&*attempt.create.name.key) else {
+            let what = format!("nobody has the username of {:?}", attempt.operation);
+            self.report(Rule::Kept, what);
+            return;
+        };
+        let is_known = |other: &Attempt| matches!(other.operation.outcome, Outcome::Created { .. });
+        let known = attempts.iter().find(|other| is_known(other));
+        let may_own = |other: &Attempt| {
+            other.identity != attempt.identity
+                && known.is_none_or(|known| known.identity == other.identity)
+                && other.may_have_created(&owner.username)
+                && other.operation.start < attempt.operation.end
+        };
+        if !attempts.iter().any(may_own) {
+            let what = format!("nobody else had the username of {:?}", attempt.operation);
+            self.report(Rule::Conflict, what);
+        }
+    }
+
+    /// Checks that one attempt explains all answers about a username, of which somebody was told first
+    /// at this time.
+    fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
+        let Some(user) = self.users.get(key) else {
+            return;
+        };
+        let may_be_creator = |creator: &Attempt| {
+            creator.may_have_created(&user.username)
+                && creator.operation.start < told
+                && attempts.iter().all(|it| match &it.operation.outcome {
+                    Outcome::Created { replayed, .. } => {
+                        it.identity == creator.identity
+                            && (*replayed || it.number == creator.number)
+                    }
+                    Outcome::Taken => it.identity != creator.identity,
+                    _ => true,
+                })
+        };
+        if !attempts.iter().any(may_be_creator) {
+            let what = format!("no attempt explains what was told of {user:?}");
+            self.report(Rule::Creator, what);
+        }
+    }
+
+    fn check_pages(&mut self, told: &BTreeMap<&'a str, u64>) {
+        let max_age = 1_000_000 * self.history.max_age;
+        let mut walks = HashMap::<usize, HashSet<&str>>::new();
+        for operation in &self.history.operations {
+            let Operation {
+                request: Request::List(list),
+                outcome: Outcome::Page { users, has_next },
+                ..
+            } = operation
+            else {
+                continue;
+            };
+            let shown = walks.entry(list.walk).or_default();
+            let mut keys = Vec::with_capacity(users.len());
+            for user in users {
+                if !shown.insert(&user.id) {
+                    let what = format!("{user:?} once more: {operation:?}");
+                    self.report(Rule::Walk, what);
+                }
+                if let Some(key) = self.check_asked(user, operation.end) {
+                    self.check_kept(user, key);
+                    keys.push(key);
+                }
+            }
+            let after = list.after.as_deref();
+            // No username key is empty.
+            let after = after.and_then(|after| self.keys.get(after)).copied();
+            let after = after.unwrap_or_default();
+            self.check_page(operation, list, after, &keys, *has_next);
+
+            // Before a next page, it promises nothing beyond its last user.
+            let last = has_next.then(|| keys.last().copied().unwrap_or(after));
+            let on_page: HashSet<&str> = keys.into_iter().collect();
+            for (key, time) in told {
+                let in_range = *key > after
+                    && key.starts_with(&list.prefix)
+                    && last.is_none_or(|last| *key <= last);
+                if in_range && *time + max_age < operation.start && !on_page.contains(key) {
+                    self.report(Rule::Complete, format!("{key} is missing: {operation:?}"));
+                }
+            }
+        }
+    }
+
+    fn check_page(
+        &mut self,
+        operation: &Operation,
+        list: &List,
+        after: &str,
+        keys: &[&str],
         has_next: bool,
     ) {
-        let list = List {
-            query: String::new(),
-            prefix: prefix.to_owned(),
-            limit,
-            after: after.map(ToOwned::to_owned),
-            walk: self.history.operations.len(),
-        };
-        let users = self::users(users);
-        self.add(Request::List(list), Outcome::Page { users, has_next });
+        let is_sorted = iter::once(&after)
+            .chain(keys)
+            .is_sorted_by(|one, next| one < next);
+        let is_sound = is_sorted
+            && keys.len() <= list.limit
+            // The table may stop early, but at a megabyte, which no page of a history has.
+            && (keys.len() == list.limit || !has_next)
+            && keys.iter().all(|key| key.starts_with(&list.prefix));
+        if !is_sound {
+            self.report(Rule::Page, format!("{operation:?}"));
+        }
     }
 
-    fn add(&mut self, request: Request, outcome: Outcome) {
-        let start = 2 * self.history.operations.len() as u64;
-        self.history.operations.push(Operation {
-            client: 0,
-            start,
-            end: start + 1,
-            request,
-            outcome,
-        });
-    }
-
-    /// What the list and the table are at the end.
-    fn end(&mut self, users: &[(u64, &str)]) {
-        self.walk("", 1000, users);
-        let items = users.iter().map(|(id, username)| item(*id, username));
-        self.history.items = items.collect();
-    }
-
-    fn walk(&mut self, prefix: &str, limit: usize, users: &[(u64, &str)]) {
-        self.history.walks.push(Walk {
-            prefix: prefix.to_owned(),
-            limit,
-            users: self::users(users),
-        });
-    }
-
-    fn broken(&self) -> BTreeSet<Rule> {
-        check(&self.history).iter().map(|it| it.rule).collect()
-    }
-
-    /// Asserts that exactly these rules are broken.
-    #[track_caller]
-    fn assert_broken(&self, rules: &[Rule]) {
-        let broken = self.broken();
-        assert_eq!(
-            broken,
-            rules.iter().copied().collect(),
-            "{:#?}",
-            check(&self.history)
-        );
-    }
-}
-
-fn user(id: u64, username: &str) -> ShownUser {
-    ShownUser {
-        id: format!("0000000{id}-0000-7000-8000-000000000000"),
-        username: username.to_owned(),
-        created_at: format!("2026-03-01T12:00:0{id}.000Z"),
-    }
-}
-
-fn item(id: u64, username: &str) -> StoredItem {
-    let user = user(id, username);
-    StoredItem::from([
-        ("kind".to_owned(), "user".to_owned()),
-        ("username_key".to_owned(), username.to_lowercase()),
-        ("username".to_owned(), user.username),
-        ("id".to_owned(), user.id),
-    ])
-}
-
-fn users(users: &[(u64, &str)]) -> Vec<ShownUser> {
-    users
-        .iter()
-        .map(|(id, username)| user(*id, username))
-        .collect()
-}
-
-fn created(id: u64, username: &str) -> Outcome {
-    Outcome::Created {
-        user: user(id, username),
-        replayed: false,
-    }
-}
-
-fn replayed(id: u64, username: &str) -> Outcome {
-    Outcome::Created {
-        user: user(id, username),
-        replayed: true,
+    /// The usernames of which any client knew that somebody has them, and since when.
+    fn told(&self) -> BTreeMap<&'a str, u64> {
+        let mut told = BTreeMap::<&str, u64>::new();
+        for operation in &self.history.operations {
+            let keys = match (&operation.request, &operation.outcome) {
+                (Request::Create(create), Outcome::Created { .. } | Outcome::Taken) => {
+                    vec![&*create.name.key]
+                }
+                (Request::List(_), Outcome::Page { users, .. }) => {
+                    let keys = users.iter();
+                    keys.filter_map(|user| self.keys.get(&*user.username).copied())
+                        .collect()
+                }
+                _ => continue,
+            };
+            for key in keys {
+                let time = told.entry(key).or_insert(operation.end);
+                *time = operation.end.min(*time);
+            }
+        }
+        told
     }
 }

@@ -1,4 +1,4 @@
-//! What the workspace is built of and with. `deny.toml` says which crates may be in it: each costs the
+//! What the workspace is built of and with. `.cargo/deny.toml` says which crates may not be in it, because each costs the
 //! functions start-up time and bytes.
 
 use std::{

@@ -1,4 +1,4 @@
-//! A second judge of histories, beside the rules of `tests::histories::check`.
+//! A second judge of histories, beside the rules of `tests::histories::rules`.
 //!
 //! The rules look for what a history breaks. This judge looks for an order instead: a history is sound
 //! if, for each username, its operations can be put into one order in which each takes effect at one

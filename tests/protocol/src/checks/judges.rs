@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use protocol::linearizable;
 use tests::histories::{
-    check::{Rule, check},
     history::{
         Create, History, List, Operation, Outcome, Request, ShownUser as User, StoredItem as Item,
         Walk,
     },
     names::Name,
+    rules::{Rule, check},
     seed,
 };
 
