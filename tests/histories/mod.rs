@@ -3,7 +3,7 @@
 //! acknowledged user is never lost or doubled.
 //!
 //! [`run`](run::run) makes a history with the functions' real processes over an engine on a file, and
-//! [`check`](rules::check) judges it. A history is data: it can be written to a file, read by a person, and judged
+//! [`check`] judges it. A history is data: it can be written to a file, read by a person, and judged
 //! again.
 //!
 //! A seed decides how old a page may be, what each client asks for, and between which of its requests
