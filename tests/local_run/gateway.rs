@@ -96,6 +96,12 @@ fn a_request_that_the_template_does_not_route_is_not_found() {
     run.stop();
 }
 
+/// A message without the line breaks and the bars that cargo-lambda adds.
+fn unwrapped(message: &str) -> String {
+    let words = message.split_whitespace().filter(|word| *word != "│");
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_function_is_invoked_with_a_whole_event_by_a_terminal() {
     let _alone = alone();
@@ -127,14 +133,14 @@ fn a_function_is_invoked_with_a_whole_event_by_a_terminal() {
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
-    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = unwrapped(&message);
     let expected =
         "The local run does not support a client context or an identity. Leave them out.";
     assert!(words.contains(expected), "{message}");
 
     let (succeeds, _, message) = invoke("creat-user", &[]);
     assert!(!succeeds);
-    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = unwrapped(&message);
     let expected = "There is no such function. The functions are: create-user, ";
     assert!(words.contains(expected), "{message}");
 

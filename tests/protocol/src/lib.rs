@@ -153,7 +153,7 @@ pub struct State {
     pub newest: [u8; USERNAMES.len()],
     /// The users that a client was told of with a 201.
     pub told: u16,
-    /// What went wrong, one bit for each [`Wrong`].
+    /// What went wrong, one bit for each `Wrong`.
     pub wrong: u8,
     /// The erasure.
     pub progress: Progress,
