@@ -412,12 +412,17 @@ fn a_copied_project_serves_its_own_code_and_data() {
         let folder = process.folder.as_ref();
         assert!(folder.is_none_or(|it| *it == copy), "{process:?}");
     }
-    touch(&copy.join("functions/list-users/src/main.rs"));
     let folder = copy.join("functions/list-users");
-    run.wait_for_output(&format!(
-        "Compiling list-users v0.1.0 ({})",
-        folder.display()
-    ));
+    let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
+    // On a busy machine, cargo-lambda begins to watch the files only after the service is ready.
+    for _ in 0..60 {
+        if run.output().contains(&compiling) {
+            break;
+        }
+        touch(&folder.join("src/main.rs"));
+        thread::sleep(Duration::from_secs(2));
+    }
+    run.wait_for_output(&compiling);
     assert_eq!(run.list("").status, 200);
     run.stop();
 }
