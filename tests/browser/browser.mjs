@@ -1,8 +1,9 @@
 // A real Chromium for the tests of pages, and checks on everything that a page does in it.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
 import { PATIENCE, root } from './local_run.mjs';
@@ -19,8 +20,13 @@ const { chromium } = load('playwright-core');
  * closes it.
  */
 export function launch(...args) {
+    // Chromium keeps shared memory in files. It leaves one behind when it is stopped before it unlinks it.
+    const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
+    process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
+    const { executablePath, libraries } = program();
     return chromium.launch({
-        ...program(),
+        executablePath,
+        env: { ...process.env, ...libraries, TMPDIR: temporary },
         args: [
             '--no-sandbox',
             '--disable-gpu',
@@ -39,8 +45,7 @@ function program() {
     if (process.platform === 'linux' && process.arch === 'x64') {
         return {
             executablePath: join(installed, 'chromium/chromium'),
-            env: {
-                ...process.env,
+            libraries: {
                 LD_LIBRARY_PATH: join(installed, 'chromium/al2023/lib'),
                 FONTCONFIG_FILE: join(installed, 'fonts.conf'),
             },

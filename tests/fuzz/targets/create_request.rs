@@ -121,7 +121,10 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         [_] => assert_eq!(code, "not-a-string"),
         [..] => {
             let detail = created.as_ref().map_err(|refusal| refusal.detail.as_str());
-            assert_eq!(detail.err(), Some("The field username is repeated. Send it once."));
+            assert_eq!(
+                detail.err(),
+                Some("The field username is repeated. Send it once.")
+            );
         }
     }
 }
