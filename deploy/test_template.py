@@ -61,6 +61,11 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
+# The properties of a function that its versions do not keep, of those that SAM takes
+# (aws/serverless-application-model#3281).
+NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tags"}
+
+
 def evaluate(value: Any, template: dict[str, Any]) -> Any:
     """Evaluates a condition with the default values of the parameters."""
     if not isinstance(value, dict):
@@ -84,12 +89,33 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
     }[function]
 
 
+def resolve(value: Any, template: dict[str, Any]) -> Any:
+    """A property's value, from the defaults of the parameters."""
+    if isinstance(value, list):
+        return [resolve(it, template) for it in value]
+    if not isinstance(value, dict):
+        return value
+    if "Fn::If" in value:
+        condition, yes, no = value["Fn::If"]
+        return resolve(yes if evaluate({"Condition": condition}, template) else no, template)
+    if value.get("Ref") in template["Parameters"]:
+        return evaluate(value, template)
+    if "Fn::Sub" in value:
+        text = value["Fn::Sub"]
+        text, names = (text, {}) if isinstance(text, str) else text
+        values = {name: {"Ref": name} for name in template["Parameters"]} | names
+        for name, it in values.items():
+            text = text.replace(f"${{{name}}}", str(resolve(it, template)))
+        return text
+    return {name: resolve(it, template) for name, it in value.items()}
+
+
 def refusals(template: dict[str, Any]) -> list[str]:
     """The messages of the template's rules that the default values of the parameters violate."""
     return [
         assertion["AssertDescription"]
         for rule in template["Rules"].values()
-        if evaluate(rule["RuleCondition"], template)
+        if evaluate(rule.get("RuleCondition", True), template)
         for assertion in rule["Assertions"]
         if not evaluate(assertion["Assert"], template)
     ]
@@ -160,20 +186,52 @@ class Template(unittest.TestCase):
             before, after = set(default.values()), set(resources.values())
             self.assertEqual((after - before, before - after), (added, removed))
 
-    def test_what_holds_users_or_logins_outlives_the_stack(
-        self,
-    ) -> None:
-        template = expand({})
-        kept = [
-            resource["Type"]
-            for resource in template["Resources"].values()
-            if resource.get("DeletionPolicy") == resource.get("UpdateReplacePolicy") == "Retain"
+    def test_what_holds_users_or_logins_outlives_the_stack(self) -> None:
+        resources = expand({})["Resources"].values()
+        kept = [it["Type"] for it in resources if it.get("DeletionPolicy") == "Retain"]
+        self.assertEqual(sorted(kept), ["AWS::Cognito::UserPool", "AWS::DynamoDB::Table"])
+
+    def test_a_version_stays_unless_its_own_deployment_failed(self) -> None:
+        policies = [
+            (resource["DeletionPolicy"], resource["UpdateReplacePolicy"])
+            for resource in expand({})["Resources"].values()
+            if resource["Type"] == "AWS::Lambda::Version"
         ]
-        version = "AWS::Lambda::Version"
-        self.assertEqual(
-            sorted(kept),
-            ["AWS::Cognito::UserPool", "AWS::DynamoDB::Table", *[version] * len(FUNCTIONS)],
-        )
+        self.assertEqual(policies, [("RetainExceptOnCreate", "Retain")] * len(FUNCTIONS))
+
+    def test_lambda_publishes_every_version_that_cloudformation_asks_for(self) -> None:
+        """A parameter makes a new version by the version's description, or, once SAM reads the
+        values of parameters (aws/serverless-application-model#3965), by any property. Lambda
+        publishes it only if something has changed that a version keeps."""
+        for name, parameters in COMBINATIONS.items():
+            for function in FUNCTIONS:
+                with self.subTest(name, function=function):
+                    before, after = (self.configured(function, it) for it in ({}, parameters))
+                    published = before["kept"] != after["kept"]
+                    self.assertEqual(published, before["function"] != after["function"])
+                    if before["version"] != after["version"]:
+                        self.assertTrue(published)
+                    # What a caller notices needs a new version.
+                    if before["behaviour"] != after["behaviour"]:
+                        self.assertNotEqual(before["version"], after["version"])
+
+    def configured(self, function: str, parameters: dict[str, str]) -> dict[str, Any]:
+        """A function's properties with these parameters."""
+        template = self.expanded(parameters)
+        [version] = [
+            resource["Properties"]
+            for name, resource in template["Resources"].items()
+            if resource["Type"] == "AWS::Lambda::Version" and name.startswith(function)
+        ]
+        properties = template["Resources"][f"{function}Function"]["Properties"]
+        whole = resolve(properties, template)
+        kept = {name: value for name, value in whole.items() if name not in NOT_IN_A_VERSION}
+        return {
+            "function": whole,
+            "kept": kept,
+            "behaviour": {name: value for name, value in kept.items() if name != "Description"},
+            "version": resolve(version, template),
+        }
 
     def test_every_alarm_tells_the_topic_and_takes_no_data_for_no_trouble(self) -> None:
         alarms = {
