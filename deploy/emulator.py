@@ -102,13 +102,13 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def expand(parameters: dict[str, str]) -> dict[str, Any]:
-    """The template as SAM expands it for CloudFormation."""
+def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
+    """The template as SAM hands it to CloudFormation, with the code of a build."""
     template = source()
     # Where `sam package` would have put the code.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
-        function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{binary}.zip"}
+        function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
@@ -153,14 +153,15 @@ def released(binary: str) -> Path:
     return path
 
 
-def zipped(path: Path) -> bytes:
-    """A binary as an archive for Lambda, without the time of its build."""
+def zipped(path: Path, comment: bytes = b"") -> bytes:
+    """A binary as Lambda takes it, without the time of its build."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
         entry.compress_type = zipfile.ZIP_DEFLATED
         entry.external_attr = 0o755 << 16
         file.writestr(entry, path.read_bytes())
+        file.comment = comment
     return archive.getvalue()
 
 
@@ -211,12 +212,8 @@ class Emulator:
         try:
             self._wait_until_healthy()
             location = {"LocationConstraint": REGION}
-            storage = self.client("s3")
-            storage.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
-            for binary in functions(source()):
-                storage.put_object(
-                    Bucket=BUCKET, Key=f"{binary}.zip", Body=zipped(released(binary))
-                )
+            self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
+            self.upload()
             return self
         except BaseException:
             self.stop()
@@ -251,16 +248,24 @@ class Emulator:
         """A client of a service, with the account's credentials unless others are given."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
-    def deploy(self, more: dict[str, Any] | None = None, **parameters: str) -> Stack:
-        """Deploys the template with these parameters and additional resources.
+    def upload(self, build: str = "", comment: bytes = b"") -> None:
+        """Uploads the functions' archives. Those of another build have another comment."""
+        storage = self.client("s3")
+        for binary in functions(source()):
+            archive = zipped(released(binary), comment)
+            storage.put_object(Bucket=BUCKET, Key=f"{build}{binary}.zip", Body=archive)
 
-        Creates the stack or updates it.
+    def deploy(
+        self, more: dict[str, Any] | None = None, build: str = "", **parameters: str
+    ) -> Stack:
+        """Deploys the template with these parameters, with more resources and with the code of a
+        build, as a new stack or as an update.
 
         Raises DeployError when CloudFormation rolls back.
         """
         machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
         parameters = {"Architecture": machine, **parameters}
-        template = expand(parameters)
+        template = expand(parameters, build)
         dropped = adapt(template)
         template["Resources"] |= more or {}
         formation = self.client("cloudformation")

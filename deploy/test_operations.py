@@ -4,7 +4,7 @@ Run by `make verify`; alone, after `make deploy-local` has built and installed w
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_operations.py
 
-The emulator has no point-in-time recovery, so a test creates the table that a restore would create.
+The emulator restores a table as it is, whatever the point in time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import unittest
 from pathlib import Path
 from typing import ClassVar
 
+from botocore import xform_name
 from botocore.exceptions import ClientError
-from emulator import ROOT, STACK, DeployError
+from botocore.session import Session
+from emulator import ROOT, DeployError
 from test_deployed import DeployedTest
 
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
@@ -38,7 +40,7 @@ BROKEN = {
 
 def commands(heading: str) -> list[str]:
     """The shell blocks below a heading."""
-    [text] = re.findall(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", GUIDE, re.M | re.S)
+    [text] = re.findall(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", GUIDE, re.M | re.S)
     blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", text, re.M | re.S)
     return [textwrap.dedent(block) for _, block in blocks]
 
@@ -118,40 +120,68 @@ class Operations(DeployedTest):
         self.assertNotIn("ReservedConcurrentExecutions", limit)
 
     def test_the_deployment_after_a_failed_one_works(self) -> None:
-        before = {it: self.versions(it) for it in ("CreateUserFunction", "ListUsersFunction")}
-        with self.assertRaises(DeployError):
-            self.emulator.deploy({"Broken": BROKEN}, MemorySize="512")
-        self.assertEqual(self.create("after-a-failure").status, 201)
-        client = self.emulator.client("lambda")
-        # A version that nothing refers to, as a rollback in an account leaves it.
-        client.publish_version(FunctionName=self.resource("CreateUserFunction"), Description="left")
-        current = self.live_version("CreateUserFunction")
-        self.assertGreater(max(self.versions("CreateUserFunction")), current)
+        functions = ("CreateUserFunction", "ListUsersFunction")
+        before = [self.versions(function) for function in functions]
+        self.emulator.upload("next-", comment=b"next")
+        # The first failure is of new code, the second of a parameter.
+        for build, memory in (("next-", "256"), ("", "512")):
+            with self.assertRaises(DeployError):
+                self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
+            self.assertEqual(self.create(f"after-{memory}").status, 201)
+            # Nothing is left that Lambda would not publish again.
+            self.assertEqual([self.versions(function) for function in functions], before)
+        for build, memory in (("next-", "256"), ("next-", "512")):
+            versions = [self.versions(function) for function in functions]
+            self.emulator.deploy(None, build, MemorySize=memory)
+            for function, known in zip(functions, versions, strict=True):
+                self.assertGreater(self.live_version(function), known[-1])
+                self.assertLessEqual(set(known), set(self.versions(function)))
 
-        [delete] = commands("Deploy after a rollback")
+    def test_versions_that_the_stack_does_not_know_are_deleted(self) -> None:
+        [delete] = commands('"A version for this Lambda function exists"')
+        before = {it: self.versions(it) for it in ("CreateUserFunction", "ListUsersFunction")}
+        client = self.emulator.client("lambda")
+        name = self.resource("CreateUserFunction")
+        client.update_function_configuration(FunctionName=name, Timeout=9)
+        client.publish_version(FunctionName=name)
+        self.assertNotEqual(self.versions("CreateUserFunction"), before["CreateUserFunction"])
         self.shell(delete)
         for function, versions in before.items():
-            self.assertEqual(self.versions(function)[-1], self.live_version(function), function)
-            self.assertLessEqual(set(versions), set(self.versions(function)))
-        self.emulator.deploy(MemorySize="512")
-        self.assertEqual(self.create("after-the-next-one").status, 201)
-        self.assertGreater(self.live_version("CreateUserFunction"), current)
+            self.assertEqual(self.versions(function), versions)
+
+    def test_the_alias_is_pointed_at_the_version_before_and_back(self) -> None:
+        self.emulator.deploy(MemorySize="1024")
+        after = self.live_version("CreateUserFunction")
+        before = self.versions("CreateUserFunction")[-2]
+        there, back = commands("Roll back")
+        self.shell(there)
+        self.assertEqual(self.live_version("CreateUserFunction"), before)
+        self.assertEqual(self.create("on-the-version-before").status, 201)
+        self.shell("function=CreateUserFunction", back)
+        self.assertEqual(self.live_version("CreateUserFunction"), after)
 
     def test_a_restored_table_gets_what_was_created_since_and_the_way_back_works(self) -> None:
-        blocks = commands("Restore the table to a point in time")
-        restore, wait, rest, copy, deploy = blocks
+        restore, wait, rest, copy, deploy = commands("Restore the table to a point in time")
         self.assertEqual(deploy, "sam build && sam deploy\n")
-        names, restored = restore.rsplit("\naws ", 1)[0], f"{STACK}-restored-20261124"
-        self.assertIn(f"restored=$stack-restored-{restored.rsplit('-', 1)[1]}", names)
-        self.create("created-since")
-        self.empty_table(restored)
-        self.shell(names, wait, rest, copy)
-        # Running it again changes nothing.
-        self.shell(names, copy)
-        self.assertEqual(list(Path(self.folder).glob("*.progress")), [])
+        names = restore.split("aws ")[0]
+        self.create("before")
+        self.shell(restore)
+        # Not in the restored table: who was created since, and who has another's name there.
+        self.create("since")
+        [restored] = self.shell(names, 'echo "$restored"').split()
+        taken = self.create("taken").json()
+        another_id = "01a20f20-8028-76b1-aae4-c77b21b19de7"
+        other = {"username_key": "taken", "username": "taken", "id": another_id, "kind": "user"}
+        item = {name: {"S": value} for name, value in other.items()}
+        self.emulator.client("dynamodb").put_item(TableName=restored, Item=item)
+        refused = self.shell(names, wait, rest, copy.rstrip() + " 2>&1 || echo refused")
+        self.assertRegex(refused, f"not copied: {taken['id']}; .*\nrefused\n$")
+        # Twice is once.
+        self.shell(names, copy.rstrip() + " || true")
+        self.assertEqual(list(Path(self.folder).glob("*.progress*")), [])
 
         self.emulator.deploy(RestoredTableName=restored)
-        self.assertIn("created-since", self.names())
+        self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
         # The previous version may serve again, so the role has access to both tables.
         own = self.resource("UsersTable")
@@ -160,13 +190,26 @@ class Operations(DeployedTest):
             self.table_as("CreateUserRole").put_item(TableName=table, Item=key)
             self.emulator.client("dynamodb").delete_item(TableName=table, Key=key)
 
-        back = copy.replace('"$own"', "$swap").replace('"$restored"', '"$own"')
-        self.shell(
-            f"swap={restored} own={own} since=2026-01-01T00:00:00Z",
-            back.replace("$swap", '"$swap"'),
-        )
+        [back] = commands("The way back to the stack's own table")
+        self.shell(back.rstrip() + " || true")
         self.emulator.deploy(RestoredTableName="")
         self.assertIn("on-the-restored-one", self.names())
+
+    def test_the_aws_cli_knows_every_command(self) -> None:
+        session = Session()
+        known = {"output", "query"}
+        found = re.findall(r"\baws ([a-z0-9-]+) ([a-z0-9-]+)((?:.*\\\n)*.*)", GUIDE)
+        self.assertGreater(len(found), 40)
+        for service, name, rest in found:
+            with self.subTest(f"aws {service} {name}"):
+                if service == "configure":
+                    continue
+                model = session.get_service_model(service)
+                [operation] = [it for it in model.operation_names if xform_name(it, "-") == name]
+                members = model.operation_model(operation).input_shape.members
+                options = {xform_name(it, "-") for it in members} | known
+                for option in re.findall(r"--([a-z-]+)", rest.split(" | ")[0]):
+                    self.assertIn(option.removeprefix("no-"), options)
 
     def test_a_user_is_erased_under_load_and_nobody_else_is(self) -> None:
         search, find, delete = commands("Erase a user")
@@ -235,19 +278,16 @@ class Operations(DeployedTest):
         users = [json.loads(line) for line in whole.splitlines()]
         self.assertEqual(users, self.call("GET", self.token, "?limit=1000").json())
 
-        # As if it had been stopped while it wrote the second line, after a first page of one user.
-        first = whole.splitlines(keepends=True)[0]
-        file.write_text(first + whole[len(first) : len(first) + 5])
-        key = {"kind": {"S": "user"}, "username_key": {"S": users[0]["username"].lower()}}
-        progress = {
-            "arguments": ["export", self.stack.outputs["TableName"]],
-            "next": key,
-            "users": 1,
-            "bytes": len(first.encode()),
-        }
-        (Path(self.folder) / "users.jsonl.progress").write_text(json.dumps(progress))
+        # Stopped within the line after the first page.
+        begin = f"""{export.rstrip()} --rate 1 &
+            until [ -e users.jsonl.progress ]; do sleep 0.1; done
+            kill $!; wait || true
+            printf '{{"id": "' >>users.jsonl"""
+        self.shell(begin)
+        self.assertNotEqual(file.read_text(), whole)
         self.shell(export)
         self.assertEqual(file.read_text(), whole)
+        self.assertEqual(list(Path(self.folder).glob("*.progress*")), [])
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
     users.py copy --table FROM --to TO --since 2026-11-24T12:00:00Z
     users.py export --table FROM --to users.jsonl
 
-Both read at most --rate users a second and print their progress. Both can be stopped. Started again
-with the same arguments, they continue where they stopped.
+Both read at most --rate users a second and print their progress. Both can be stopped and started
+again with the same arguments: they go on where they were.
 
-`copy` writes the users that were created at or after --since to another table. It never replaces a
-user there. `export` writes a line of JSON for each user: id, username and created_at, as the API
-shows them.
+`copy` writes the users that were created since --since to another table, and never replaces what is
+there. `export` writes a line of JSON for each user: id, username and created_at, as the API shows
+them.
 
 The calls need dynamodb:Query on the table that is read, and `copy` needs dynamodb:PutItem on the
 other one.
@@ -21,7 +21,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,9 +31,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-PAGE = 200
-# An id holds the time at which its request began. The write comes some seconds later, so a restore
-# to a time between the two lacks the user.
+PAGE = 1000
+WRITERS = 16
+# A user's id has the time at which its request began. The write may come seconds later, and so be
+# missing in a table that was restored to a time between the two.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -40,14 +42,16 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """A page of users and the key of the next page; None after the last page."""
+    """A page of users, how many were read for it, and where the next one begins; none after the
+    last."""
 
     items: list[Item]
+    read: int
     next_key: Item | None
 
 
 def instant(text: str) -> datetime:
-    """Parses a time in RFC 3339, such as 2026-11-24T12:00:00Z."""
+    """A time in RFC 3339, such as 2026-11-24T12:00:00Z."""
     value = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text} needs a time zone, such as {text}Z")
@@ -55,7 +59,7 @@ def instant(text: str) -> datetime:
 
 
 def first_id(since: datetime) -> str:
-    """The prefix of the IDs of users created at this time: the milliseconds of a UUIDv7."""
+    """What the ids of users begin with who were created at a time: the milliseconds of a UUIDv7."""
     digits = f"{(since - EPOCH) // timedelta(milliseconds=1):012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
@@ -68,7 +72,7 @@ def created_at(user_id: str) -> str:
 
 
 def pages(client: Any, table: str, rate: int, start: Item | None, least: str) -> Iterator[Page]:
-    """All pages of a table after a key, with the users whose ID is at least `least`."""
+    """All pages of a table from a key on, with the users whose id is not less than `least`."""
     while True:
         began = time.monotonic()
         answer = client.query(
@@ -82,18 +86,18 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
             **({"ExclusiveStartKey": start} if start else {}),
         )
         start = answer.get("LastEvaluatedKey")
-        yield Page(answer["Items"], start)
+        yield Page(answer["Items"], answer["ScannedCount"], start)
         if not start:
             return
         time.sleep(max(0.0, answer["ScannedCount"] / rate - (time.monotonic() - began)))
 
 
 class Progress:
-    """The state of a run, in a file from which the next run continues."""
+    """Where a run is, in a file, so that the next one goes on there."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self.path = path
-        self.state: dict[str, Any] = {"arguments": arguments, "next": None, "users": 0, "bytes": 0}
+        self.state: dict[str, Any] = {"arguments": arguments, "next": None, "read": 0, "users": 0}
         if path.exists():
             found = json.loads(path.read_text())
             if found["arguments"] != arguments:
@@ -101,79 +105,68 @@ class Progress:
                     f"{path} is of a run with other arguments; finish that one, or delete the file"
                 )
             self.state = found
-            print(f"going on after {self.state['users']} users", file=sys.stderr)
+            print("going on", file=sys.stderr)
 
-    def save(self, **state: Any) -> None:
-        self.state |= state
-        whole = self.path.with_name(self.path.name + ".new")
-        whole.write_text(json.dumps(self.state))
-        whole.replace(self.path)
-        print(f"{self.state['users']} users", file=sys.stderr)
-
-    def done(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-
-def walk(
-    client: Any,
-    args: argparse.Namespace,
-    progress: Progress,
-    least: str,
-    handle: Callable[[list[Item]], dict[str, int]],
-) -> None:
-    """Handles every page, and records each one so that a later run continues after it."""
-    for page in pages(client, args.table, args.rate, progress.state["next"], least):
-        more = handle(page.items)
-        users = progress.state["users"] + len(page.items)
-        progress.save(next=page.next_key, users=users, **more)
-    progress.done()
+    def save(self, page: Page, **more: Any) -> None:
+        """Saves that this page is done. After the last one, no file is left."""
+        self.state |= more
+        self.state["read"] += page.read
+        self.state["users"] += len(page.items)
+        self.state["next"] = page.next_key
+        if page.next_key:
+            whole = self.path.with_name(self.path.name + ".new")
+            whole.write_text(json.dumps(self.state))
+            whole.replace(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+        print("read {read} users, took {users}".format(**self.state), file=sys.stderr, flush=True)
 
 
 def copy(client: Any, args: argparse.Namespace) -> int:
     arguments = ["copy", args.table, args.to, args.since.isoformat()]
     progress = Progress(Path(f"{args.to}.progress"), arguments)
-    kept = []
+    # The ids of users whose name another user has in the other table.
+    refused = progress.state.get("refused", [])
 
-    def put(items: list[Item]) -> dict[str, int]:
-        for item in items:
-            try:
-                client.put_item(
-                    TableName=args.to,
-                    Item=item,
-                    ConditionExpression="attribute_not_exists(username_key) OR #id = :id",
-                    ExpressionAttributeNames={"#id": "id"},
-                    ExpressionAttributeValues={":id": item["id"]},
-                )
-            except client.exceptions.ConditionalCheckFailedException:
-                kept.append(item["id"]["S"])
-        return {}
+    def put(item: Item) -> None:
+        try:
+            client.put_item(
+                TableName=args.to,
+                Item=item,
+                ConditionExpression="attribute_not_exists(username_key) OR #id = :id",
+                ExpressionAttributeNames={"#id": "id"},
+                ExpressionAttributeValues={":id": item["id"]},
+            )
+        except client.exceptions.ConditionalCheckFailedException:
+            refused.append(item["id"]["S"])
 
-    walk(client, args, progress, first_id(args.since - MARGIN), put)
-    for user_id in kept:
-        print(
-            f"not copied, since {args.to} has another user of this name: {user_id}", file=sys.stderr
-        )
-    return 1 if kept else 0
+    least = first_id(args.since - MARGIN)
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for page in pages(client, args.table, args.rate, progress.state["next"], least):
+            # The list is what waits for the writers, and raises what failed.
+            list(writers.map(put, page.items))
+            progress.save(page, refused=refused)
+    for user_id in sorted(set(refused)):
+        print(f"not copied: {user_id}; in {args.to}, another user has the name", file=sys.stderr)
+    return 1 if refused else 0
 
 
 def export(client: Any, args: argparse.Namespace) -> int:
     path = Path(args.to)
     progress = Progress(Path(f"{path}.progress"), ["export", args.table])
-    with path.open("r+b" if progress.state["bytes"] else "wb") as file:
-        # Removes lines of a page that was not finished.
-        file.truncate(progress.state["bytes"])
-        file.seek(0, os.SEEK_END)
-
-        def write(items: list[Item]) -> dict[str, int]:
-            for item in items:
+    done = progress.state.get("bytes", 0)
+    with path.open("r+b" if done else "wb") as file:
+        # A page may have been written that was not saved as done.
+        file.truncate(done)
+        file.seek(done)
+        for page in pages(client, args.table, args.rate, progress.state["next"], least=""):
+            for item in page.items:
                 user = {"id": item["id"]["S"], "username": item["username"]["S"]}
                 user["created_at"] = created_at(user["id"])
                 file.write(json.dumps(user, ensure_ascii=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-            return {"bytes": file.tell()}
-
-        walk(client, args, progress, "", write)
+            progress.save(page, bytes=file.tell())
     return 0
 
 
@@ -187,16 +180,17 @@ def main() -> int:
         command.set_defaults(function=function)
         command.add_argument("--table", required=True, help="the table to read")
         command.add_argument("--to", required=True, help="the table or the file to write")
-        command.add_argument("--rate", type=int, default=500, help="users read a second, at most")
+        command.add_argument("--rate", type=int, default=5000, help="users read a second, at most")
         if name == "copy":
             command.add_argument("--since", type=instant, required=True, help="in RFC 3339")
     args = parser.parse_args()
     if args.rate < 1:
         parser.error("--rate is at least 1")
     try:
-        client = boto3.client(
-            "dynamodb", config=Config(retries={"mode": "adaptive", "max_attempts": 10})
+        config = Config(
+            retries={"mode": "adaptive", "max_attempts": 10}, max_pool_connections=WRITERS
         )
+        client = boto3.client("dynamodb", config=config)
         return args.function(client, args)
     except (BotoCoreError, ClientError) as error:
         print(f"{error}; start the same command again to go on", file=sys.stderr)
