@@ -103,7 +103,7 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
-    """The template as SAM hands it to CloudFormation, with the code of a build."""
+    """The template as SAM expands it for CloudFormation, with the code of this build."""
     template = source()
     # Where `sam package` would have put the code.
     template["Globals"]["Function"].pop("CodeUri")
@@ -154,7 +154,7 @@ def released(binary: str) -> Path:
 
 
 def zipped(path: Path, comment: bytes = b"") -> bytes:
-    """A binary as Lambda takes it, without the time of its build."""
+    """A binary as an archive for Lambda, without the time of its build."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
@@ -249,7 +249,7 @@ class Emulator:
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """Uploads the functions' archives. Those of another build have another comment."""
+        """Uploads the functions' archives. A comment makes them those of another build."""
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -258,8 +258,9 @@ class Emulator:
     def deploy(
         self, more: dict[str, Any] | None = None, build: str = "", **parameters: str
     ) -> Stack:
-        """Deploys the template with these parameters, with more resources and with the code of a
-        build, as a new stack or as an update.
+        """Deploys the template with these parameters, additional resources and the code of a build.
+
+        Creates the stack or updates it.
 
         Raises DeployError when CloudFormation rolls back.
         """

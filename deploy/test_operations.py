@@ -4,7 +4,7 @@ Run by `make verify`; alone, after `make deploy-local` has built and installed w
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_operations.py
 
-The emulator restores a table as it is, whatever the point in time.
+The emulator restores a table as it is now, not as it was at the point in time.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import unittest
 from typing import Any
 
@@ -331,7 +332,8 @@ class Template(unittest.TestCase):
             # Parameters in sentences too, where a TOML string would escape the quotes.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
-            found += re.findall(r"--parameter-overrides ([^`\n]+)", text)
+            arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)
+            found += [" ".join(shlex.split(it)) for it in arguments]
         self.assertGreater(len(found), 5)
         for overrides in found:
             with self.subTest(overrides):

@@ -3,10 +3,10 @@
     users.py copy --table FROM --to TO --since 2026-11-24T12:00:00Z
     users.py export --table FROM --to users.jsonl
 
-Both read at most --rate users a second and print their progress. Both can be stopped and started
-again with the same arguments: they go on where they were.
+Both read at most --rate users a second and print their progress. Both can be stopped. Started again
+with the same arguments, they continue where they stopped.
 
-`copy` writes the users that were created since --since to another table, and never replaces what is
+`copy` writes the users that were created since --since to another table. It never replaces a user
 there. `export` writes a line of JSON for each user: id, username and created_at, as the API shows
 them.
 
@@ -33,8 +33,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# A user's id has the time at which its request began. The write may come seconds later, and so be
-# missing in a table that was restored to a time between the two.
+# An id holds the time at which its request began. The write comes some seconds later, so a restore
+# to a time between the two lacks the user.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -42,8 +42,8 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """A page of users, how many were read for it, and where the next one begins; none after the
-    last."""
+    """A page of users, how many were read for it, and the key of the next page; None after the
+    last page."""
 
     items: list[Item]
     read: int
@@ -51,7 +51,7 @@ class Page(NamedTuple):
 
 
 def instant(text: str) -> datetime:
-    """A time in RFC 3339, such as 2026-11-24T12:00:00Z."""
+    """Parses a time in RFC 3339, such as 2026-11-24T12:00:00Z."""
     value = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text} needs a time zone, such as {text}Z")
@@ -59,7 +59,7 @@ def instant(text: str) -> datetime:
 
 
 def first_id(since: datetime) -> str:
-    """What the ids of users begin with who were created at a time: the milliseconds of a UUIDv7."""
+    """The prefix of the IDs of users created at this time: the milliseconds of a UUIDv7."""
     digits = f"{(since - EPOCH) // timedelta(milliseconds=1):012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
@@ -72,7 +72,7 @@ def created_at(user_id: str) -> str:
 
 
 def pages(client: Any, table: str, rate: int, start: Item | None, least: str) -> Iterator[Page]:
-    """All pages of a table from a key on, with the users whose id is not less than `least`."""
+    """All pages of a table after a key, with the users whose ID is at least `least`."""
     while True:
         began = time.monotonic()
         answer = client.query(
@@ -93,7 +93,7 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
 
 
 class Progress:
-    """Where a run is, in a file, so that the next one goes on there."""
+    """The state of a run, in a file from which the next run continues."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self.path = path
@@ -143,7 +143,7 @@ def copy(client: Any, args: argparse.Namespace) -> int:
     least = first_id(args.since - MARGIN)
     with ThreadPoolExecutor(WRITERS) as writers:
         for page in pages(client, args.table, args.rate, progress.state["next"], least):
-            # The list is what waits for the writers, and raises what failed.
+            # `list` waits for the writers and raises the first error.
             list(writers.map(put, page.items))
             progress.save(page, refused=refused)
     for user_id in sorted(set(refused)):
@@ -156,7 +156,7 @@ def export(client: Any, args: argparse.Namespace) -> int:
     progress = Progress(Path(f"{path}.progress"), ["export", args.table])
     done = progress.state.get("bytes", 0)
     with path.open("r+b" if done else "wb") as file:
-        # A page may have been written that was not saved as done.
+        # Removes lines of a page that was not finished.
         file.truncate(done)
         file.seek(done)
         for page in pages(client, args.table, args.rate, progress.state["next"], least=""):
