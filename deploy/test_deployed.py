@@ -79,18 +79,18 @@ class DeployedTest(unittest.TestCase):
     def table_as(self, role: str) -> Any:
         """A DynamoDB client with the credentials of a function's role."""
         iam = self.emulator.client("iam")
-        return self.client_of(iam.get_role(RoleName=self.resource(role))["Role"]["Arn"])
+        arn = iam.get_role(RoleName=self.resource(role))["Role"]["Arn"]
+        return self.emulator.client("dynamodb", **self.credentials_of(arn))
 
-    def client_of(self, arn: str) -> Any:
-        """A DynamoDB client with the credentials of a role."""
+    def credentials_of(self, arn: str) -> dict[str, str]:
+        """The credentials of a role, by boto3's names."""
         sts = self.emulator.client("sts")
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-        return self.emulator.client(
-            "dynamodb",
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-        )
+        return {
+            "aws_access_key_id": credentials["AccessKeyId"],
+            "aws_secret_access_key": credentials["SecretAccessKey"],
+            "aws_session_token": credentials["SessionToken"],
+        }
 
 
 class Login(DeployedTest):

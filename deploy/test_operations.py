@@ -19,7 +19,7 @@ import textwrap
 import threading
 import unittest
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from botocore import xform_name
 from botocore.exceptions import ClientError
@@ -57,14 +57,14 @@ class Operations(DeployedTest):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = folder.name
 
-    def shell(self, *blocks: str) -> str:
+    def shell(self, *blocks: str, credentials: dict[str, str] | None = None) -> str:
         """Runs these blocks in a shell that stops at the first failure. Returns what it prints."""
-        environment = {
+        account = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        environment = {name.upper(): value for name, value in (credentials or account).items()}
+        environment |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": self.folder,
             "AWS_ENDPOINT_URL": self.emulator.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "eu-central-1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -243,30 +243,47 @@ class Operations(DeployedTest):
         page = self.call("GET", self.token, "?prefix=ada").json()
         self.assertEqual(page, [taken])
 
-    def test_the_policy_of_the_guide_is_enough_to_erase_and_for_nothing_else(self) -> None:
+    def test_what_the_guide_allows_is_enough_and_no_more(self) -> None:
+        own, restored = self.resource("UsersTable"), "users-restored-2"
+        self.empty_table(restored)
         [policy] = re.findall(r"```json\n(\{\n  \"Effect\".*?)```", GUIDE, re.S)
-        table = self.resource("UsersTable")
-        policy = policy.replace("REGION:ACCOUNT:table/TABLE", f"*:*:table/{table}")
-        iam = self.emulator.client("iam")
-        trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
-        role = iam.create_role(
-            RoleName="eraser",
-            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
-        )["Role"]
-        document = {"Version": "2012-10-17", "Statement": [json.loads(policy)]}
-        iam.put_role_policy(
-            RoleName="eraser", PolicyName="erase", PolicyDocument=json.dumps(document)
-        )
-        client = self.client_of(role["Arn"])
-        key = {"kind": {"S": "user"}, "username_key": {"S": "nobody"}}
-        client.get_item(TableName=table, Key=key)
-        client.delete_item(TableName=table, Key=key)
+        erase = json.loads(policy.replace("REGION:ACCOUNT:table/TABLE", f"*:*:table/{own}"))
+        query = erase | {"Action": "dynamodb:Query"}
+        put = {**erase, "Action": "dynamodb:PutItem"}
+        put["Resource"] = put["Resource"].replace(own, restored)
+        names = f"since=2026-01-01T00:00:00Z own={own} restored={restored}"
+        # These roles may not ask for the stack's outputs.
+        table = f'output() {{ echo "{own}"; }}'
+
+        self.create("ada")
+        copy = commands("Restore the table to a point in time")[3]
+        self.shell(names, copy, credentials=self.role("copies", query, put))
+        copied = self.emulator.client("dynamodb").scan(TableName=restored)["Items"]
+        self.assertIn("ada", [item["username"]["S"] for item in copied])
+        self.shell(table, *commands("Export all users"), credentials=self.role("exports", query))
+        eraser = self.role("erases", erase)
+        self.shell(table, *commands("Erase a user"), credentials=eraser)
+        self.assertNotIn("ada", self.names())
+
+        client = self.emulator.client("dynamodb", **eraser)
         for refused in (
-            lambda: client.put_item(TableName=table, Item=key),
-            lambda: client.scan(TableName=table),
+            lambda: client.put_item(TableName=own, Item=copied[0]),
+            lambda: client.scan(TableName=own),
         ):
             with self.assertRaises(ClientError):
                 refused()
+
+    def role(self, name: str, *statements: dict[str, Any]) -> dict[str, str]:
+        """The credentials of a new role with these statements."""
+
+        def document(*statements: dict[str, Any]) -> str:
+            return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+        iam = self.emulator.client("iam")
+        trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(trust))["Role"]
+        iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=document(*statements))
+        return self.credentials_of(role["Arn"])
 
     def test_all_users_are_exported_and_an_export_goes_on_where_it_was(self) -> None:
         for name in ("Ольга", 'a"b', "zoe"):
