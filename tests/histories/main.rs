@@ -13,10 +13,12 @@ use std::{
     time::Duration,
 };
 
+use aws_sdk_dynamodb::{error::ProvideErrorMetadata, types::AttributeValue};
 use harness::{
     Answer, Event,
     engine_process::EngineProcess,
     service::{connect, get, post},
+    wire::{Proxy, WireFault},
 };
 use list_users::Lister;
 use serde_json::Value;
@@ -138,6 +140,114 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
         "{KILLS} engines killed under load, {} users kept, {unanswered} of them asked for twice",
         listed.len()
     ));
+}
+
+/// How many usernames are asked for, and every second one erased.
+const NAMES: usize = 24;
+/// Longer than the longest delay of a write: how long an operator waits here between looking a user
+/// up and erasing it.
+const WAIT: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
+    let folder = temporary_folder();
+    let engine = EngineProcess::start(folder.path().join("table.sqlite")).await;
+    let proxy = Proxy::start(engine.url()).await;
+    let table = connect(engine.url());
+
+    proxy.inject(faults());
+    let mut clients = JoinSet::new();
+    for number in 0..NAMES {
+        for caller in ["ann", "ann", "ben"] {
+            clients.spawn(ask(proxy.url(), format!("ada{number}"), caller));
+        }
+    }
+    clients.join_all().await;
+    let before = list(&table).await;
+    tokio::time::sleep(WAIT).await;
+    let (erased, kept): (HashMap<_, _>, HashMap<_, _>) = before
+        .into_iter()
+        .partition(|(username, _)| username.ends_with(['0', '2', '4', '6', '8']));
+    assert!(erased.len() > NAMES / 4, "{erased:?}");
+
+    proxy.inject(faults());
+    let mut operators = JoinSet::new();
+    let mut owners = JoinSet::new();
+    for (number, (username, user)) in erased.iter().enumerate() {
+        let id = user["id"].as_str().expect("a user has an id");
+        // The second one is a command that was repeated.
+        for _ in 0..2 {
+            operators.spawn(erase(proxy.url(), username.clone(), id.to_owned()));
+        }
+        owners.spawn(own(proxy.url(), username.clone()));
+        owners.spawn(own(proxy.url(), format!("bea{number}")));
+    }
+    operators.join_all().await;
+    let owners = owners.join_all().await;
+    tokio::time::sleep(WAIT).await;
+    let struck = proxy.struck();
+    assert_eq!(list(&table).await, kept.into_iter().chain(owners).collect());
+    say(&format!(
+        "{} users erased under {struck} faults, each name taken by the next owner",
+        erased.len()
+    ));
+}
+
+/// What the network does to writes and deletes. The delay is longer than a client waits for either.
+fn faults() -> impl Iterator<Item = WireFault> {
+    let kinds = [
+        WireFault::Delay(Duration::from_millis(1500)),
+        WireFault::LoseAnswer,
+        WireFault::Delay(Duration::from_millis(1300)),
+        WireFault::ResetAfter,
+        WireFault::LoseRequest,
+    ];
+    kinds.into_iter().cycle().take(3 * NAMES)
+}
+
+/// Asks for a username with the caller's only key.
+async fn ask(url: String, username: String, caller: &str) -> Answer {
+    let event = Event::create_user(&username).by(caller);
+    let event = event.with_header("idempotency-key", "one");
+    post(&connect(&url), event).await
+}
+
+/// Asks for a username until the user is there, as the next owner.
+async fn own(url: String, username: String) -> (String, Value) {
+    let wait = async {
+        loop {
+            let answer = ask(url.clone(), username.clone(), "cleo").await;
+            if answer.status == 201 {
+                return (username, answer.json());
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("the name gets free")
+}
+
+/// Erases the user that has this id, as docs/operations.md says, until that is known to be done.
+async fn erase(url: String, username: String, id: String) {
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let table = connect(&url);
+    loop {
+        let deleted = table
+            .client()
+            .delete_item()
+            .table_name(table.name())
+            .key("kind", text("user"))
+            .key("username_key", text(&username))
+            .condition_expression("id = :id")
+            .expression_attribute_values(":id", text(&id))
+            .send()
+            .await;
+        match deleted {
+            Ok(_) => return,
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => return,
+            Err(_) => {}
+        }
+    }
 }
 
 async fn create(table: &Table, username: &str) -> Answer {
