@@ -202,8 +202,6 @@ class Operations(DeployedTest):
         self.assertGreater(len(found), 40)
         for service, name, rest in found:
             with self.subTest(f"aws {service} {name}"):
-                if service == "configure":
-                    continue
                 model = session.get_service_model(service)
                 [operation] = [it for it in model.operation_names if xform_name(it, "-") == name]
                 members = model.operation_model(operation).input_shape.members
