@@ -1,5 +1,5 @@
-//! A function with a bug: it panics at every request. It shows, built for release as the functions
-//! are, that a panic becomes an answer and the process lives on.
+//! A function that panics on every request. It shows that a release build turns a panic into a response and keeps the
+//! process running.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ async fn main() -> ExitCode {
     runtime::run("GET /panics", async || Ok::<_, ConfigError>(handle)).await
 }
 
-/// Panics with a message that quotes its input, as the standard library's do.
+/// Panics with a message that quotes its input, as panics of the standard library do.
 async fn handle(request: Request) -> Result<LoggedResponse, Problem> {
     let query = request.uri().query().unwrap_or_default();
     assert!(query.is_empty(), "cannot handle {query}");

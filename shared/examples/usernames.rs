@@ -1,5 +1,5 @@
-//! Reads a username a line from standard input and prints each that is refused: the stable code, the
-//! username and the reason, with tabs between them. `tests/personal_names` tries names of people.
+//! Reads usernames from standard input, one per line, and prints the invalid ones: code, username and reason,
+//! separated by tabs. `tests/personal_names` runs it on names of people.
 
 use std::{
     error::Error,

@@ -1,32 +1,31 @@
-//! Who makes a request.
+//! Identifies the caller of a request.
 
 use lambda_http::Request;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-/// The party that a request comes from. Two parties never count as one.
+/// The caller of a request. Two different callers never compare equal.
 ///
-/// The API's JWT authorizer has checked the token, and its claims say who holds it. Of these claims
-/// the first that is there names the caller, in this order:
+/// The API's JWT authorizer has already checked the token. The first of these claims that is present names the caller:
 ///
 /// 1. `sub`, the subject ([RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2)
 ///    requires it in an access token);
 /// 2. `client_id` ([RFC 8693 §4.3](https://www.rfc-editor.org/rfc/rfc8693#section-4.3)), `azp`
-///    (`OpenID` Connect Core §2), `cid` (Okta) and `appid` (Entra ID), by which providers name the
-///    client in a machine's token that has no `sub`.
+///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID). They name the client in a
+///    machine's token that has no `sub`.
 ///
-/// A claim may be a string, a number, or an array or object that holds one. A claim that is null, a
-/// boolean, blank or empty names nobody, and the next one decides. The issuer and the name of the
-/// claim are part of the caller, because only they say whose names these are.
+/// A claim may be a string, a number, or an array or object that contains one. A claim that is null, a boolean, blank
+/// or empty names nobody and is skipped. The issuer and the name of the claim are part of the caller, because a value
+/// is unique only within them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Whoever can reach the API: it has no authorizer, as in the local run.
+    /// Anyone who can reach the API, because it has no authorizer, as in the local run.
     Anyone,
-    /// The party that a token names.
+    /// The caller that a token names.
     Named {
         /// The claim `iss`, if the token has one.
         issuer: Option<Claim>,
-        /// The name of the claim that names the party.
+        /// The name of the claim that names the caller.
         claim: &'static str,
         /// The value of that claim.
         value: Claim,
@@ -34,12 +33,12 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// The caller that the `authorizer` member of an event names, or `None` if it names nobody.
+    /// Reads the caller from the `authorizer` field of an event. Returns `None` if it names nobody.
     pub(crate) fn of(authorizer: Option<&RawValue>) -> Option<Self> {
         let Some(authorizer) = authorizer else {
             return Some(Self::Anyone);
         };
-        // An authorizer of another kind, such as IAM's, has no claims.
+        // Another kind of authorizer, such as IAM's, has no claims.
         let Authorizer { jwt } = serde_json::from_str(authorizer.get()).ok()?;
         let Claims {
             iss,
@@ -67,7 +66,7 @@ impl Caller {
         })
     }
 
-    /// How the log names the caller: by the value of the claim.
+    /// Returns the caller's name for the log: the value of the claim.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -80,14 +79,14 @@ impl Caller {
 /// The value of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The text of a string, or the JSON of any other value.
+    /// The content of a string, or the JSON of any other value.
     pub text: String,
-    /// Whether it is a string. The number 1 and the string "1" are two values.
+    /// Whether the value is a string. It makes the number 1 and the string "1" differ.
     pub is_string: bool,
 }
 
 impl Claim {
-    /// Reads a value that can name somebody.
+    /// Reads a value. Returns `None` if it can't name anybody.
     fn read(json: &RawValue) -> Option<Self> {
         let json = json.get();
         let value: Value = serde_json::from_str(json).ok()?;
@@ -107,7 +106,7 @@ impl Claim {
     }
 }
 
-/// Whether a value is, or holds, a number or a string that is not blank.
+/// Whether a value is or contains a number or a string that is not blank.
 fn names_somebody(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
@@ -130,8 +129,7 @@ struct Jwt<'a> {
     claims: Claims<'a>,
 }
 
-/// The claims that may name a caller, each as it stands: its type must not decide whether the event
-/// can be read.
+/// The claims that may name a caller, unparsed, so that a claim of any type leaves the event valid.
 #[derive(Deserialize)]
 struct Claims<'a> {
     #[serde(borrow)]
@@ -148,7 +146,7 @@ struct Claims<'a> {
     appid: Option<&'a RawValue>,
 }
 
-/// Who makes a request, or `None` if its token names nobody.
+/// Returns the caller of a request, or `None` if its token names nobody.
 #[must_use]
 pub fn caller(request: &Request) -> Option<&Caller> {
     request.extensions().get()

@@ -1,25 +1,25 @@
-//! Configuration from the environment, read once at start-up.
+//! Reads the configuration from environment variables, once at start-up.
 
 use std::{env, fmt, str::FromStr};
 
 use lambda_http::http::Uri;
 
-/// The variable that names the table.
+/// The variable with the name of the table.
 pub const TABLE_NAME: &str = "TABLE_NAME";
 
-/// The SDK's own variable for the region.
+/// The SDK's variable for the region.
 const REGION: &str = "AWS_REGION";
 
-/// The SDK's own variables for another endpoint than the region's, the first one first
+/// The SDK's variables for an endpoint other than the region's. The first one takes precedence
 /// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 
-/// A variable of the environment that the function can't start with.
+/// An environment variable is missing or invalid, so the function can't start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The variable's name.
     pub variable: &'static str,
-    /// What is wrong with it, to stand behind the name.
+    /// What is wrong, as a phrase that follows the name, such as "is not set".
     pub problem: String,
 }
 
@@ -38,7 +38,7 @@ impl std::error::Error for ConfigError {}
 /// Reads a variable that must be set.
 ///
 /// # Errors
-/// The variable is not set, empty, or not UTF-8.
+/// The variable is not set, is empty, or is not UTF-8.
 pub fn required(variable: &'static str) -> Result<String, ConfigError> {
     let problem = match env::var(variable) {
         Ok(value) if value.is_empty() => "is empty",
@@ -55,7 +55,7 @@ pub fn required(variable: &'static str) -> Result<String, ConfigError> {
 /// Reads the name of the table.
 ///
 /// # Errors
-/// It is not set or breaks DynamoDB's
+/// The variable is not set, or the name breaks DynamoDB's
 /// [naming rules](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html):
 /// 3 to 255 letters, digits, `_`, `-` or `.`.
 pub fn table_name() -> Result<String, ConfigError> {
@@ -70,10 +70,10 @@ pub fn table_name() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the region, which Lambda sets itself and the SDK makes a host name of.
+/// Reads the region. Lambda sets it, and the SDK builds a host name from it.
 ///
 /// # Errors
-/// It is not set, or can't be a part of a host name: 1 to 63 letters, digits or `-`.
+/// The variable is not set, or its value can't be part of a host name: 1 to 63 letters, digits or `-`.
 pub fn region() -> Result<String, ConfigError> {
     let region = required(REGION)?;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -86,10 +86,10 @@ pub fn region() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads where the table is, if not at the region's own endpoint.
+/// Reads the URL of the table's endpoint. Returns `None` for the region's own endpoint.
 ///
 /// # Errors
-/// One of the variables is set to something that is not an http or https URL.
+/// The variable that takes precedence is set, but not to an http or https URL.
 pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {

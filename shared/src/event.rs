@@ -1,8 +1,8 @@
-//! The event of an HTTP API ([payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format))
-//! as a request, and an answer as what the API takes back.
+//! Converts the event of an HTTP API ([payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format))
+//! to a request, and a response to the format that the API expects.
 //!
-//! `lambda_http` can do both too, for every kind of gateway. But it fails at hosts, queries, headers and
-//! bodies that it can't read. This module accepts all of them and lets the handlers judge.
+//! `lambda_http` does both too, for every kind of gateway. But it fails on hosts, queries, headers and bodies that it
+//! can't parse. This module accepts all of them and lets the handlers decide.
 
 use std::{borrow::Cow, fmt};
 
@@ -21,10 +21,10 @@ use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 
-/// The version of the payload format, as the event itself says.
+/// The supported payload format, as in the event's `version`.
 const FORMAT: &str = "2.0";
 
-/// An event of an HTTP API: as much of it as the functions need.
+/// The fields of an HTTP API event that the functions need.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpApiEvent<'a> {
@@ -42,7 +42,7 @@ pub struct HttpApiEvent<'a> {
 
 #[derive(Deserialize)]
 struct RequestContext<'a> {
-    /// Method and path, which the gateway has matched with the function's one route.
+    /// Must be present, but is not read: the gateway already matched method and path with the function's only route.
     #[serde(rename = "http")]
     _http: IgnoredAny,
     #[serde(borrow)]
@@ -50,24 +50,24 @@ struct RequestContext<'a> {
 }
 
 impl<'a> HttpApiEvent<'a> {
-    /// Reads an event.
+    /// Parses an event.
     ///
     /// # Errors
-    /// It is of another kind, such as a REST API's or a load balancer's. The error names a field of the
-    /// event but not its value, because the log must not hold it.
+    /// The event is of another kind, such as a REST API's or a load balancer's. The error names a field of the event
+    /// but not its value, because the log must not hold it.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {
             member: wrong_member(json),
         })
     }
 
-    /// The request that the event holds.
+    /// Converts the event to a request, with its [`Caller`] as an extension unless the token names nobody.
     #[must_use]
     pub fn into_request(self) -> Request {
         let body = match self.body {
             None => Body::Empty,
             Some(text) if self.is_base64_encoded => {
-                // The gateway encodes what it says it has encoded. Anything else is the body itself.
+                // The gateway encodes correctly. If decoding fails, the text is the body itself.
                 STANDARD
                     .decode(&text)
                     .map_or(Body::Text(text), Body::Binary)
@@ -102,7 +102,7 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// Names the field that makes an event unreadable.
+/// Names the field that makes an event invalid.
 fn wrong_member(json: &str) -> &'static str {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -138,13 +138,13 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     }
 }
 
-/// A text that is not copied unless it has escapes. A `Cow` by itself always is.
+/// A string that is copied only if it contains escapes. Serde always copies a plain `Cow`.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads headers. Replaces characters that a header can't hold, so that a handler refuses such a value
-/// instead of missing the header.
+/// Reads the headers. Replaces characters that a header can't hold, so that a handler rejects such a value instead of
+/// missing the header.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
     struct Headers;
 
@@ -179,7 +179,7 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
     deserializer.deserialize_any(Headers)
 }
 
-/// What the gateway and a browser send together.
+/// How many headers a browser and the gateway send together.
 const EXPECTED_HEADERS: usize = 24;
 
 fn header_value(text: &str) -> HeaderValue {
@@ -189,8 +189,8 @@ fn header_value(text: &str) -> HeaderValue {
     })
 }
 
-/// What a URI's query can't hold as it is ([RFC 3986 §3.4](https://www.rfc-editor.org/rfc/rfc3986#section-3.4)),
-/// but for the percent sign, which begins what is encoded already.
+/// The characters that a query must percent-encode ([RFC 3986 §3.4](https://www.rfc-editor.org/rfc/rfc3986#section-3.4)),
+/// except the percent sign, because it begins what is already encoded.
 const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -206,20 +206,20 @@ const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A URI with this query. Its path is of no use: a function has one route.
+/// Builds a URI with this query. The path is always `/`, because a function has one route.
 fn uri(query: &str) -> Uri {
-    // A `#` would end the query unnoticed.
+    // An unencoded `#` would silently end the query.
     let plain = (!query.contains('#')).then(|| PathAndQuery::try_from(format!("/?{query}")));
     let parsed = plain.and_then(Result::ok).unwrap_or_else(|| {
         let query = utf8_percent_encode(query, NOT_IN_A_QUERY);
-        // What is still too long for a URI has no meaning, and the gateway lets none of it pass.
+        // The query is still too long for a URI. The gateway lets no such query pass. `query` is an unknown parameter.
         PathAndQuery::try_from(format!("/?{query}"))
             .unwrap_or_else(|_| PathAndQuery::from_static("/?query"))
     });
     Uri::from(parsed)
 }
 
-/// An answer as the gateway takes it.
+/// Converts a response to the gateway's format.
 #[must_use]
 pub fn from_response(response: Response<Body>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();

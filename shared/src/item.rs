@@ -1,12 +1,12 @@
-//! The user as an item of the table, and the table's key schema.
+//! Converts users to and from table items, and defines the table's key schema.
 //!
 //! | attribute | type | role |
 //! |---|---|---|
 //! | `kind` | S | partition key, always [`KIND_USER`] |
-//! | `username_key` | S | sort key: the username's comparison form |
+//! | `username_key` | S | sort key: the username's key |
 //! | `username` | S | the username's display form |
-//! | `id` | S | the user's id, which carries the time of creation |
-//! | `request` | B | the [`Fingerprint`] of the request that made it, if it had a key |
+//! | `id` | S | the user's id, which contains the time of creation |
+//! | `request` | B | the [`Fingerprint`] of the request that created it, if it had an Idempotency-Key |
 
 use std::{collections::HashMap, fmt};
 
@@ -18,9 +18,9 @@ use crate::{
     user::{User, UserId, Username},
 };
 
-/// The partition key's attribute.
+/// The attribute of the partition key.
 pub const KIND: &str = "kind";
-/// The sort key's attribute.
+/// The attribute of the sort key.
 pub const USERNAME_KEY: &str = "username_key";
 /// The attribute of the display form.
 pub const USERNAME: &str = "username";
@@ -29,26 +29,26 @@ pub const ID: &str = "id";
 /// The attribute of the fingerprint.
 pub const REQUEST: &str = "request";
 
-/// The partition key of every user: they are one item collection, sorted by username.
+/// The partition key of every user. All users are one item collection, sorted by username.
 pub const KIND_USER: &str = "user";
-/// The partition key that the warm-up requests name; no item ever has it.
+/// The partition key in warm-up requests. No item ever has it.
 pub const KIND_WARM_UP: &str = "warm-up";
 
-/// An item as the SDK reads and writes it.
+/// An item in the SDK's form.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Tells a retry of one client request from another request for the same username.
+/// Identifies a request, to distinguish its retry from another request for the same username.
 ///
-/// It is the SHA-256 of the caller and its Idempotency-Key, so the table holds neither.
+/// It is the SHA-256 hash of the caller and its Idempotency-Key. The hash keeps both out of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a caller's Idempotency-Key.
+    /// Computes the fingerprint of a caller's Idempotency-Key.
     #[must_use]
     pub fn new(caller: &Caller, idempotency_key: &str) -> Self {
         let mut hash = Sha256::new();
-        // A length before each part keeps (ab, c) and (a, bc) apart.
+        // The length before each part makes (ab, c) and (a, bc) differ.
         let mut add = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -70,16 +70,16 @@ impl Fingerprint {
     }
 }
 
-/// A user as the table holds it.
+/// A user as the table stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredUser {
     /// The user.
     pub user: User,
-    /// The request that created it, if it named an Idempotency-Key.
+    /// The fingerprint of the request that created it, if that had an Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
-/// The primary key of a user's item.
+/// Builds the primary key of a user's item.
 #[must_use]
 pub fn primary_key(username_key: String) -> Item {
     HashMap::from([
@@ -88,15 +88,15 @@ pub fn primary_key(username_key: String) -> Item {
     ])
 }
 
-/// The comparison form of a username in a primary key or an item.
+/// Takes the username's key out of a primary key or an item.
 ///
 /// # Errors
-/// The attribute is absent or not text.
+/// The attribute is missing or not a string.
 pub fn sort_key(mut item: Item) -> Result<String, ItemError> {
     take_text(&mut item, USERNAME_KEY)
 }
 
-/// The item that holds a user.
+/// Builds the item of a user.
 #[must_use]
 pub fn to_item(stored: &StoredUser) -> Item {
     let StoredUser { user, request } = stored;
@@ -114,7 +114,7 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// Reads a user from its item.
 ///
 /// # Errors
-/// The attribute that is absent or that this service did not write.
+/// An attribute is missing, or is not one that this service writes. The error names it.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     let key = take_text(&mut item, USERNAME_KEY)?;
     let display = take_text(&mut item, USERNAME)?;
@@ -141,8 +141,7 @@ fn take_text(item: &mut Item, name: &'static str) -> Result<String, ItemError> {
     }
 }
 
-/// An item has an attribute that this service did not write. Holds the attribute's name and no
-/// part of its value.
+/// An attribute of an item is missing or invalid. Holds the name of the attribute but not its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemError(pub &'static str);
 

@@ -1,5 +1,6 @@
-//! What a caller is told when a request fails: problem documents
-//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The only module that maps an error to a status.
+//! The error responses: problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+//!
+//! This is the only module that maps an error to a status.
 
 use std::borrow::Cow;
 
@@ -15,24 +16,24 @@ use crate::{
     telemetry::Metric,
 };
 
-/// How long a caller should wait before it repeats a request that met a busy table, in seconds.
-/// DynamoDB refills the throughput of a table every second.
+/// How long a caller should wait before a retry when the table is busy, in seconds. DynamoDB refills a table's
+/// throughput every second.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// What `POST /api/users` accepts. A refusal of anything else sends it along, as
+/// The media types that `POST /api/users` accepts. A 415 response lists them, as
 /// [RFC 9110 §15.5.16](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16) suggests.
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/*+json");
 
-/// The kinds of problems. Each is one `type` of the documents, with its status and title.
+/// The kinds of problems. Each has its own `type`, status and title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemType {
     /// The body is not a JSON object in UTF-8.
     InvalidBody,
-    /// The Idempotency-Key is not a short visible string.
+    /// The Idempotency-Key is empty, too long, repeated, or contains invisible or non-ASCII characters.
     InvalidIdempotencyKey,
-    /// The request has an Idempotency-Key, but its token does not say whose key it is.
+    /// The request has an Idempotency-Key, but its token does not name a caller.
     UnknownCaller,
-    /// The query string has an unknown, repeated or wrong parameter.
+    /// The query string has an unknown, repeated or invalid parameter.
     InvalidQuery,
     /// Somebody has the username.
     UsernameTaken,
@@ -42,9 +43,9 @@ pub enum ProblemType {
     UnsupportedMediaType,
     /// The object is not a valid user.
     InvalidUser,
-    /// The table is too busy or can't be reached; the caller may try again.
+    /// The table is too busy or unreachable. The caller may retry.
     Unavailable,
-    /// A bug, or a wrong deployment.
+    /// A bug, a wrong deployment, or an event that is not an HTTP API event.
     InternalError,
 }
 
@@ -94,7 +95,7 @@ impl ProblemType {
         }
     }
 
-    /// The header that belongs to this kind of problem.
+    /// Returns the header that this kind of problem adds to the response, if any.
     fn header(self) -> Option<(lambda_http::http::HeaderName, HeaderValue)> {
         match self {
             Self::Unavailable => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
@@ -111,30 +112,30 @@ impl ProblemType {
     }
 }
 
-/// One error of a request, in the `errors` of its problem.
+/// One validation error, an entry in the `errors` of a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where it is.
+    /// The invalid part of the request.
     #[serde(flatten)]
     pub location: Location,
-    /// The stable code of the reason, for programs.
+    /// A stable code for programs.
     pub code: &'static str,
-    /// The reason as a sentence, for people.
+    /// A sentence for people.
     pub detail: Cow<'static, str>,
 }
 
-/// Where in a request an error is.
+/// The part of a request that an error is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
     /// A JSON pointer into the body, as a URI fragment
     /// ([RFC 6901 §6](https://www.rfc-editor.org/rfc/rfc6901#section-6)).
     Pointer(&'static str),
-    /// The name of a query parameter, as the caller wrote it.
+    /// The name of a query parameter, as the caller wrote it. A long unknown name is truncated.
     Parameter(String),
 }
 
-/// A failed request: what the caller is told, and what only the operator is told.
+/// A failed request: the problem for the caller, and the metrics and cause for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     kind: ProblemType,
@@ -145,7 +146,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a sentence on what is wrong in this request and what to do about it.
+    /// Creates a problem. `detail` says what is wrong with this request and what to do about it.
     #[must_use]
     pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -157,28 +158,28 @@ impl Problem {
         }
     }
 
-    /// The same problem with the errors of the request.
+    /// Sets the validation errors.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
         self
     }
 
-    /// The same problem, counted in a metric.
+    /// Counts the problem in a metric.
     #[must_use]
     pub fn counted(mut self, metric: Metric) -> Self {
         self.metrics.push(metric);
         self
     }
 
-    /// The same problem with its cause, which the log gets and the caller does not.
+    /// Sets the cause, which goes to the log and never to the caller.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// A bug. The caller learns only the request's id.
+    /// Creates the problem for a bug. The caller learns only the request's id.
     #[must_use]
     pub fn internal_error(cause: impl Into<String>) -> Self {
         Self::new(
@@ -189,10 +190,10 @@ impl Problem {
         .caused_by(cause)
     }
 
-    /// The function got an event that is not an HTTP API event.
+    /// Creates the problem for an event that is not an HTTP API event.
     ///
-    /// The sender is wrong, not the function. So it does not count as an internal error, because a stray
-    /// event must not roll a deployment back.
+    /// It does not count as an internal error, because the sender is wrong, not the function. A stray event must not
+    /// roll a deployment back.
     #[must_use]
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(
@@ -202,7 +203,7 @@ impl Problem {
         .caused_by(cause)
     }
 
-    /// The table did not answer in time.
+    /// Creates the problem for a table that is busy, unreachable or too slow.
     #[must_use]
     pub fn unavailable(cause: impl Into<String>) -> Self {
         Self::new(
@@ -213,7 +214,7 @@ impl Problem {
         .caused_by(cause)
     }
 
-    /// The response to the request to which Lambda gave this id.
+    /// Renders the response. `request_id` is Lambda's id of the request.
     #[must_use]
     pub fn into_response(self, request_id: &str) -> LoggedResponse {
         #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! What every response has in common.
+//! The responses, with the headers that all of them share.
 
 use lambda_http::{
     Body, Response,
@@ -10,19 +10,19 @@ use lambda_http::{
 
 use crate::telemetry::Metric;
 
-/// A response, and what else the log line of its request holds.
+/// A response, and what the log line of its request records about it.
 #[derive(Debug)]
 pub struct LoggedResponse {
-    /// What the caller gets.
+    /// The response to the caller.
     pub response: Response<Body>,
-    /// What the request counts in.
+    /// The metrics that count the request.
     pub metrics: Vec<Metric>,
-    /// Why it failed, with the whole chain of causes. The caller never sees it.
+    /// Why the request failed, with the whole chain of causes. The caller never sees it.
     pub cause: Option<String>,
 }
 
 impl LoggedResponse {
-    /// A success, counted in one metric.
+    /// Creates a successful response that one metric counts.
     #[must_use]
     pub fn counted(response: Response<Body>, metric: Metric) -> Self {
         Self {
@@ -33,9 +33,10 @@ impl LoggedResponse {
     }
 }
 
-/// A response without a body, to which the caller adds what it needs.
+/// Creates a response without a body.
 ///
-/// It forbids browsers to guess the media type, so that a username never runs as a page.
+/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type, so that a username never
+/// runs as a page.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
@@ -46,7 +47,7 @@ pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     response
 }
 
-/// A response with a JSON body of the given media type.
+/// Creates a response with a JSON body of the given media type.
 #[must_use]
 pub fn json(
     status: StatusCode,

@@ -1,4 +1,4 @@
-//! The user: the one resource of this service.
+//! The user, the only resource of this service.
 
 pub mod id;
 mod spelling;
@@ -9,17 +9,17 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 pub use id::UserId;
 pub use username::Username;
 
-/// A user as the API shows it: `{"id", "username", "created_at"}`.
+/// A user. Serializes as the API shows it: `{"id", "username", "created_at"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Identifies the user for ever and carries the time of creation.
+    /// The permanent id. It contains the time of creation.
     pub id: UserId,
-    /// The unique name, in the form that its owner chose.
+    /// The unique name. The API shows its display form.
     pub username: Username,
 }
 
 impl User {
-    /// A new user with a fresh id, created now.
+    /// Creates a user with a new id and the current time.
     #[must_use]
     pub fn new(username: Username) -> Self {
         Self {

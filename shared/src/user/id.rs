@@ -1,4 +1,4 @@
-//! The user's id.
+//! The user's id, which also holds the time of creation.
 
 use std::{
     fmt,
@@ -8,25 +8,25 @@ use std::{
 use serde::{Serialize, Serializer};
 use uuid::{Uuid, Variant, fmt::Hyphenated};
 
-/// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write. A UUID version 7 reaches beyond it.
+/// The last time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. A UUID version 7 can
+/// hold later times.
 const LAST_MILLIS: u128 = 253_402_300_799_999;
 
 /// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
 ///
-/// Its first 48 bits are the Unix time in milliseconds at which it was made, so the time of
-/// creation needs no attribute of its own.
+/// Its first 48 bits are its time of creation in Unix milliseconds, so the table needs no attribute for that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(Uuid);
 
 impl UserId {
-    /// A fresh id that carries the current time.
+    /// Creates an id with the current time.
     #[must_use]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// Reads an id in the hyphenated form; `None` for anything but a UUID version 7 whose time is
-    /// before the year 10000.
+    /// Parses an id in the hyphenated form. Returns `None` unless it is a UUID version 7 whose time is before the
+    /// year 10000.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let id = text.parse::<Hyphenated>().ok()?.into_uuid();
@@ -36,8 +36,7 @@ impl UserId {
         is_id.then_some(Self(id))
     }
 
-    /// When the user was created, to the millisecond, as an
-    /// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) time in UTC.
+    /// Returns the time of creation, with millisecond precision.
     #[must_use]
     pub fn created_at(self) -> CreatedAt {
         let millis = u64::try_from(unix_millis(self.0)).expect("48 bits fit in 64");
@@ -45,7 +44,7 @@ impl UserId {
     }
 }
 
-/// The first 48 bits of a UUID version 7.
+/// Returns the first 48 bits of a UUID version 7: its Unix time in milliseconds.
 fn unix_millis(id: Uuid) -> u128 {
     id.as_u128() >> 80
 }
@@ -68,7 +67,8 @@ impl Serialize for UserId {
     }
 }
 
-/// A time of creation; displays as `2026-03-01T12:00:00.123Z`.
+/// A time of creation. Displays in UTC as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) with milliseconds, such
+/// as `2026-03-01T12:00:00.123Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreatedAt(SystemTime);
 
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_id_carries_its_time_of_creation_in_milliseconds() {
-        // The example value of RFC 9562, appendix A.6: 2022-02-22 19:22:22 UTC.
+        // The example in RFC 9562, appendix A.6: 2022-02-22 19:22:22 UTC.
         let id = UserId::parse("017F22E2-79B0-7CC3-98C4-DC0C0C07398F").unwrap();
         assert_eq!(id.created_at().to_string(), "2022-02-22T19:22:22.000Z");
         assert_eq!(id.to_string(), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
@@ -105,7 +105,7 @@ mod tests {
             "919108f7-52d1-4320-9bac-f847db4148a8",
             &id.replace('-', ""),
             &format!("{{{id}}}"),
-            // Of another variant.
+            // Another variant.
             "017f22e2-79b0-7cc3-d8c4-dc0c0c07398f",
         ] {
             assert_eq!(UserId::parse(text), None, "{text}");

@@ -1,8 +1,7 @@
-//! The spellings of a username: from what people type to the form that others see, and to the key.
+//! Maps what people type to a username's display form, and the display form to its key.
 //!
-//! These are the mappings of RFC 8265 (§3.3.2 and 3.4.2) and one more: letters and apostrophes that
-//! keyboards send as one special character become the ordinary characters that they stand for. The
-//! mappings take any text and refuse nothing.
+//! The mappings are those of RFC 8265 (§3.3.2 and 3.4.2) and one more: special characters that keyboards send for
+//! ordinary letters or an apostrophe become those ordinary characters. The mappings accept any text.
 
 use std::{borrow::Cow, iter};
 
@@ -10,7 +9,7 @@ use precis_core::{IdentifierClass, StringClass, profile::Rules};
 use precis_profiles::UsernameCaseMapped;
 use unicode_normalization::UnicodeNormalization;
 
-/// The display form of a text. Texts that are canonically equivalent in Unicode have the same one.
+/// Returns the display form of a text. Canonically equivalent Unicode texts have the same display form.
 pub(super) fn to_display(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
@@ -18,42 +17,42 @@ pub(super) fn to_display(text: &str) -> Cow<'_, str> {
     map_special_letters(compose(map_width(text)))
 }
 
-/// The key of a display form.
+/// Returns the key of a display form.
 ///
-/// RFC 8264 §5.2.3 asks for Unicode's `toLowerCase()`, which makes of Σ a ς at the end of a word
-/// and a σ elsewhere. The key takes ς and σ for one letter, so `ΣΊΣΥΦΟΣ` is `Σίσυφος` as the RFC
-/// has it, and a prefix finds both: it does not know whether the word ends with it.
+/// RFC 8264 §5.2.3 requires Unicode's `toLowerCase()`, which turns Σ into ς at the end of a word and into σ elsewhere.
+/// The key replaces ς with σ, because a prefix does not know where the word ends. So `ΣΊΣΥΦΟΣ` and `Σίσυφος` are the
+/// same username, as the RFC requires, and a prefix finds both.
 pub(super) fn to_key(display: &str) -> String {
     let lower = display.to_lowercase().replace('ς', "σ");
     compose(Cow::Owned(lower)).into_owned()
 }
 
-/// Full-width and half-width characters become ordinary ones.
+/// Replaces full-width and half-width characters with ordinary ones.
 fn map_width(text: &str) -> Cow<'_, str> {
     let mapped = UsernameCaseMapped::new().width_mapping_rule(text);
     mapped.expect("a mapping refuses nothing")
 }
 
-/// Unicode Normalization Form C.
+/// Normalizes a text to Unicode Normalization Form C.
 fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
     let mapped = UsernameCaseMapped::new().normalization_rule(text);
     mapped.expect("a mapping refuses nothing")
 }
 
-/// Whether a keyboard sends this character for what is ordinarily `'` or several letters.
+/// Whether keyboards send this character in place of `'` or of several ordinary letters.
 ///
-/// RFC 8264 refuses these characters (§9.16 and 9.17), but people type their names with them. The
-/// list is closed: `docs/decisions/0002-usernames.md` has its rule, its sources and what is left out.
+/// RFC 8264 refuses these characters (§9.16 and 9.17), but people type their names with them. The list is closed:
+/// `docs/decisions/0002-usernames.md` explains its rule, its sources and what it omits.
 fn is_special_letter(c: char) -> bool {
     matches!(
         c,
-        // ‘ and ’, which phones make of '.
+        // ‘ and ’, which phones send for '.
         '\u{2018}' | '\u{2019}'
         // Dutch Ĳ and ĳ.
         | '\u{132}' | '\u{133}'
-        // Catalan ŀ. RFC 5892 allows the middle dot only between small letters, so not Ŀ.
+        // Catalan ŀ. Not Ŀ, because RFC 5892 allows the middle dot only between small letters.
         | '\u{140}'
-        // Ǆ, Ǉ and Ǌ of Croatian and Serbian, Ǳ of Mmuock, each in three cases.
+        // Croatian and Serbian Ǆ, Ǉ and Ǌ, Mmuock Ǳ, each in three cases.
         | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}'
         // Armenian և.
         | '\u{587}'
@@ -61,14 +60,14 @@ fn is_special_letter(c: char) -> bool {
         | '\u{e33}' | '\u{eb3}'
         // Lao ໜ and ໝ.
         | '\u{edc}' | '\u{edd}'
-        // Allah and Muhammad, of Urdu, Dhivehi and Sindhi.
+        // The words Allah and Muhammad in Urdu, Dhivehi and Sindhi.
         | '\u{fdf2}' | '\u{fdf4}'
         // Arabic lam with four kinds of alef.
         | '\u{fef5}' | '\u{fef7}' | '\u{fef9}' | '\u{fefb}'
     )
 }
 
-/// Replaces special letters by ordinary ones. The text is composed, so its marks are in order.
+/// Replaces special letters with ordinary ones. Expects a composed text, because there the marks are in order.
 fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(is_special_letter) {
         return text;
@@ -86,17 +85,17 @@ fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
     compose(Cow::Owned(mapped))
 }
 
-/// Writes SARA AM as its parts, a ring and SARA AA.
+/// Appends SARA AM as its two parts, a ring and SARA AA.
 ///
-/// People type a tone mark before SARA AM, and see it above the ring. The parts look so only if the
-/// ring stands before the tone mark; Uniscribe and `HarfBuzz` move it there when they draw SARA AM.
+/// People type a tone mark before SARA AM and see it drawn above the ring. The two parts look the same only if the ring
+/// comes before the tone mark. Uniscribe and `HarfBuzz` also move it there when they draw SARA AM.
 fn push_sara_am(text: &mut String, ring: char, sara_aa: char) {
     let is_tone_mark = |c| matches!(c, '\u{e48}'..='\u{e4b}' | '\u{ec8}'..='\u{ecb}');
     text.insert(text.trim_end_matches(is_tone_mark).len(), ring);
     text.push(sara_aa);
 }
 
-/// What to do about a character that a username may not have, as an imperative.
+/// Returns what to do about a disallowed character, as an imperative such as "leave it out".
 pub(super) fn advice(c: char) -> Cow<'static, str> {
     let instead = match c {
         _ if c.is_whitespace() => {
@@ -106,12 +105,12 @@ pub(super) fn advice(c: char) -> Cow<'static, str> {
         '\u{b4}' | '\u{201b}' | '\u{2032}' | '\u{55a}' | '\u{5f3}' => "'",
         // Quotation marks, double prime, gershayim.
         '\u{ab}' | '\u{bb}' | '\u{201c}'..='\u{201f}' | '\u{2033}' | '\u{5f4}' => "\"",
-        // Hyphens, dashes and minus; the hyphens of Armenian and Hebrew.
+        // Hyphens, dashes and minus, and the Armenian and Hebrew hyphens.
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{58a}' | '\u{5be}' => "-",
         // Middle dots and bullet.
         '\u{b7}' | '\u{2022}' | '\u{2027}' | '\u{30fb}' => ".",
-        // Tatweel, which only stretches a word, and what is invisible: the soft hyphen, joiners,
-        // marks of direction, selectors of variants, tags.
+        // Tatweel, which only stretches a word, and invisible characters: soft hyphen, joiners, direction marks,
+        // variation selectors, tags.
         '\u{640}'
         | '\u{7fa}'
         | '\u{ad}'

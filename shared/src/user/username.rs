@@ -1,9 +1,9 @@
-//! Usernames: which are allowed, and when two of them are the same.
+//! Usernames: which ones are allowed, and when two are the same.
 //!
-//! [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265) gives a username two forms. The display form
-//! (`UsernameCasePreserved`) is what its owner chose, in ordinary spelling. The key
-//! (`UsernameCaseMapped`) is the display form in lower case, with σ for ς; two usernames with one key
-//! are the same username. Nothing outside this module maps, trims or compares a username.
+//! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
+//! (`UsernameCasePreserved`) is what its owner chose, in ordinary spelling. The key (`UsernameCaseMapped`) is the
+//! display form in lower case, with σ for ς. Two usernames with the same key are the same username. Only this module
+//! maps or compares usernames. Nothing trims them.
 
 use std::fmt;
 
@@ -18,9 +18,9 @@ use unicode_security::mixed_script::AugmentedScriptSet;
 
 use super::spelling::{advice, to_display, to_key};
 
-/// A unique name, made only by [`Username::parse`] or read back from the table.
+/// A valid username, either checked by [`Username::parse`] or read from the table.
 ///
-/// `Debug` shows nothing of it: a username is personal data and belongs in no log.
+/// `Debug` hides the username, because it is personal data and must not appear in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Username {
     display: String,
@@ -28,19 +28,19 @@ pub struct Username {
 }
 
 impl Username {
-    /// The longest display form, in Unicode scalar values.
+    /// The maximum length of the display form, in Unicode scalar values.
     ///
-    /// 80 leaves room for an e-mail address or a full name, and keeps an item under the 1 KiB that
-    /// one write unit pays for even if every character takes four bytes.
+    /// 80 fits an e-mail address or a full name. Even at four bytes a character, the item stays under 1 KiB, so a write
+    /// costs one write unit.
     pub const MAX_CHARS: usize = 80;
 
-    /// The longest key, in bytes: no lower case letter takes more than four.
+    /// The maximum length of the key, in bytes. The lower case of a character takes at most four.
     pub const MAX_KEY_BYTES: usize = Self::MAX_CHARS * 4;
 
-    /// Checks a username and brings it into its two forms. Nothing is cut off or trimmed.
+    /// Checks a username and maps it to its two forms. Never truncates or trims the input.
     ///
     /// # Errors
-    /// The first rule that the input breaks.
+    /// Returns the first rule that the input breaks.
     pub fn parse(input: &str) -> Result<Self, UsernameError> {
         if input.is_empty() {
             return Err(UsernameError::Empty);
@@ -50,11 +50,11 @@ impl Username {
         if length > Self::MAX_CHARS {
             return Err(UsernameError::TooLong { length });
         }
-        // The rules judge the display form and nothing else (RFC 8264 §7), so every spelling of a
-        // text gets the same answer, and what composes into a symbol is one: `=` and U+0338 are `≠`.
+        // All rules apply to the display form (RFC 8264 §7), so equivalent spellings get the same answer. A sequence
+        // that composes to a symbol counts as the symbol: `=` and U+0338 are `≠`.
         check_characters(&display)?;
-        // A mark is drawn on the letter before it. At the start, that would be the text before the username.
-        // RFC 5891 §4.2.3.2 has this rule for the names of hosts.
+        // A combining mark is drawn on the character before it. A leading mark would change the text before the
+        // username. RFC 5891 §4.2.3.2 has this rule for host names.
         if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
             return Err(UsernameError::LeadingMark { mark });
         }
@@ -70,19 +70,19 @@ impl Username {
         })
     }
 
-    /// A username from the table. It was parsed before it was written. Parsing a page of them again would
-    /// cost more than the rest of the request.
+    /// Builds a username from the table without checking it. It was checked before it was written, and parsing a page
+    /// of usernames again would cost more than the rest of the request.
     pub(crate) fn from_table(display: String, key: String) -> Self {
         Self { display, key }
     }
 
-    /// The display form: what its owner chose, and what others see.
+    /// Returns the display form, which its owner chose and others see.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.display
     }
 
-    /// The comparison form. Usernames are unique by it and sorted by its code points.
+    /// Returns the key. Usernames are unique by key and sorted by its code points.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -95,19 +95,18 @@ impl fmt::Debug for Username {
     }
 }
 
-/// The beginning of a username's key, to search by.
+/// The beginning of a username's key, for a search.
 ///
-/// It is mapped like a username but not validated like one, because half a word may break a rule that
-/// the whole word keeps. A character that no username may have simply finds nobody.
+/// It is mapped like a username but not validated like one, because half a word may break a rule that the whole word
+/// keeps. A prefix with a disallowed character matches nobody.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct UsernamePrefix(String);
 
 impl UsernamePrefix {
-    /// Brings the beginning of a username into the form of the keys.
+    /// Maps the beginning of a username to the form of the keys.
     ///
     /// # Errors
-    /// Its display form has more than [`Username::MAX_CHARS`] characters; the error is their
-    /// number.
+    /// The display form has more than [`Username::MAX_CHARS`] characters. The error is its length in characters.
     pub fn parse(input: &str) -> Result<Self, usize> {
         let display = to_display(input);
         let length = display.chars().count();
@@ -117,7 +116,7 @@ impl UsernamePrefix {
         Ok(Self(to_key(&display)))
     }
 
-    /// The mapped prefix; empty when it filters nothing.
+    /// Returns the mapped prefix. An empty prefix matches every username.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -130,21 +129,21 @@ impl fmt::Debug for UsernamePrefix {
     }
 }
 
-/// Why a username is refused. `Display` is a sentence for the person who chose it.
+/// Why a username is invalid. `Display` writes a sentence for the person who chose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsernameError {
-    /// It has no character.
+    /// It is empty.
     Empty,
     /// Its display form has more than [`Username::MAX_CHARS`] characters.
     TooLong {
-        /// How many it has.
+        /// Its length in characters.
         length: usize,
     },
-    /// It has a character outside the `IdentifierClass` of
-    /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2): a space, a control, a
-    /// symbol, a compatibility character, or one that needs another context.
+    /// It contains a character that the `IdentifierClass` of
+    /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2) does not allow: a space, control character,
+    /// symbol or compatibility character, or one that is only allowed next to certain others.
     DisallowedCharacter {
-        /// The character, if it is known which one it is.
+        /// The character, if known.
         character: Option<char>,
     },
     /// It begins with a combining mark.
@@ -152,7 +151,7 @@ pub enum UsernameError {
         /// The mark.
         mark: char,
     },
-    /// It mixes scripts, as a forged name does.
+    /// It mixes scripts, as forged names do.
     MixedScripts,
     /// It breaks the Bidi Rule of
     /// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
@@ -160,7 +159,7 @@ pub enum UsernameError {
 }
 
 impl UsernameError {
-    /// The stable code of the reason, for programs.
+    /// Returns a stable code for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -217,8 +216,7 @@ impl fmt::Display for UsernameError {
 
 impl std::error::Error for UsernameError {}
 
-/// Checks that every character is in the `IdentifierClass` and stands where its rule, if it has one,
-/// allows it.
+/// Checks that every character is in the `IdentifierClass` and keeps its context rule, if it has one.
 fn check_characters(text: &str) -> Result<(), UsernameError> {
     let class = IdentifierClass::default();
     let Err(error) = class.allows(text) else {
@@ -230,8 +228,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
-        // A character needs a neighbour on a side where the text ends, and the crate does not say
-        // which character: one that has only marks before it, or else the last one with a rule.
+        // A character needs a neighbor where the text begins or ends. The crate does not say which character. It is
+        // the first one after leading marks if that one needs a left neighbor, or else the last one with a context
+        // rule.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -256,12 +255,12 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// Whether the text has right-to-left characters and breaks the Bidi Rule of
 /// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
 ///
-/// `precis-profiles` has this rule too, but refuses every nonspacing mark that is not at the end,
-/// and so most vocalised Hebrew and Arabic names and nearly all in Thaana.
+/// `precis-profiles` implements this rule too, but refuses every nonspacing mark that is not at the end. That would
+/// refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
-/// One `'` may end a username behind a Hebrew letter: keyboards send it for the geresh, U+05F3, with
-/// which the rule lets a name end. As no right-to-left username begins with `'`, two of them still
-/// never look alike where a text of the other direction moves it to the other end.
+/// There is one exception: a username may end with one `'` after a Hebrew letter. Keyboards send `'` for the geresh
+/// (U+05F3), which the rule allows at the end. Left-to-right text may draw that `'` at the other end of the name. Two
+/// usernames still cannot look alike, because no right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
@@ -278,8 +277,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
     if !(has(R) || has(AL) || has(AN)) {
         return false;
     }
-    // Rules 1 to 4. One that begins with a left-to-right letter would have to keep rules 5 and 6,
-    // which allow no right-to-left character.
+    // Rules 1 to 4. Rules 5 and 6 are for texts that begin with a left-to-right letter. They allow no right-to-left
+    // character, so such a text breaks the rule.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
@@ -291,12 +290,12 @@ fn breaks_bidi_rule(text: &str) -> bool {
     !keeps
 }
 
-/// Whether the text mixes scripts in a way that the Highly Restrictive level of
-/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) refuses:
-/// it is not of one script, nor of Latin with Japanese, Korean or Chinese.
+/// Whether the text mixes scripts more than the Highly Restrictive level of
+/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) allows. The level allows one
+/// script, or Latin with Japanese, Korean or Chinese.
 ///
-/// Only the script half of the level is wanted here. Its list of identifier characters would
-/// refuse `@` and the scripts of living minorities.
+/// Only the level's rule about scripts applies. Its list of identifier characters would refuse `@` and scripts that
+/// living minorities use.
 fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;
