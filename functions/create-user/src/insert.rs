@@ -1,4 +1,4 @@
-//! The one `PutItem` of this function.
+//! Inserts a user with a single `PutItem`.
 
 use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
@@ -10,12 +10,12 @@ use shared::{
     user::User,
 };
 
-/// What became of a new user.
+/// The result of inserting a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Insertion {
-    /// The user is in the table now.
+    /// The user is now in the table.
     Created,
-    /// The same request created this user before.
+    /// The same client request already created this user.
     Replayed(User),
     /// Somebody else has the username.
     Taken,
@@ -23,12 +23,11 @@ pub enum Insertion {
 
 /// Inserts a user unless the username is taken, in one round trip.
 ///
-/// The condition decides, not a read before the write: of any number of requests for one username
-/// exactly one can pass it. When it fails, DynamoDB sends the item that is there, and [`judge`] says
-/// what that means.
+/// A condition on the write decides, not an earlier read, so exactly one of many requests for a username can succeed.
+/// When the condition fails, DynamoDB returns the existing item, and [`judge`] says what that means.
 ///
 /// # Errors
-/// The table did not do it, or did not say whether it did.
+/// The write failed, or its outcome is unknown.
 pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableError> {
     let result = table
         .client()
@@ -54,14 +53,12 @@ pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableE
     Ok(judge(new, item::from_item(found)?))
 }
 
-/// Decides what a failed condition means for a new user, from the user that is there.
+/// Decides what a failed condition means, by comparing the new user with the existing one.
 ///
-/// In two cases this very request has created the user before:
+/// In two cases the same request created the existing user:
 ///
-/// * The user has our id. The table did the write, its answer was lost on the way, and the SDK sent
-///   the request again.
-/// * The user has our fingerprint and our username. The client lost our answer and repeated its
-///   request.
+/// * The ids are equal. The table wrote the user, its response was lost, and the SDK retried.
+/// * The fingerprints and the usernames are equal. The client lost our response and retried.
 #[must_use]
 pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
     if found.user.id == new.user.id {
@@ -76,8 +73,9 @@ pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
     }
 }
 
-/// Makes the connection and the SDK's lazy parts ready before the first request, with the one
-/// operation that the function's role allows: a write whose condition no item can meet.
+/// Opens the connection and initializes the lazy parts of the SDK before the first request.
+///
+/// It sends the only operation that the function's role allows: a write, with a condition that is always false.
 pub async fn warm_up(table: &Table) {
     let warm_up = || AttributeValue::S(item::KIND_WARM_UP.to_owned());
     let request = table

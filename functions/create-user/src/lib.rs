@@ -19,14 +19,14 @@ use shared::{
 
 use crate::insert::Insertion;
 
-/// Tells a client that its request had created the user before. Not yet a standard header; the
-/// name is the one that other public APIs use.
+/// The header that tells a client that an earlier attempt of its request created the user. It is not a standard
+/// header yet. Other public APIs use the same name.
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 
-/// Answers one request.
+/// Handles one request.
 ///
 /// # Errors
-/// The problem to answer instead.
+/// The problem to send as the response.
 pub async fn handle(table: &Table, request: Request) -> Result<LoggedResponse, Problem> {
     let new_user = request::parse(&request)?;
     let stored = StoredUser {

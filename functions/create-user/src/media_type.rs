@@ -1,9 +1,8 @@
-//! The media type of a body, by HTTP's own grammar
+//! Parses the media type of a body with HTTP's grammar
 //! ([RFC 9110 §8.3.1](https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1)).
 
-/// The names of UTF-8, in lower case: those of
-/// [IANA](https://www.iana.org/assignments/character-sets), and those that
-/// [browsers](https://encoding.spec.whatwg.org/#names-and-labels) know besides.
+/// The names of UTF-8, in lower case: those that [IANA](https://www.iana.org/assignments/character-sets) lists and
+/// those that [browsers](https://encoding.spec.whatwg.org/#names-and-labels) also accept.
 const UTF_8: [&str; 7] = [
     "utf-8",
     "utf8",
@@ -14,22 +13,22 @@ const UTF_8: [&str; 7] = [
     "x-unicode20utf8",
 ];
 
-/// Whether a `Content-Type` says that the body is JSON in UTF-8.
+/// Whether a `Content-Type` says JSON in UTF-8.
 ///
 /// JSON is `application/json` or any `application/*+json`
-/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). Each `charset` has to name
-/// UTF-8, so that none can hide behind another one. Other parameters have no meaning.
+/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). If `charset` is repeated, each one must name
+/// UTF-8, so that none can hide behind another. Other parameters are ignored.
 pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
 
-/// The answer of [`is_json`], or `None` if the value is malformed.
+/// Returns the result of [`is_json`], or `None` if the value is malformed.
 fn parse(content_type: &[u8]) -> Option<bool> {
     let mut rest = content_type.trim_ascii();
     let is_application = token(&mut rest)?.eq_ignore_ascii_case(b"application");
     rest = rest.strip_prefix(b"/")?;
     let mut is_json = is_application && is_json_subtype(token(&mut rest)?);
-    // Parameters are `*( OWS ";" OWS [ parameter ] )`: any of them may be missing.
+    // The grammar is `*( OWS ";" OWS [ parameter ] )`, so nothing need follow a semicolon.
     loop {
         rest = rest.trim_ascii_start();
         if rest.is_empty() {
@@ -58,14 +57,14 @@ fn parse(content_type: &[u8]) -> Option<bool> {
 fn is_json_subtype(subtype: &[u8]) -> bool {
     let suffix = subtype.iter().rposition(|byte| *byte == b'+');
     match suffix {
-        // The suffix qualifies a name.
+        // `+json` alone is invalid, because the suffix must follow a name.
         Some(0) => false,
         Some(at) => subtype[at + 1..].eq_ignore_ascii_case(b"json"),
         None => subtype.eq_ignore_ascii_case(b"json"),
     }
 }
 
-/// Takes a token ([RFC 9110 §5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2)).
+/// Consumes a token ([RFC 9110 §5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2)).
 fn token<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let end = rest.iter().position(|byte| !is_tchar(byte));
@@ -74,7 +73,7 @@ fn token<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     (!token.is_empty()).then_some(token)
 }
 
-/// Takes a quoted string and gives the text that it stands for
+/// Consumes a quoted string and returns its unescaped content
 /// ([RFC 9110 §5.6.4](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.4)).
 fn quoted_string(rest: &mut &[u8]) -> Option<Vec<u8>> {
     let mut bytes = rest.strip_prefix(b"\"")?.iter();

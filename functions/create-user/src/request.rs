@@ -1,4 +1,4 @@
-//! From the bytes of a request to a new user.
+//! Parses and validates a request to create a user.
 
 use std::borrow::Cow;
 
@@ -17,30 +17,30 @@ use shared::{
 
 use crate::media_type;
 
-/// The largest body, in bytes. A username takes 320 in UTF-8 and 960 with every character written
-/// as an escape. The rest is for fields that the service does not know.
+/// The maximum size of a body, in bytes. A username takes up to 320 bytes in UTF-8, and 960 if every character is
+/// escaped. The rest is for unknown fields.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// The longest Idempotency-Key, in characters: what
-/// [the draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves
-/// to the server to say. A UUID takes 36.
+/// The maximum length of an Idempotency-Key, in characters. A UUID has 36.
+/// [The draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves the limit to the
+/// server.
 pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What a request asks for.
+/// A valid request to create a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewUser {
-    /// The username, checked.
+    /// The requested username.
     pub username: Username,
-    /// Identifies a retry of the request, if it has an Idempotency-Key.
+    /// Identifies retries of the request, if it has an Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// The problem to answer, by the first rule that the request breaks.
+/// The problem for the first rule that the request breaks.
 pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     check_media_type(request.headers())?;
     let fingerprint = fingerprint(request)?;
@@ -51,7 +51,7 @@ pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     })
 }
 
-/// Checks that the Content-Type says JSON in UTF-8.
+/// Checks that the `Content-Type` says JSON in UTF-8.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let content_type = headers.get(CONTENT_TYPE);
     if content_type.is_some_and(|value| media_type::is_json(value.as_bytes())) {
@@ -63,7 +63,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// Reads what identifies a retry of the request: its caller and Idempotency-Key.
+/// Computes the fingerprint of the request from its caller and Idempotency-Key.
 fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
     let Some(key) = idempotency_key(request.headers())? else {
         return Ok(None);
@@ -78,9 +78,9 @@ fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
     Ok(Some(Fingerprint::new(caller, &key)))
 }
 
-/// Reads the Idempotency-Key: a Structured Field string
-/// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)), or the bare token
-/// that many clients send. Both spellings of a key are the same key.
+/// Reads the Idempotency-Key, either a Structured Fields string
+/// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)) or the bare text that many clients send.
+/// A key is the same with and without quotes.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
@@ -120,8 +120,8 @@ fn parse_key(value: &str) -> Option<String> {
         }
         key
     } else {
-        // What ends or escapes a structured value can't be part of a bare one: a comma, for
-        // instance, is how a gateway joins two headers.
+        // A bare key can't contain characters that end or escape a structured value. A comma, for example, is how a
+        // gateway joins two headers.
         let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
         if !value.chars().all(is_bare) {
             return None;
@@ -133,10 +133,9 @@ fn parse_key(value: &str) -> Option<String> {
         .then_some(key)
 }
 
-/// The fields of the body that the service knows. It ignores others.
+/// The known fields of the body. Unknown fields are ignored.
 ///
-/// The username stays unparsed, so that a large or deep value of another type costs no more than
-/// skipping it.
+/// The username stays unparsed, so that a large or deep value of another type costs no more than skipping it.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -168,7 +167,7 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
     Username::parse(&username).map_err(|error| invalid_username(error.code(), error.to_string()))
 }
 
-/// The body as text.
+/// Checks the size of the body and reads it as UTF-8.
 fn text(body: &[u8]) -> Result<&str, Problem> {
     if body.len() > MAX_BODY_BYTES {
         return Err(Problem::new(
@@ -192,7 +191,7 @@ fn text(body: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// The unparsed field `username` of the JSON object.
+/// Returns the unparsed field `username` of the JSON object, or `None` if it is missing.
 fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
     let not_json = |error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());
@@ -200,7 +199,7 @@ fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
             "The body is not JSON: see line {line}, column {column}."
         ))
     };
-    // Serde would read an array as an object too.
+    // Serde would also accept an array as the object.
     if !body.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(body) {
             Ok(_) => invalid_body(
