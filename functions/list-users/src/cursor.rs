@@ -1,15 +1,15 @@
-//! The cursor: where the next page begins, as an opaque token.
+//! Encodes and decodes the cursor, an opaque token that says where the next page begins.
 //!
-//! Base64url without padding of
+//! A cursor is these bytes in base64url without padding:
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
-//! | 1 | the version, now 1 |
-//! | 4 | a CRC-32 over version, prefix and key |
-//! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user of the page before |
+//! | 1 | the version, currently 1 |
+//! | 4 | a CRC-32 checksum of version, prefix and key, big-endian |
+//! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user on the previous page |
 //!
-//! The checksum detects a damaged cursor and one that was made for another prefix.
-//! It is not a signature, because whoever may list may begin anywhere.
+//! The checksum detects a damaged cursor and a cursor for another prefix. It does not need to be a signature, because a
+//! caller who may list users may begin anywhere.
 
 use std::fmt;
 
@@ -20,17 +20,17 @@ const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
 const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
 
-/// The longest cursor, in characters: four for every three bytes, rounded up.
+/// The maximum length of a cursor, in characters. Base64 takes four for every three bytes, rounded up.
 pub const MAX_CHARS: usize = ((HEADER_BYTES + Username::MAX_KEY_BYTES) * 4).div_ceil(3);
 
-/// Makes the cursor that continues a list with this prefix after this key.
+/// Encodes the cursor that continues a list with this prefix after this key.
 #[must_use]
 pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
     let checksum = checksum(prefix, last_key).to_be_bytes();
     URL_SAFE_NO_PAD.encode([&[VERSION], &checksum[..], last_key.as_bytes()].concat())
 }
 
-/// Reads a cursor: the key after which the list with this prefix continues.
+/// Decodes a cursor to the key after which the list with this prefix continues.
 ///
 /// # Errors
 /// The cursor was not made by [`encode`] for this prefix.
@@ -44,8 +44,7 @@ pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorErr
         .split_first_chunk::<CHECKSUM_BYTES>()
         .ok_or(CursorError)?;
     let key = str::from_utf8(key).map_err(|_| CursorError)?;
-    // The table refuses to begin outside of the prefix. A client can forge the checksum, so the prefix is
-    // checked too.
+    // The table rejects a start key outside the prefix. A client can forge the checksum, so check the prefix too.
     let is_sound = version == VERSION
         && !key.is_empty()
         && key.starts_with(prefix.as_str())
@@ -61,7 +60,7 @@ fn checksum(prefix: &UsernamePrefix, key: &str) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[VERSION]);
     hasher.update(prefix.as_str().as_bytes());
-    // No UTF-8 text has this byte, so it keeps (a, bc) and (ab, c) apart.
+    // UTF-8 never contains this byte, so it makes (a, bc) and (ab, c) differ.
     hasher.update(&[0xff]);
     hasher.update(key.as_bytes());
     hasher.finalize()

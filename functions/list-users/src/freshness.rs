@@ -1,8 +1,8 @@
-//! How current a page must be: the one knob of caching.
+//! Caches pages, for as long as the one setting allows.
 //!
-//! At 0 seconds, the default, every page is a strongly consistent read: the next list shows what a
-//! create answered. At n seconds, a page may be n seconds old. Then reads are eventually consistent,
-//! at half the price, and clients and the warm function may cache pages.
+//! At 0 seconds, the default, every page is a strongly consistent read, so a list shows every user created before it.
+//! At n seconds, a page may be n seconds old. Then reads are eventually consistent, at half the price, and clients and
+//! the warm function may cache pages.
 
 use std::{
     sync::Arc,
@@ -15,24 +15,24 @@ use shared::config::{self, ConfigError};
 
 use crate::{page::Page, request::PageRequest};
 
-/// The variable of the knob: whole seconds.
+/// The environment variable of the maximum age of a page, in whole seconds.
 pub const LIST_MAX_AGE_SECONDS: &str = "LIST_MAX_AGE_SECONDS";
 
-/// The longest time that a page may be kept, in seconds: a day.
+/// The highest maximum age, in seconds: one day.
 pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 
-/// What the kept pages of one sandbox may weigh in bytes: a small part of the smallest function's
-/// 128 MB.
+/// The maximum size of the cache in one sandbox, in bytes. It is a small part of the 128 MB that the smallest function
+/// has.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// How many pages the cache makes room for at first.
+/// How many pages the cache has room for at first.
 const EXPECTED_PAGES: usize = 64;
-/// What keeping a page costs besides its texts: the values that hold them, and the cache's entry.
+/// The memory that a cached page takes besides its strings: the structs and the cache entry.
 const PAGE_OVERHEAD_BYTES: usize = 512;
 
-/// Reads the knob from the environment.
+/// Reads the maximum age of a page from [`LIST_MAX_AGE_SECONDS`].
 ///
 /// # Errors
-/// It is not set, or not a whole number of seconds up to [`MAX_SECONDS`].
+/// The variable is not set, or is not a whole number of seconds from 0 to [`MAX_SECONDS`].
 pub fn max_age() -> Result<Duration, ConfigError> {
     let seconds = config::required(LIST_MAX_AGE_SECONDS)?;
     match seconds.parse::<u32>() {
@@ -44,7 +44,7 @@ pub fn max_age() -> Result<Duration, ConfigError> {
     }
 }
 
-/// How current a page must be, and the pages kept by that rule.
+/// The maximum age of a page, and the pages cached under it.
 #[derive(Debug)]
 pub struct Freshness {
     cache_control: HeaderValue,
@@ -52,7 +52,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Pages that may be `max_age` old.
+    /// Allows pages to be `max_age` old. Zero disables the cache.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
         if max_age.is_zero() {
@@ -68,20 +68,20 @@ impl Freshness {
         }
     }
 
-    /// What clients are told.
+    /// Returns the `Cache-Control` header for clients.
     #[must_use]
     pub fn cache_control(&self) -> HeaderValue {
         self.cache_control.clone()
     }
 
-    /// The kept pages; `None` where a page must show every user created before it was asked for.
+    /// Returns the cached pages, or `None` if a page must show every user created before the request.
     #[must_use]
     pub fn cache(&self) -> Option<&PageCache> {
         self.cache.as_ref()
     }
 }
 
-/// The pages that a warm function keeps, at most 8 MiB of them.
+/// The pages that a warm function caches, up to 8 MiB.
 #[derive(Debug)]
 pub struct PageCache {
     max_age: Duration,
@@ -94,19 +94,19 @@ impl PageCache {
         Self { max_age, pages }
     }
 
-    /// A page that is young enough now, and its age.
+    /// Returns a cached page and its age, if it is younger than the maximum.
     #[must_use]
     pub fn get(&self, wanted: &PageRequest, now: SystemTime) -> Option<(Arc<Page>, Duration)> {
         let kept = self.pages.get(wanted)?;
-        // Where the clock was set back the age is unknown, and the page is too old.
+        // If the clock was set back, the age is unknown, so the page counts as too old.
         let age = now.duration_since(kept.since).ok()?;
         (age < self.max_age).then_some((kept.page, age))
     }
 
-    /// Keeps a page that was asked for at this time.
+    /// Caches a page that was requested at the time `since`.
     ///
-    /// The time is the wall clock's: the monotonic clock may stand still while Lambda has the
-    /// sandbox frozen, and a page would stay young for ever.
+    /// The time comes from the wall clock, because the monotonic clock may stop while Lambda freezes the sandbox. Then
+    /// a page would never expire.
     pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }

@@ -1,4 +1,4 @@
-//! Lists the users, page by page: `GET /api/users`.
+//! Lists users in pages: `GET /api/users`.
 
 pub mod cursor;
 pub mod freshness;
@@ -26,7 +26,7 @@ use shared::{
 
 use crate::{freshness::Freshness, page::Page, request::PageRequest};
 
-/// What the function keeps between requests.
+/// The state that the function keeps between requests.
 #[derive(Debug)]
 pub struct Lister {
     table: Table,
@@ -34,8 +34,7 @@ pub struct Lister {
 }
 
 impl Lister {
-    /// A lister of this table whose pages may be `max_age` old; zero for pages that are always
-    /// current.
+    /// Creates a lister of this table. Pages may be `max_age` old. Zero means that pages are always current.
     #[must_use]
     pub fn new(table: Table, max_age: Duration) -> Self {
         Self {
@@ -44,7 +43,7 @@ impl Lister {
         }
     }
 
-    /// A page, and its age if it was kept.
+    /// Returns a page, and its age if it comes from the cache.
     async fn page(&self, wanted: PageRequest) -> Result<(Arc<Page>, Option<Duration>), TableError> {
         let Some(cache) = self.freshness.cache() else {
             let page = page::query(&self.table, &wanted, true).await?;
@@ -60,10 +59,10 @@ impl Lister {
     }
 }
 
-/// Answers one request.
+/// Handles one request.
 ///
 /// # Errors
-/// The problem to answer instead.
+/// The problem to send as the response.
 pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse, Problem> {
     let wanted = request::parse(&request)?;
     let (page, age) = lister.page(wanted).await?;
@@ -73,11 +72,11 @@ pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse,
     Ok(LoggedResponse::counted(response, Metric::PagesListed))
 }
 
-/// The answer that sends a page, or tells the client that it has it already.
+/// Builds the response: 200 with the page, or 304 if the client already has it.
 ///
 /// A 304 repeats the headers that the 200 would have
-/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)), and the link to the
-/// next page, which a client may have stored before there was one.
+/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)), including the link to the next page. A
+/// client may have stored the page before there was a next one.
 fn respond(
     page: Arc<Page>,
     not_modified: bool,

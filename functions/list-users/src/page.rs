@@ -1,4 +1,4 @@
-//! The one `Query` of this function.
+//! Reads a page of users with a single `Query`.
 
 use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,27 +12,27 @@ use shared::{
 
 use crate::{cursor, request::PageRequest};
 
-/// How much of the hash an entity tag takes, in bytes: two pages of one list never share a tag.
+/// How many bytes of the hash an entity tag uses. With 16, two pages of a list never share a tag in practice.
 const ETAG_BYTES: usize = 16;
 
-/// A page, ready to be sent.
+/// A page, ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The users as a JSON array.
     pub body: String,
-    /// The strong entity tag of the page, its link included.
+    /// The strong entity tag of body and link.
     pub etag: HeaderValue,
-    /// The link to the next page, if there is one.
+    /// The `Link` header with the next page, if there is one.
     pub next: Option<HeaderValue>,
 }
 
 /// Reads a page in one round trip.
 ///
-/// It asks for one item more than the page holds. That item says whether there is a next page, so the
-/// last page never links to an empty one.
+/// It requests one item more than the page holds. The extra item says whether there is a next page, so the last page
+/// does not link to an empty one.
 ///
 /// # Errors
-/// The table did not answer, or holds an item that this service did not write.
+/// The read failed, or the table holds an item that this service did not write.
 pub async fn query(
     table: &Table,
     wanted: &PageRequest,
@@ -54,7 +54,8 @@ pub async fn query(
     let answer = query.send().await?;
     TableError::check_origin(&answer)?;
 
-    // DynamoDB always sends a list of items. The SDK would take an empty body for an empty list.
+    // DynamoDB always sends a list of items. The SDK reads a response without a list, such as an empty body, as no
+    // users.
     let items = answer.items.ok_or_else(|| TableError::Unavailable {
         cause: "an answer without items, which is not DynamoDB's".to_owned(),
     })?;
@@ -67,7 +68,7 @@ pub async fn query(
     let next = if is_full {
         users.last().map(|user| link(wanted, user.username.key()))
     } else {
-        // The table may stop early, at 1 MB or at its own discretion, and says where.
+        // DynamoDB may stop early, at 1 MB or sooner, and then says where it stopped.
         let stopped = answer.last_evaluated_key.map(item::sort_key).transpose()?;
         stopped.map(|key| link(wanted, &key))
     };
@@ -79,14 +80,15 @@ pub async fn query(
     })
 }
 
-/// Makes the connection and the SDK's lazy parts ready before the first request, with the one
-/// operation that the function's role allows: a query that finds nothing.
+/// Opens the connection and initializes the lazy parts of the SDK before the first request.
+///
+/// It sends the only operation that the function's role allows: a query, for a key that finds nothing.
 pub async fn warm_up(table: &Table) {
     let query = of_kind(table, KIND_WARM_UP).limit(1);
     shared::table::warm_up(query.send()).await;
 }
 
-/// A query of the items of one kind, in the order of their keys.
+/// Builds a query for the items of one kind, in the order of their keys.
 fn of_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
     table
         .client()
@@ -97,9 +99,8 @@ fn of_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
         .projection_expression("username_key, username, id")
 }
 
-/// The link to the page after this key
-/// ([RFC 8288](https://www.rfc-editor.org/rfc/rfc8288)). It is relative to the request, so that it
-/// holds behind any domain and base path.
+/// Builds the `Link` header ([RFC 8288](https://www.rfc-editor.org/rfc/rfc8288)) with the page after this key. The link
+/// is relative to the request, so that it works behind any domain and base path.
 fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query
@@ -112,8 +113,8 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// A strong entity tag. It covers the link beside the body: when a user is added behind the last
-/// page, its body stays and its link appears, and a client must learn of that.
+/// Computes a strong entity tag of body and link. It covers the link, because a user added after the last page changes
+/// only that page's link, and clients must notice.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

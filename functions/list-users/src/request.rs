@@ -1,4 +1,4 @@
-//! From a query string to the page that is wanted.
+//! Parses the query string and the conditional header of a list request.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,26 +13,25 @@ use shared::{
 
 use crate::cursor;
 
-/// How many users a page has at most.
+/// The maximum number of users on a page.
 ///
-/// The largest page, 1,000 items of under 1 KiB and one more to look ahead, stays under the 1 MB
-/// that one `Query` reads and the 6 MB that a function may answer.
+/// The largest page reads 1,001 items of under 1 KiB, one of them to look ahead. That stays under the 1 MB that one
+/// `Query` reads and the 6 MB that a function may return.
 pub const MAX_LIMIT: u16 = 1000;
 
-/// How many users a page has when the client doesn't say.
+/// The number of users on a page if the client does not set a limit.
 pub const DEFAULT_LIMIT: u16 = 100;
 
-/// One page of the list.
+/// A valid request for one page of the list.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PageRequest {
-    /// The prefix as the client wrote it, for the link to the next page; `None` where the client
-    /// gave none.
+    /// The prefix as the client wrote it, for the link to the next page. `None` if the client sent none.
     pub raw_prefix: Option<String>,
     /// The prefix in the form of the keys.
     pub prefix: UsernamePrefix,
-    /// At most so many users, 1 to [`MAX_LIMIT`].
+    /// The maximum number of users, 1 to [`MAX_LIMIT`].
     pub limit: u16,
-    /// Only users whose keys come after this one.
+    /// The key after which the page begins. `None` for the first page.
     pub after: Option<String>,
 }
 
@@ -44,11 +43,11 @@ impl fmt::Debug for PageRequest {
     }
 }
 
-/// Reads the query string of a request.
+/// Parses the query string of a request.
 ///
 /// # Errors
-/// A problem with all errors at once, up to [`MAX_ERRORS`]. An unknown parameter is an error, because a
-/// mistyped `prefix` must not list everybody.
+/// A problem with all errors at once, up to [`MAX_ERRORS`]. An unknown parameter is an error, because a mistyped
+/// `prefix` must not list everybody.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let mut parameters = Parameters::default();
@@ -66,7 +65,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let limit = limit.as_deref().map_or(Ok(DEFAULT_LIMIT), parse_limit);
     let after = match (&prefix, cursor.as_deref()) {
         (Ok(prefix), Some(cursor)) => parse_cursor(cursor, prefix).map(Some),
-        // A cursor can only be judged beside the prefix that it was made for.
+        // A cursor can only be checked together with a valid prefix.
         (Err(_), _) | (Ok(_), None) => Ok(None),
     };
     let found = [
@@ -93,7 +92,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     }
 }
 
-/// The parameters as they stand in the query string, and what is wrong with that.
+/// The unparsed query parameters, with the errors for unknown and repeated ones.
 #[derive(Default)]
 struct Parameters {
     prefix: Option<String>,
@@ -109,7 +108,7 @@ impl Parameters {
             "limit" => &mut self.limit,
             "cursor" => &mut self.cursor,
             _ => {
-                // The name comes from the client, who may send any length of it.
+                // The client may send a name of any length.
                 let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
                 let detail = "Unknown parameter. Use prefix, limit or cursor.";
                 self.errors.push(error(&name, "unknown", detail));
@@ -125,11 +124,11 @@ impl Parameters {
     }
 }
 
-/// How much of an unknown parameter's name a problem repeats.
+/// How many characters of an unknown parameter's name a problem repeats.
 const MAX_ECHOED_CHARS: usize = 40;
 
-/// How many errors a problem lists at most: a query string can hold thousands, and the answer would
-/// be many times as long as the request.
+/// The maximum number of errors in a problem. A query string can hold thousands, and the response would be many times
+/// as long as the request.
 pub const MAX_ERRORS: usize = 20;
 
 fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> FieldError {
@@ -141,7 +140,7 @@ fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str
 }
 
 fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
-    // Bytes that are not UTF-8 were decoded to this character, which no username can have.
+    // The decoder replaces invalid UTF-8 with this character, which no username can contain.
     if prefix.contains(char::REPLACEMENT_CHARACTER) {
         let detail = "The prefix is not percent-encoded UTF-8.";
         return Err(error("prefix", "malformed", detail));
@@ -154,7 +153,7 @@ fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
 }
 
 fn parse_limit(limit: &str) -> Result<u16, FieldError> {
-    // `parse` alone would take a plus sign too.
+    // `parse` alone would also accept a plus sign.
     if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
         let detail = "The limit must be a whole number in decimal digits, such as 100.";
         return Err(error("limit", "malformed", detail));
@@ -171,13 +170,13 @@ fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldEr
         .map_err(|cause| error("cursor", "invalid-cursor", cause.to_string()))
 }
 
-/// Whether the client has this page already, by the precondition If-None-Match
-/// ([RFC 9110 §13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)): a list of entity
-/// tags, compared weakly, or `*`. A malformed tag matches nothing, so the page is sent.
+/// Whether the client already has this page, according to `If-None-Match`
+/// ([RFC 9110 §13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)). The header is `*` or a list of entity
+/// tags, compared weakly. A malformed tag matches nothing, so the response sends the page.
 #[must_use]
 pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        // Our own tags hold no comma, so splitting another's at one does no harm.
+        // Our tags contain no comma, so splitting a foreign tag at one is harmless.
         let mut tags = value.as_bytes().split(|&byte| byte == b',');
         value == "*" || tags.any(|tag| strip_weak(tag.trim_ascii()) == etag.as_bytes())
     })
