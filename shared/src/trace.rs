@@ -1,9 +1,9 @@
-//! What X-Ray is told of a sampled request: a span of the invocation, and one of the table's call.
+//! Sends two spans of each sampled request to X-Ray: the invocation, and its call to the table.
 //!
-//! Both leave in one UDP datagram to the agent that Lambda runs beside the function. Nobody waits for
-//! it, and a lost one costs nothing. AWS's own libraries do the same
-//! ([the Python one](https://github.com/aws-observability/aws-otel-python-instrumentation/tree/main/exporters/aws-otel-otlp-udp-exporter)).
-//! The attributes are OpenTelemetry's, for
+//! Both spans go in one UDP datagram to the agent that Lambda runs beside the function. The function does not wait for
+//! the agent, and a lost datagram loses only its spans. AWS's own libraries do the same, for example
+//! [the Python one](https://github.com/aws-observability/aws-otel-python-instrumentation/tree/main/exporters/aws-otel-otlp-udp-exporter).
+//! The attributes are OpenTelemetry's for
 //! [Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/) and
 //! [DynamoDB](https://opentelemetry.io/docs/specs/semconv/database/dynamodb/).
 //!
@@ -35,31 +35,33 @@ use crate::{
     telemetry::{self, RequestLine},
 };
 
-/// Where the agent listens, in the variable that Lambda sets and X-Ray's libraries read. Empty when the
-/// template's `Tracing` is `PassThrough`.
+/// The variable with the agent's address. Lambda sets it, and X-Ray's libraries read it. It is empty if the template's
+/// `Tracing` is `PassThrough`.
 const AGENT_ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
-/// What a datagram begins with: the agent's protocol, and that the trace is sampled.
+/// The start of every datagram: the header of the agent's protocol, and the mark of a sampled trace.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 
-/// The most bytes of a text in a span. Each span has a fixed number of texts, so a datagram stays far
-/// below the 64 KiB that UDP and the agent take, whatever stands between answers.
+/// The maximum length of a string in a span, in bytes. The number of strings in a span is bounded, so a datagram stays
+/// far below the 64 KiB that UDP and the agent accept, whatever a server or proxy responds.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// The code of a condition that was not met. That a username is taken is an answer, not an error.
+/// DynamoDB's code for a failed condition. The span does not count it as an error, because a taken username is a normal
+/// result.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
-/// The agent, and what every datagram to it says of the function.
+/// The connection to the agent, and the data about the function that every datagram contains.
 #[derive(Debug)]
 pub struct Agent {
     socket: UdpSocket,
-    /// The resource of the spans, encoded: the function.
+    /// The encoded resource of the spans, which describes the function.
     resource: Vec<u8>,
     table: String,
 }
 
 impl Agent {
-    /// The agent that the environment names. `None` without one; if it can't be used, the log says so.
+    /// Connects to the agent that the environment names. Returns `None` if it names none. If the address can't be used,
+    /// also logs a warning.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let address = env::var(AGENT_ADDRESS).ok();
@@ -77,10 +79,10 @@ impl Agent {
         }
     }
 
-    /// An agent at this address, `host:port`.
+    /// Connects to the agent at this address, `host:port`.
     ///
     /// # Errors
-    /// It is no address, or there is no way to it.
+    /// The address is invalid or unreachable.
     pub fn connect(address: &str) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.connect(address)?;
@@ -93,7 +95,7 @@ impl Agent {
         })
     }
 
-    /// Begins the recording of a request, by Lambda's trace header. `None` unless it is sampled.
+    /// Starts recording a request. Returns `None` unless Lambda's trace header says that the request is sampled.
     #[must_use]
     pub fn record(&'static self, trace_header: Option<&str>) -> Option<Recording> {
         let parent = Parent::parse(trace_header?)?;
@@ -109,7 +111,7 @@ impl Agent {
     }
 }
 
-/// The segment that Lambda makes itself, under which the spans hang.
+/// The segment that Lambda creates, the parent of the invocation's span.
 #[derive(Debug)]
 struct Parent {
     trace_id: u128,
@@ -117,9 +119,9 @@ struct Parent {
 }
 
 impl Parent {
-    /// Reads a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
-    /// such as `Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;Sampled=1`. `None`
-    /// unless it is sampled.
+    /// Parses a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
+    /// such as `Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;Sampled=1`.
+    /// Returns `None` if it is invalid or not sampled.
     fn parse(header: &str) -> Option<Self> {
         let field = |name| {
             let mut fields = header.split(';').filter_map(|field| field.split_once('='));
@@ -141,45 +143,45 @@ impl Parent {
     }
 }
 
-/// What is noted of a sampled request while it is handled.
+/// The recording of a sampled request.
 #[derive(Debug)]
 pub struct Recording {
     agent: &'static Agent,
     parent: Parent,
-    /// When it began, since 1970. What follows is measured by a clock that never jumps.
+    /// When the request began, as the time since 1970. All later times come from a monotonic clock.
     unix: Duration,
     started: Instant,
     call: Option<Call>,
 }
 
-/// The table's call. Times are since the request began.
+/// A call to the table. All times are relative to the start of the request.
 #[derive(Debug)]
 struct Call {
     operation: String,
     started: Duration,
-    /// Each attempt after the first, with what became of the one before.
+    /// The start of each attempt after the first, with the outcome of the attempt before it.
     retries: Vec<(Duration, Outcome)>,
-    /// When and how the last attempt ended.
+    /// The end and the outcome of the last attempt.
     ended: Option<(Duration, Outcome)>,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// DynamoDB's own id of it.
+    /// DynamoDB's id of the request.
     request_id: Option<String>,
-    /// DynamoDB's code, the status of an answer that has none, or what happened instead of an answer.
+    /// DynamoDB's error code, the HTTP status if the response has no code, or the reason why there was no response.
     error: Option<Cow<'static, str>>,
-    /// The status of the answer.
+    /// The HTTP status of the response.
     status: Option<u16>,
 }
 
 tokio::task_local! {
-    /// The recording of the request that is handled, if it is sampled.
+    /// The recording of the current request, if it is sampled.
     static RECORDING: RefCell<Recording>;
 }
 
-/// Handles a request with its recording, if there is one, in reach of [`Attempts`].
+/// Handles a request. Meanwhile [`Attempts`] can write to its recording, if there is one.
 pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -> F::Output {
     let Some(begun) = recording.take() else {
         return handling.await;
@@ -190,7 +192,7 @@ pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -
     output
 }
 
-/// Notes each attempt of the table's client. The warm-up belongs to no request, so it is not noted.
+/// Records each attempt of the table's client, except the warm-up, which belongs to no request.
 #[derive(Debug)]
 pub struct Attempts;
 
@@ -212,7 +214,7 @@ impl Intercept for Attempts {
                 call.retries.extend(before.map(|(_, before)| (now, before)));
                 return;
             }
-            // It is `DynamoDB_20120810.PutItem`.
+            // The header is, for example, `DynamoDB_20120810.PutItem`.
             let target = context.request().headers().get("x-amz-target");
             let operation = target.and_then(|target| target.rsplit('.').next());
             recording.call = Some(Call {
@@ -241,9 +243,9 @@ impl Intercept for Attempts {
     }
 }
 
-/// Takes a note, if the request is sampled.
+/// Writes to the recording of the current request, if it is sampled.
 fn note(take: impl FnOnce(&mut Recording)) {
-    // Without a recording there is nothing to note.
+    // The access fails only outside a sampled request, where there is nothing to record.
     let _ = RECORDING.try_with(|recording| take(&mut recording.borrow_mut()));
 }
 
@@ -281,33 +283,33 @@ fn outcome(context: &FinalizerInterceptorContextRef<'_>) -> Outcome {
     }
 }
 
-/// No answer came in time.
+/// The `error.type` of an attempt that got no response in time.
 const TIMEOUT: &str = "timeout";
 
-/// [The kinds of spans](https://github.com/open-telemetry/opentelemetry-proto/blob/v1.8.0/opentelemetry/proto/trace/v1/trace.proto)
-/// that there are here.
+/// The [kinds of spans](https://github.com/open-telemetry/opentelemetry-proto/blob/v1.8.0/opentelemetry/proto/trace/v1/trace.proto)
+/// that this module sends.
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
-/// The status of a span that tells of an error.
+/// The status code of a span with an error.
 const ERROR: u64 = 2;
 
 impl Recording {
-    /// Sends the spans of the request, which has just been answered.
+    /// Ends the recording now and sends the spans.
     pub fn send(mut self, context: &Context, line: &RequestLine<'_>) {
         let now = self.started.elapsed();
         if let Some(call) = &mut self.call {
-            // Without an end, the request's own deadline came first.
+            // An attempt without an end was cut off by the deadline of the request.
             call.ended.get_or_insert_with(|| (now, Outcome::timeout()));
         }
         let spans = self.encode(now, context, line);
         let mut datagram = String::with_capacity(HEADER.len() + spans.len().div_ceil(3) * 4);
         datagram.push_str(HEADER);
         STANDARD.encode_string(spans, &mut datagram);
-        // Where there is no agent any more, there is nobody to tell.
+        // Ignore errors, for example when the agent is gone, because lost spans must not fail a request.
         let _ = self.agent.socket.send(datagram.as_bytes());
     }
 
-    /// The spans as an `ExportTraceServiceRequest` of
+    /// Encodes the spans as an `ExportTraceServiceRequest` of
     /// [OTLP](https://github.com/open-telemetry/opentelemetry-proto/tree/v1.8.0/opentelemetry/proto).
     fn encode(&self, ended: Duration, context: &Context, line: &RequestLine<'_>) -> Vec<u8> {
         let id = new_id();
@@ -327,7 +329,7 @@ impl Recording {
         request
     }
 
-    /// The span of the invocation.
+    /// Writes the span of the invocation.
     fn invocation(
         &self,
         span: &mut Vec<u8>,
@@ -372,7 +374,7 @@ impl Recording {
         }
     }
 
-    /// The span of the table's call.
+    /// Writes the span of the call to the table.
     fn call(&self, span: &mut Vec<u8>, parent: u64, call: &Call) {
         let Some((ended, outcome)) = &call.ended else {
             return;
@@ -425,7 +427,7 @@ impl Recording {
         }
     }
 
-    /// Writes what every span begins with.
+    /// Writes the fields that every span begins with: ids, kind, start and end.
     fn begin(
         &self,
         span: &mut Vec<u8>,
@@ -442,14 +444,14 @@ impl Recording {
         fixed64(span, 8, self.time(ended));
     }
 
-    /// A time since the request began, in nanoseconds since 1970.
+    /// Converts a time since the start of the request to nanoseconds since 1970.
     fn time(&self, since: Duration) -> u64 {
         u64::try_from((self.unix + since).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 impl Outcome {
-    /// That no answer came in time.
+    /// The outcome of an attempt that got no response in time.
     fn timeout() -> Self {
         Self {
             error: Some(TIMEOUT.into()),
@@ -457,7 +459,7 @@ impl Outcome {
         }
     }
 
-    /// Writes the attributes that tell of an error.
+    /// Writes the attributes of the error, if there is one.
     fn describe(&self, to: &mut Vec<u8>, field: u64) {
         let Some(error) = &self.error else { return };
         attribute(to, field, "error.type", &Value::Text(error));
@@ -468,7 +470,7 @@ impl Outcome {
     }
 }
 
-/// The resource of the spans: the function, by the variables that Lambda sets.
+/// Encodes the resource of the spans, which describes the function, from the variables that Lambda sets.
 fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
     let name = variable("AWS_LAMBDA_FUNCTION_NAME");
     let memory: u64 = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
@@ -500,21 +502,21 @@ fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
     resource
 }
 
-/// A new id of a span.
+/// Creates a span id.
 fn new_id() -> u64 {
-    // The second half of it is random.
+    // The second half of a UUID version 7 is random.
     Uuid::now_v7().as_u64_pair().1
 }
 
-// What follows writes Protocol Buffers (https://protobuf.dev/programming-guides/encoding/), as far as
-// spans need them. The generated code would take more of a cold start (docs/decisions/0007).
+// The rest writes the part of Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) that spans need.
+// Generated code would add more to each cold start (docs/decisions/0007).
 
 /// The value of an attribute.
 enum Value<'a> {
     Text(&'a str),
     Flag(bool),
     Number(u64),
-    /// A list with one text.
+    /// A list with one string.
     List(&'a str),
 }
 
@@ -533,23 +535,23 @@ fn attribute(to: &mut Vec<u8>, field: u64, key: &str, value: &Value<'_>) {
     });
 }
 
-/// As much of a text as a span takes.
+/// Truncates a string to [`MAX_TEXT_BYTES`].
 fn cut(text: &str) -> &[u8] {
     &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }
 
-/// Marks a span as one that tells of an error.
+/// Sets the status of a span to error.
 fn failed(span: &mut Vec<u8>) {
     message(span, 15, &|status| number(status, 3, ERROR));
 }
 
-/// Writes a message within a message.
+/// Writes a nested message.
 fn message(to: &mut Vec<u8>, field: u64, write: &dyn Fn(&mut Vec<u8>)) {
     varint(to, field << 3 | 2);
     let start = to.len();
     write(to);
     let end = to.len();
-    // Its length goes before it.
+    // The length is known only now. Write it, then move it before the message.
     varint(to, (end - start) as u64);
     let length = to.len() - end;
     to[start..].rotate_right(length);
@@ -573,7 +575,7 @@ fn fixed64(to: &mut Vec<u8>, field: u64, number: u64) {
 
 fn varint(to: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        // The lowest seven bits, and that more follow.
+        // The lowest seven bits, with the high bit set because more follow.
         to.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }
