@@ -89,19 +89,19 @@ pub fn region() -> Result<String, ConfigError> {
 /// Reads the URL of the table's endpoint. Returns `None` for the region's own endpoint.
 ///
 /// # Errors
-/// The variable that takes precedence is set, but not to an http or https URL.
+/// The variable that takes precedence is set, but not to an http or https URL without a path.
 pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {
             continue;
         };
         let url = url.into_string().unwrap_or_default();
-        let scheme = Uri::from_str(&url).ok();
-        let scheme = scheme.as_ref().and_then(Uri::scheme_str);
-        if !matches!(scheme, Some("http" | "https")) {
+        let uri = Uri::from_str(&url).unwrap_or_default();
+        let is_root = uri.path_and_query().is_some_and(|path| path == "/");
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || !is_root {
             return Err(ConfigError {
                 variable,
-                problem: "is not an http or https URL".to_owned(),
+                problem: "is not an http or https URL without a path".to_owned(),
             });
         }
         return Ok(Some(url));

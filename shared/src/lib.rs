@@ -15,6 +15,8 @@ pub mod problem;
 pub mod response;
 
 pub mod config;
+pub mod connection;
 pub mod runtime;
+pub mod signing;
 pub mod telemetry;
 pub mod trace;

@@ -17,23 +17,20 @@ use aws_sdk_dynamodb::{
     operation::{RequestId, put_item::PutItemError},
     types::ThrottlingReason,
 };
-use aws_smithy_http_client::{
-    Builder as HttpClientBuilder,
-    tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
 };
-use rustls_pki_types::{CertificateDer, pem::PemObject};
-use webpki::anchor_from_trusted_cert;
 
 use crate::{
     config::{self, ConfigError},
+    connection::Connection,
     item::ItemError,
+    signing::Signer,
     telemetry::chain,
     trace::Attempts,
 };
 
-/// How long one TCP and TLS handshake may take. It is far more than one takes within a region, since
-/// a function of the smallest memory size has only a fraction of a core for the arithmetic of TLS.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long one attempt may take, the handshake included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long a request may take with all its attempts. The function's own timeout must be longer,
@@ -80,6 +77,7 @@ impl Table {
         let credentials =
             SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
         let mut config = sdk_config()?
+            .push_auth_scheme(Signer::new(region.to_string()))
             .region(region)
             .credentials_provider(credentials);
         config.set_endpoint_url(endpoint_url);
@@ -115,17 +113,7 @@ impl Table {
 /// # Errors
 /// `AWS_CA_BUNDLE` names a file without valid certificates.
 pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
-    let trust = TrustStore::empty().with_pem_certificate(trusted_certificates()?);
-    let tls = TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .expect("a context of a trust store alone is always valid");
-    let http_client = HttpClientBuilder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .tls_context(tls)
-        .build_https();
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
@@ -134,7 +122,7 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .with_initial_backoff(INITIAL_BACKOFF);
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(http_client)
+        .http_client(Connection::new(trusted_certificates()?))
         .timeout_config(timeouts)
         .retry_config(retries)
         // An answer is at most 1 MB; the attempt's timeout bounds a stalled one.
@@ -166,10 +154,10 @@ impl ClassifyRetry for RetryTransactionConflicts {
     }
 }
 
-/// The certificates to trust, in PEM.
-fn trusted_certificates() -> Result<Vec<u8>, ConfigError> {
+/// The certificates to trust.
+fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     let Some(path) = env::var_os(CA_BUNDLE) else {
-        return Ok(AMAZON_TRUST_SERVICES.to_vec());
+        return Ok(roots(AMAZON_TRUST_SERVICES).expect("Amazon's certificates are valid"));
     };
     let invalid = |problem| ConfigError {
         variable: CA_BUNDLE,
@@ -177,17 +165,18 @@ fn trusted_certificates() -> Result<Vec<u8>, ConfigError> {
     };
     let pem = fs::read(path)
         .map_err(|error| invalid(format!("names a file that can't be read: {error}")))?;
-    // The client would panic at a certificate that it cannot use.
-    let is_sound = |certificate: Result<CertificateDer<'_>, _>| {
-        certificate.is_ok_and(|certificate| anchor_from_trusted_cert(&certificate).is_ok())
-    };
-    let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
-    if certificates.peek().is_none() || !certificates.all(is_sound) {
-        return Err(invalid(
-            "names a file that is not all valid PEM certificates".to_owned(),
-        ));
+    roots(&pem)
+        .filter(|roots| !roots.is_empty())
+        .ok_or_else(|| invalid("names a file that is not all valid PEM certificates".to_owned()))
+}
+
+/// The certificates in PEM, unless one is invalid.
+fn roots(pem: &[u8]) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.ok()?).ok()?;
     }
-    Ok(pem)
+    Some(roots)
 }
 
 /// Sends a request that does nothing before the first real one needs its connection, and waits

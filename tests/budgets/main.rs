@@ -24,7 +24,7 @@ use shared::{
 use tokio::runtime::{Builder, Runtime};
 
 /// The crates that a function is built of.
-const CRATES: usize = 185;
+const CRATES: usize = 175;
 
 /// The allocations that the table's client takes once, before its first request.
 const START_ALLOCATIONS: u64 = 950;

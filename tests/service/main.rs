@@ -7,6 +7,7 @@ mod dependencies;
 mod events;
 mod faults;
 mod list_users;
+mod signing;
 mod storage;
 mod telemetry;
 mod tls;

@@ -27,7 +27,11 @@ use protocol::{
     Action, Attempt, CLIENTS, Cell, Decision, Erasure, KEYS, Progress, Protocol, Run, State,
     USERNAMES,
 };
-use shared::table::{self, Table};
+use rustls::RootCertStore;
+use shared::{
+    connection::Connection,
+    table::{self, Table},
+};
 use stateright::Model;
 
 use tokio::{
@@ -231,7 +235,7 @@ impl<'a> World<'a> {
     /// Sends a request, and waits for the function's first write.
     async fn send(&mut self, attempt: Attempt, next: &State) -> String {
         let (send, writes) = unbounded_channel();
-        let client = aws_smithy_http_client::Builder::new().build_http();
+        let client = SharedHttpClient::new(Connection::new(RootCertStore::empty()));
         let number = 2 * attempt.client + attempt.number;
         let config = self
             .config

@@ -1,0 +1,193 @@
+//! The HTTP client beneath the SDK: HTTP/1.1, over TLS, over a connection that is kept.
+//!
+//! A sandbox has one request at a time, so one idle connection is enough, and needs no pool. The
+//! SDK's own client has pools, HTTP/2, proxies and the system's certificates, which cost time in
+//! each call and each start.
+
+use std::{
+    error::Error,
+    fmt, io, iter,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::config::RuntimeComponents;
+use aws_smithy_runtime_api::client::{
+    connection::{CaptureSmithyConnection, ConnectionMetadata},
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    },
+    orchestrator::{HttpRequest, HttpResponse},
+    result::ConnectorError,
+    retries::ErrorKind,
+};
+use aws_smithy_types::body::SdkBody;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use lambda_http::http::{HeaderValue, Request, Uri, header::HOST, uri::Scheme};
+use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// How long one TCP and TLS handshake may take. It is far more than one takes within a region, since
+/// a function of the smallest memory size has only a fraction of a core for the arithmetic of TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A client of one host.
+#[derive(Clone)]
+pub struct Connection {
+    tls: TlsConnector,
+    idle: Arc<Mutex<Option<SendRequest<SdkBody>>>>,
+}
+
+impl Connection {
+    /// A client that trusts these certificates. It connects when the first request comes.
+    #[must_use]
+    pub fn new(roots: RootCertStore) -> Self {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has what TLS 1.2 and 1.3 need")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            idle: Arc::default(),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<SendRequest<SdkBody>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The idle connection, unless the table has closed it.
+    async fn kept(&self) -> Option<SendRequest<SdkBody>> {
+        let mut kept = self.idle().take()?;
+        kept.ready().await.ok()?;
+        Some(kept)
+    }
+
+    async fn send(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let request = request.try_into_http1x();
+        let mut request = request.map_err(|error| ConnectorError::user(error.into()))?;
+        let uri = origin_form(&mut request).map_err(ConnectorError::user)?;
+        if let Some(capture) = request.extensions().get::<CaptureSmithyConnection>() {
+            let this = self.clone();
+            capture.set_connection_retriever(move || Some(this.metadata()));
+        }
+        loop {
+            let kept = self.kept().await;
+            let is_kept = kept.is_some();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.connect(&uri).await?,
+            };
+            match connection.try_send_request(request).await {
+                Ok(response) => {
+                    *self.idle() = Some(connection);
+                    let response = response.map(SdkBody::from_body_1_x);
+                    return HttpResponse::try_from(response)
+                        .map_err(|error| ConnectorError::other(error.into(), None));
+                }
+                Err(mut error) => match error.take_message() {
+                    // The table had closed the connection, and nothing was sent.
+                    Some(unsent) if is_kept => request = unsent,
+                    _ => return Err(classified(error.into_error())),
+                },
+            }
+        }
+    }
+
+    /// By this, the SDK closes the connection over which a passing fault came.
+    fn metadata(&self) -> ConnectionMetadata {
+        let this = self.clone();
+        ConnectionMetadata::builder()
+            .proxied(false)
+            .poison_fn(move || drop(this.idle().take()))
+            .build()
+    }
+
+    async fn connect(&self, uri: &Uri) -> Result<SendRequest<SdkBody>, ConnectorError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.open(uri)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(ConnectorError::io(error.into())),
+            Err(error) => Err(ConnectorError::timeout(error.into())),
+        }
+    }
+
+    async fn open(&self, uri: &Uri) -> io::Result<SendRequest<SdkBody>> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_tls = uri.scheme() != Some(&Scheme::HTTP);
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let tcp = TcpStream::connect((host, port)).await?;
+        tcp.set_nodelay(true)?;
+        if !is_tls {
+            return handshake(tcp).await;
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        handshake(self.tls.connect(name, tcp).await?).await
+    }
+}
+
+async fn handshake<S>(stream: S) -> io::Result<SendRequest<SdkBody>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(io::Error::other)?;
+    // Whoever sends a request meets the connection's errors.
+    tokio::spawn(async {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// Puts the request into the form in which a server gets it, and returns its URI.
+fn origin_form(request: &mut Request<SdkBody>) -> Result<Uri, Box<dyn Error + Send + Sync>> {
+    let uri = request.uri().clone();
+    let authority = uri.authority().ok_or("a URI without a host")?;
+    if !request.headers().contains_key(HOST) {
+        let host = HeaderValue::from_str(authority.as_str())?;
+        request.headers_mut().insert(HOST, host);
+    }
+    let path = uri.path_and_query().ok_or("a URI without a path")?;
+    *request.uri_mut() = Uri::from(path.clone());
+    Ok(uri)
+}
+
+/// What the SDK's retries need to know of an error.
+fn classified(error: hyper::Error) -> ConnectorError {
+    let has_io = iter::successors(error.source(), |&error| error.source())
+        .any(|error| error.is::<io::Error>());
+    if error.is_closed() || error.is_canceled() || has_io {
+        ConnectorError::io(error.into())
+    } else if error.is_incomplete_message() {
+        ConnectorError::other(error.into(), Some(ErrorKind::TransientError))
+    } else {
+        ConnectorError::other(error.into(), None)
+    }
+}
+
+impl HttpConnector for Connection {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        HttpConnectorFuture::new(self.clone().send(request))
+    }
+}
+
+impl HttpClient for Connection {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+//! Signs the requests to the table with AWS's
+//! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
+//!
+//! The SDK's own signer derives the key of the day anew for every request and handles every
+//! service, which is a quarter of a create's instructions. This one keeps the key, and handles only
+//! what the table's client sends: a `POST` to `/` without a query, with its body in memory.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::{ConfigBag, RuntimeComponents};
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        auth::{AuthScheme, AuthSchemeEndpointConfig, AuthSchemeId, Sign},
+        identity::{Identity, SharedIdentityResolver},
+        orchestrator::HttpRequest,
+        runtime_components::GetIdentityResolver,
+    },
+};
+use sha2::{Digest, Sha256};
+
+/// The service's name in a signature.
+const SERVICE: &str = "dynamodb";
+
+/// Signs requests to DynamoDB in one region.
+#[derive(Debug)]
+pub struct Signer {
+    region: String,
+    key: Mutex<Option<DayKey>>,
+}
+
+/// The key for the requests of a day.
+struct DayKey {
+    day: String,
+    secret: String,
+    key: Vec<u8>,
+}
+
+// A log must hold neither the secret nor the key.
+impl fmt::Debug for DayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DayKey")
+            .field("day", &self.day)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The parts of a request that its signature covers.
+#[derive(Clone, Copy, Debug)]
+pub struct Signable<'a> {
+    /// The header `Host`.
+    pub host: &'a str,
+    /// The header `Content-Type`.
+    pub content_type: &'a str,
+    /// The header `X-Amz-Target`, which names the operation.
+    pub target: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// The headers that a signature consists of, besides the session's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The header `X-Amz-Date`.
+    pub date: String,
+    /// The header `Authorization`.
+    pub authorization: String,
+}
+
+impl Signer {
+    /// A signer for this region.
+    #[must_use]
+    pub fn new(region: String) -> Self {
+        Self {
+            region,
+            key: Mutex::new(None),
+        }
+    }
+
+    /// Signs a request at this time.
+    #[must_use]
+    pub fn sign(
+        &self,
+        request: Signable<'_>,
+        credentials: &Credentials,
+        time: SystemTime,
+    ) -> Signature {
+        let date = humantime::format_rfc3339_seconds(time).to_string();
+        let date = date.replace(['-', ':'], "");
+        let day = &date[..8];
+        let Signable {
+            host,
+            content_type,
+            target,
+            body,
+        } = request;
+
+        let mut canonical =
+            format!("POST\n/\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:{date}\n");
+        let mut names = "content-type;host;x-amz-date;".to_owned();
+        if let Some(token) = credentials.session_token() {
+            writeln!(canonical, "x-amz-security-token:{token}").expect("a string takes all");
+            names.push_str("x-amz-security-token;");
+        }
+        names.push_str("x-amz-target");
+        writeln!(canonical, "x-amz-target:{target}\n\n{names}").expect("a string takes all");
+        push_hash(&mut canonical, body);
+
+        let scope = format!("{day}/{}/{SERVICE}/aws4_request", self.region);
+        let mut text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n");
+        push_hash(&mut text, canonical.as_bytes());
+        let signature = self.authenticate(&text, day, credentials.secret_access_key(), time);
+        let id = credentials.access_key_id();
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}"
+        );
+        Signature {
+            date,
+            authorization,
+        }
+    }
+
+    fn authenticate(&self, text: &str, day: &str, secret: &str, time: SystemTime) -> String {
+        let mut kept = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take_if(|kept| kept.day != day || kept.secret != secret);
+        let kept = kept.get_or_insert_with(|| DayKey {
+            day: day.to_owned(),
+            secret: secret.to_owned(),
+            key: generate_signing_key(secret, time, &self.region, SERVICE)
+                .as_ref()
+                .to_vec(),
+        });
+        calculate_signature(&kept.key, text.as_bytes())
+    }
+}
+
+/// Appends the SHA-256 of the bytes in hexadecimal.
+fn push_hash(text: &mut String, bytes: &[u8]) {
+    for byte in Sha256::digest(bytes) {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+}
+
+impl Sign for Signer {
+    fn sign_http_request(
+        &self,
+        request: &mut HttpRequest,
+        identity: &Identity,
+        _: AuthSchemeEndpointConfig<'_>,
+        _: &RuntimeComponents,
+        _: &ConfigBag,
+    ) -> Result<(), BoxError> {
+        let credentials: &Credentials = identity.data().ok_or("an identity without credentials")?;
+        let (_, host) = request.uri().split_once("://").ok_or("a relative URL")?;
+        let host = host.strip_suffix('/').unwrap_or(host).to_owned();
+        let header = |name| request.headers().get(name).ok_or("a header is missing");
+        let signable = Signable {
+            host: &host,
+            content_type: header("content-type")?,
+            target: header("x-amz-target")?,
+            body: request.body().bytes().ok_or("a body that streams")?,
+        };
+        let Signature {
+            date,
+            authorization,
+        } = self.sign(signable, credentials, SystemTime::now());
+        let headers = request.headers_mut();
+        headers.insert("host", host);
+        headers.insert("x-amz-date", date);
+        headers.insert("authorization", authorization);
+        if let Some(token) = credentials.session_token() {
+            headers.insert("x-amz-security-token", token.to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl AuthScheme for Signer {
+    fn scheme_id(&self) -> AuthSchemeId {
+        AuthSchemeId::new("sigv4")
+    }
+
+    fn identity_resolver(
+        &self,
+        resolvers: &dyn GetIdentityResolver,
+    ) -> Option<SharedIdentityResolver> {
+        resolvers.identity_resolver(self.scheme_id())
+    }
+
+    fn signer(&self) -> &dyn Sign {
+        self
+    }
+}

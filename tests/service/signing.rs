@@ -1,0 +1,165 @@
+//! The signatures of the requests to the table are those that AWS's own library makes.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4::SigningParams,
+};
+use harness::runtime_api::{Sandbox, environment};
+use proptest::prelude::*;
+use shared::signing::{Signable, Signature, Signer};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    net::TcpListener,
+};
+
+/// 2100, in seconds since 1970.
+const FUTURE: u64 = 4_102_444_800;
+
+/// The signature of AWS's own library.
+fn signed_by_aws(
+    region: &str,
+    request: Signable<'_>,
+    credentials: &Credentials,
+    time: SystemTime,
+) -> Signature {
+    let identity = credentials.clone().into();
+    let parameters = SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("dynamodb")
+        .time(time)
+        .settings(SigningSettings::default())
+        .build()
+        .unwrap()
+        .into();
+    let headers = [
+        ("content-type", request.content_type),
+        ("x-amz-target", request.target),
+    ];
+    let url = format!("https://{}/", request.host);
+    let body = SignableBody::Bytes(request.body);
+    let request = SignableRequest::new("POST", url, headers.into_iter(), body).unwrap();
+    let (signed, _) = sign(request, &parameters).unwrap().into_parts();
+    let header = |name| {
+        let mut headers = signed.headers();
+        let (_, value) = headers.find(|(found, _)| *found == name).unwrap();
+        value.to_owned()
+    };
+    Signature {
+        date: header("x-amz-date"),
+        authorization: header("authorization"),
+    }
+}
+
+fn credentials() -> impl Strategy<Value = Credentials> {
+    let token = proptest::option::of("[A-Za-z0-9+/=]{1,500}");
+    ("[A-Z0-9]{16,20}", "[A-Za-z0-9+/]{1,100}", token)
+        .prop_map(|(id, secret, token)| Credentials::new(id, secret, token, None, "test"))
+}
+
+proptest! {
+    /// One signer signs all requests, so a key that is kept too long would show.
+    #[test]
+    fn every_signature_is_the_one_that_awss_library_makes(
+        region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
+        host in "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?",
+        calls in proptest::collection::vec((credentials(), 0..FUTURE, ".{0,500}"), 1..5),
+    ) {
+        let signer = Signer::new(region.clone());
+        let calls = calls.iter().flat_map(|call| [call, call]).chain(&calls);
+        for (credentials, seconds, body) in calls {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds);
+            let request = Signable {
+                host: &host,
+                content_type: "application/x-amz-json-1.0",
+                target: "DynamoDB_20120810.PutItem",
+                body: body.as_bytes(),
+            };
+            let signature = signer.sign(request, credentials, time);
+            prop_assert_eq!(signature, signed_by_aws(&region, request, credentials, time));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
+    for (function, token) in [
+        ("create-user", None),
+        ("list-users", Some("a session's token")),
+    ] {
+        let table = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = table.local_addr().unwrap().to_string();
+        let url = format!("http://{host}");
+        let mut variables = environment(&url).to_vec();
+        variables.extend(token.map(|token| ("AWS_SESSION_TOKEN", token)));
+        let binary = harness::workspace::binary_of(function);
+        let sandbox = Sandbox::start(&binary, &variables).await;
+
+        // The warm-up's request.
+        let (stream, _) = table.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            match line.trim_end() {
+                "" => break,
+                line => lines.push(line.to_owned()),
+            }
+        }
+        assert_eq!(lines[0], "POST / HTTP/1.1", "{function}");
+        let headers: HashMap<&str, &str> = lines[1..]
+            .iter()
+            .map(|line| line.split_once(": ").unwrap())
+            .collect();
+        let mut body = vec![0; headers["content-length"].parse().unwrap()];
+        stream.read_exact(&mut body).await.unwrap();
+
+        assert_eq!(headers["host"], host, "{function}");
+        assert_eq!(headers.get("x-amz-security-token").copied(), token);
+        let variable = |name| {
+            let mut variables = variables.iter();
+            variables.find(|(found, _)| *found == name).unwrap().1
+        };
+        let credentials = Credentials::new(
+            variable("AWS_ACCESS_KEY_ID"),
+            variable("AWS_SECRET_ACCESS_KEY"),
+            token.map(ToOwned::to_owned),
+            None,
+            "test",
+        );
+        let request = Signable {
+            host: &host,
+            content_type: headers["content-type"],
+            target: headers["x-amz-target"],
+            body: &body,
+        };
+        let time = time_of(headers["x-amz-date"]);
+        assert!(time.elapsed().unwrap() < Duration::from_secs(60));
+        let signature = signed_by_aws("eu-central-1", request, &credentials, time);
+        assert_eq!(headers["authorization"], signature.authorization);
+        drop(stream);
+        sandbox.stop_with_output().await;
+    }
+}
+
+/// The time that a date such as `20261127T193059Z` names.
+fn time_of(date: &str) -> SystemTime {
+    let (day, time) = date.trim_end_matches('Z').split_once('T').unwrap();
+    let date = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        &day[..4],
+        &day[4..6],
+        &day[6..],
+        &time[..2],
+        &time[2..4],
+        &time[4..],
+    );
+    humantime::parse_rfc3339(&date).unwrap()
+}
