@@ -9,9 +9,9 @@ use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
 /// The bytes of a binary as `cargo lambda build --release` makes it.
-const BINARY_BYTES: usize = 4_600_000;
+const BINARY_BYTES: usize = 5_300_000;
 /// Its bytes in the archive that Lambda takes.
-const ARCHIVE_BYTES: usize = 2_250_000;
+const ARCHIVE_BYTES: usize = 2_450_000;
 
 #[test]
 fn a_functions_binary_keeps_within_its_budget() {
