@@ -27,6 +27,10 @@ use sha2::{Digest, Sha256};
 
 /// The service's name in a signature.
 const SERVICE: &str = "dynamodb";
+/// The header with the time of signing.
+const DATE: &str = "x-amz-date";
+/// The header with the session's token.
+const TOKEN: &str = "x-amz-security-token";
 
 /// Signs requests to DynamoDB in one region.
 #[derive(Debug)]
@@ -56,10 +60,9 @@ impl fmt::Debug for DayKey {
 pub struct Signable<'a> {
     /// The header `Host`.
     pub host: &'a str,
-    /// The header `Content-Type`.
-    pub content_type: &'a str,
-    /// The header `X-Amz-Target`, which names the operation.
-    pub target: &'a str,
+    /// The headers `Content-Type` and `X-Amz-…`, but for those that signing adds. The names are in
+    /// lower case. AWS refuses a request with an unsigned header `X-Amz-…`.
+    pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],
 }
@@ -96,20 +99,21 @@ impl Signer {
         let day = &date[..8];
         let Signable {
             host,
-            content_type,
-            target,
+            headers,
             body,
         } = request;
 
-        let mut canonical =
-            format!("POST\n/\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:{date}\n");
-        let mut names = "content-type;host;x-amz-date;".to_owned();
-        if let Some(token) = credentials.session_token() {
-            writeln!(canonical, "x-amz-security-token:{token}").expect("a string takes all");
-            names.push_str("x-amz-security-token;");
+        let mut headers = headers.to_vec();
+        headers.extend([("host", host), (DATE, &*date)]);
+        headers.extend(credentials.session_token().map(|token| (TOKEN, token)));
+        headers.sort_unstable();
+        let mut canonical = "POST\n/\n\n".to_owned();
+        for (name, value) in &headers {
+            writeln!(canonical, "{name}:{value}").expect("a string takes all");
         }
-        names.push_str("x-amz-target");
-        writeln!(canonical, "x-amz-target:{target}\n\n{names}").expect("a string takes all");
+        let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+        let names = names.join(";");
+        writeln!(canonical, "\n{names}").expect("a string takes all");
         push_hash(&mut canonical, body);
 
         let scope = format!("{day}/{}/{SERVICE}/aws4_request", self.region);
@@ -161,11 +165,13 @@ impl Sign for Signer {
         let credentials: &Credentials = identity.data().ok_or("an identity without credentials")?;
         let (_, host) = request.uri().split_once("://").ok_or("a relative URL")?;
         let host = host.strip_suffix('/').unwrap_or(host).to_owned();
-        let header = |name| request.headers().get(name).ok_or("a header is missing");
+        let is_signed = |(name, _): &(&str, &str)| {
+            *name == "content-type" || name.starts_with("x-amz-") && *name != DATE && *name != TOKEN
+        };
+        let headers: Vec<(&str, &str)> = request.headers().iter().filter(is_signed).collect();
         let signable = Signable {
             host: &host,
-            content_type: header("content-type")?,
-            target: header("x-amz-target")?,
+            headers: &headers,
             body: request.body().bytes().ok_or("a body that streams")?,
         };
         let Signature {
@@ -174,10 +180,10 @@ impl Sign for Signer {
         } = self.sign(signable, credentials, SystemTime::now());
         let headers = request.headers_mut();
         headers.insert("host", host);
-        headers.insert("x-amz-date", date);
+        headers.insert(DATE, date);
         headers.insert("authorization", authorization);
         if let Some(token) = credentials.session_token() {
-            headers.insert("x-amz-security-token", token.to_owned());
+            headers.insert(TOKEN, token.to_owned());
         }
         Ok(())
     }

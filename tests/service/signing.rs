@@ -38,13 +38,10 @@ fn signed_by_aws(
         .build()
         .unwrap()
         .into();
-    let headers = [
-        ("content-type", request.content_type),
-        ("x-amz-target", request.target),
-    ];
     let url = format!("https://{}/", request.host);
     let body = SignableBody::Bytes(request.body);
-    let request = SignableRequest::new("POST", url, headers.into_iter(), body).unwrap();
+    let headers = request.headers.iter().copied();
+    let request = SignableRequest::new("POST", url, headers, body).unwrap();
     let (signed, _) = sign(request, &parameters).unwrap().into_parts();
     let header = |name| {
         let mut headers = signed.headers();
@@ -69,6 +66,7 @@ proptest! {
     fn every_signature_is_the_one_that_awss_library_makes(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
         host in "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?",
+        agent in "[a-z0-9/.]{1,40}( [a-z0-9/.]{1,20}){0,3}",
         calls in proptest::collection::vec((credentials(), 0..FUTURE, ".{0,500}"), 1..5),
     ) {
         let signer = Signer::new(region.clone());
@@ -77,8 +75,11 @@ proptest! {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds);
             let request = Signable {
                 host: &host,
-                content_type: "application/x-amz-json-1.0",
-                target: "DynamoDB_20120810.PutItem",
+                headers: &[
+                    ("x-amz-target", "DynamoDB_20120810.PutItem"),
+                    ("content-type", "application/x-amz-json-1.0"),
+                    ("x-amz-user-agent", agent.as_str()),
+                ],
                 body: body.as_bytes(),
             };
             let signature = signer.sign(request, credentials, time);
@@ -134,10 +135,21 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
             None,
             "test",
         );
+        // AWS refuses a request with an unsigned header `X-Amz-…`.
+        let is_signed = |name: &str| {
+            name == "content-type"
+                || name.starts_with("x-amz-")
+                    && name != "x-amz-date"
+                    && name != "x-amz-security-token"
+        };
+        let signed: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (*name, *value))
+            .filter(|(name, _)| is_signed(name))
+            .collect();
         let request = Signable {
             host: &host,
-            content_type: headers["content-type"],
-            target: headers["x-amz-target"],
+            headers: &signed,
             body: &body,
         };
         let time = time_of(headers["x-amz-date"]);
