@@ -159,8 +159,8 @@ fn origin_form(request: &mut Request<SdkBody>) -> Result<Uri, Box<dyn Error + Se
 
 /// What the SDK's retries need to know of an error.
 fn classified(error: hyper::Error) -> ConnectorError {
-    let has_io = iter::successors(error.source(), |&error| error.source())
-        .any(|error| error.is::<io::Error>());
+    let has_io =
+        iter::successors(error.source(), |&error| error.source()).any(<dyn Error>::is::<io::Error>);
     if error.is_closed() || error.is_canceled() || has_io {
         ConnectorError::io(error.into())
     } else if error.is_incomplete_message() {

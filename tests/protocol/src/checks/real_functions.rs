@@ -29,7 +29,7 @@ use protocol::{
 };
 use rustls::RootCertStore;
 use shared::{
-    connection::Connection,
+    connection,
     table::{self, Table},
 };
 use stateright::Model;
@@ -235,7 +235,7 @@ impl<'a> World<'a> {
     /// Sends a request, and waits for the function's first write.
     async fn send(&mut self, attempt: Attempt, next: &State) -> String {
         let (send, writes) = unbounded_channel();
-        let client = SharedHttpClient::new(Connection::new(RootCertStore::empty()));
+        let client = SharedHttpClient::new(connection::Connection::new(RootCertStore::empty()));
         let number = 2 * attempt.client + attempt.number;
         let config = self
             .config
