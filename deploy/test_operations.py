@@ -105,7 +105,7 @@ class Operations(DeployedTest):
         [get] = commands("Get a token")
         # The emulator has one token endpoint for all domains.
         get = get.replace('"$(output TokenEndpoint)"', self.stack.token_url)
-        token = json.loads(self.shell(get))["access_token"]
+        token = self.shell(get).strip()
         self.assertEqual(self.call("GET", token).status, 200)
 
     def test_creates_are_stopped_and_opened_without_a_deployment(self) -> None:
@@ -150,19 +150,31 @@ class Operations(DeployedTest):
             self.assertEqual(self.versions(function), versions)
 
     def test_the_alias_is_pointed_at_the_version_before_and_back(self) -> None:
+        there, back = commands("Roll back")
         self.emulator.deploy(MemorySize="1024")
         after = self.live_version("CreateUserFunction")
         before = self.versions("CreateUserFunction")[-2]
-        there, back = commands("Roll back")
         self.shell(there)
         self.assertEqual(self.live_version("CreateUserFunction"), before)
         self.assertEqual(self.create("on-the-version-before").status, 201)
-        self.shell("function=CreateUserFunction", back)
+        self.shell(back)
         self.assertEqual(self.live_version("CreateUserFunction"), after)
+
+    def test_there_is_no_version_before_the_first(self) -> None:
+        there, _ = commands("Roll back")
+        first = self.versions("CreateUserFunction")[0]
+        live = self.live_version("CreateUserFunction")
+        names = f"deployed() {{ echo {first}; }}"
+        # In a shell that goes on after a failure, as an operator's does.
+        refused = self.shell(names, f"set +e; {there.rstrip()} 2>&1 || echo refused")
+        self.assertRegex(refused, r"FunctionVersion.*\s+refused\n$")
+        self.assertEqual(self.live_version("CreateUserFunction"), live)
 
     def test_a_restored_table_gets_what_was_created_since_and_the_way_back_works(self) -> None:
         restore, wait, rest, copy, deploy = commands("Restore the table to a point in time")
-        self.assertEqual(deploy, "sam build && sam deploy\n")
+        self.assertEqual(
+            deploy, 'sam build --config-env "$config" && sam deploy --config-env "$config"\n'
+        )
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
