@@ -1,4 +1,5 @@
-//! A history: what clients asked of one service, what each was told, and what the table holds at the end.
+//! A history: what clients asked of one service, what they were told, and what the table holds at the
+//! end.
 
 use std::collections::BTreeMap;
 
@@ -13,48 +14,48 @@ pub struct History {
     pub seed: u64,
     /// How old a page may be, in seconds.
     pub max_age: u64,
-    /// What ended the run before its time, such as an answer that there may never be.
+    /// Why the run ended early, such as an answer outside the contract.
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// Walks through the whole list after the last write, when the faults were over. The first one
-    /// shows all users.
+    /// Walks through the whole list after the last write, without faults. The first one shows all
+    /// users.
     pub walks: Vec<Walk>,
-    /// All that the table holds then, as the table itself shows it.
+    /// All items of the table at that time, read from the table itself.
     pub items: Vec<StoredItem>,
 }
 
-/// The attributes of an item, but for what tells a repeated request.
+/// The attributes of an item, except those that identify a repeated request.
 pub type StoredItem = BTreeMap<String, String>;
 
-/// A request and what became of it.
+/// A request and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// Which client made it.
+    /// The client that made it.
     pub client: usize,
-    /// When the request left, in microseconds of one clock that never goes back.
+    /// When the request was sent, in microseconds of one monotonic clock.
     pub start: u64,
-    /// When the client knew what became of it.
+    /// When the client learned the outcome.
     pub end: u64,
-    /// What was asked.
+    /// What the client asked.
     pub request: Request,
-    /// What was told.
+    /// What the client was told.
     pub outcome: Outcome,
 }
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// A user.
+    /// To create a user.
     Create(Create),
-    /// A page of the list.
+    /// To list a page.
     List(List),
 }
 
-/// A request for a user.
+/// A request to create a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
-    /// Who asks; nobody known, where there is no authorizer.
+    /// The caller, or none if there is no authorizer.
     pub caller: Option<String>,
     /// The Idempotency-Key.
     pub key: Option<String>,
@@ -62,12 +63,12 @@ pub struct Create {
     pub name: Name,
 }
 
-/// A request for a page.
+/// A request to list a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List {
     /// The query string.
     pub query: String,
-    /// What the keys of the listed users begin with.
+    /// The prefix of the listed users' keys.
     pub prefix: String,
     /// The largest number of users on the page.
     pub limit: usize,
@@ -80,14 +81,14 @@ pub struct List {
 /// What a client is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// 201: there is this user.
+    /// 201: the user exists.
     Created {
         /// The user.
         user: ShownUser,
-        /// Whether an earlier attempt of the same request had created it.
+        /// Whether an earlier attempt of the same request created it.
         replayed: bool,
     },
-    /// 409: the username is another's.
+    /// 409: another request owns the username.
     Taken,
     /// 200: a page.
     Page {
@@ -96,14 +97,14 @@ pub enum Outcome {
         /// Whether it links to a next page.
         has_next: bool,
     },
-    /// 503: the request may have taken effect, or may still.
+    /// 503: the request may have taken effect, or may still do so.
     Unavailable,
-    /// Nothing, as the function was killed: the request may have taken effect.
+    /// No answer, because the function was killed: the request may have taken effect.
     Killed,
 }
 
 impl Outcome {
-    /// Whether the client does not know what became of its request.
+    /// Whether the client does not know the outcome of its request.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Killed)
@@ -124,7 +125,7 @@ pub struct ShownUser {
 /// A list, followed to its last page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walk {
-    /// What the keys of the listed users begin with.
+    /// The prefix of the listed users' keys.
     pub prefix: String,
     /// The largest number of users on a page.
     pub limit: usize,

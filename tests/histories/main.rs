@@ -1,5 +1,5 @@
 //! Histories under faults: a username belongs to one user, and an acknowledged user is never lost or
-//! doubled.
+//! duplicated.
 
 mod rules_tests;
 
@@ -31,7 +31,7 @@ use tests::histories::{
 };
 use tokio::{sync::Notify, task::JoinSet};
 
-/// What `make verify` takes; `make torture` does the same for longer.
+/// The size of the runs in `make verify`. `make torture` runs longer.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 60,
@@ -47,7 +47,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
     if let Err(failure) = judge(&history) {
         panic!("{failure}");
     }
-    // A history in which little happens would keep every rule.
+    // A history in which little happens can't break a rule.
     let happened = [
         totals.users,
         totals.replays,
@@ -64,7 +64,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
 /// How often the engine is killed in one test.
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-/// How long the writers may take until the kill: generous, as a machine may be busy, but bounded.
+/// How long the writers may take until the kill. Generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +124,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
             let is_known = acknowledged.contains_key(username) || open.contains(username);
             assert!(is_known, "nobody asked for {username}");
         }
-        // Whoever got no answer asks again, and has the user then.
+        // A client without an answer retries, and then has the user.
         for username in open {
             let answer = create(&table, &username).await;
             assert_eq!(answer.status, 201, "{answer:?}");
@@ -137,15 +137,15 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
     let listed = list(&connect(engine.url())).await;
     assert_eq!(listed, acknowledged);
     say(&format!(
-        "{KILLS} engines killed under load, {} users kept, {unanswered} of them asked for twice",
+        "{KILLS} engines killed under load, {} users kept, {unanswered} of them retried",
         listed.len()
     ));
 }
 
-/// How many usernames are asked for, and every second one erased.
+/// How many usernames are created. Every second one is erased.
 const NAMES: usize = 24;
-/// Longer than the longest delay of a write: how long an operator waits here between looking a user
-/// up and erasing it.
+/// How long an operator waits here between looking a user up and erasing it. Longer than the longest
+/// delay of a write.
 const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let mut owners = JoinSet::new();
     for (number, (username, user)) in erased.iter().enumerate() {
         let id = user["id"].as_str().expect("a user has an id");
-        // The second one is a command that was repeated.
+        // The second one is a repeated command.
         for _ in 0..2 {
             operators.spawn(erase(proxy.url(), username.clone(), id.to_owned()));
         }
@@ -193,7 +193,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     ));
 }
 
-/// What the network does to writes and deletes. The delay is longer than a client waits for either.
+/// What the network does to writes and deletes. The delay is longer than a client waits.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),
@@ -205,14 +205,14 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * NAMES)
 }
 
-/// Asks for a username with the caller's only key.
+/// Creates a user with the caller's only key.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");
     post(&connect(&url), event).await
 }
 
-/// Asks for a username until the user is there, as the next owner.
+/// Retries a create until the next owner has the username.
 async fn own(url: String, username: String) -> (String, Value) {
     let wait = async {
         loop {
@@ -227,7 +227,7 @@ async fn own(url: String, username: String) -> (String, Value) {
         .expect("the name gets free")
 }
 
-/// Erases the user that has this id, as docs/operations.md says, until that is known to be done.
+/// Erases the user with this id, as docs/operations.md says, and retries until that is confirmed.
 async fn erase(url: String, username: String, id: String) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let table = connect(&url);
@@ -272,7 +272,7 @@ async fn list(table: &Table) -> HashMap<String, Value> {
     users
 }
 
-/// Says something even if the test succeeds.
+/// Prints a message even if the test succeeds.
 fn say(text: &str) {
     writeln!(io::stderr(), "{text}").expect("standard error can be written");
 }

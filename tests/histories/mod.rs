@@ -1,14 +1,13 @@
-//! Histories: what many clients asked of the service at the same time, under faults, and what each
-//! was told; and the rules that any such history keeps if a username belongs to one user and an
-//! acknowledged user is never lost or doubled.
+//! Histories: concurrent requests to the service under faults, with their answers. Every history must
+//! keep the rules that follow from two promises: a username belongs to one user, and an acknowledged
+//! user is never lost or duplicated.
 //!
 //! [`run`](run::run) makes a history with the functions' real processes over an engine on a file, and
-//! [`check`] judges it. A history is data: it can be written to a file, read by a person, and judged
-//! again.
+//! [`check`] judges it. A history is data: it can be saved to a file, read, and judged again.
 //!
-//! A seed decides how old a page may be, what each client asks for, and between which of its requests
-//! it adds which faults and kills. It does not decide how the processes are scheduled: the same seed
-//! makes the same choices, and not the same history.
+//! A seed decides the maximum age of a page, what each client asks for, and when faults and kills
+//! happen. It does not decide how processes are scheduled, so the same seed makes the same choices but
+//! not the same history.
 
 pub mod history;
 pub mod names;
@@ -24,25 +23,25 @@ use self::{
     rules::{Rule, check},
 };
 
-/// The seed that `HISTORY_SEED` names, or a fresh one.
+/// The seed in `HISTORY_SEED`, or a random one.
 ///
 /// # Panics
-/// It names none.
+/// `HISTORY_SEED` is not a seed.
 #[must_use]
 pub fn seed() -> u64 {
     let seed = env::var("HISTORY_SEED").unwrap_or_default();
     if seed.is_empty() {
-        // Short enough to be typed.
+        // Short enough to type.
         fastrand::u32(..).into()
     } else {
         seed.parse().expect("HISTORY_SEED is a number")
     }
 }
 
-/// Judges a history. One that breaks a rule is kept in a file.
+/// Judges a history. Saves it to a file if it breaks a rule.
 ///
 /// # Errors
-/// The seed, the file and what is wrong, for a person to read.
+/// The seed, the file and the broken rules, for a person to read.
 ///
 /// # Panics
 /// The file can't be written.

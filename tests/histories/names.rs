@@ -1,19 +1,19 @@
 //! Usernames that conflict: a few names, each in several spellings.
 //!
-//! What the service should make of a spelling stands here, found by hand, so that the histories
-//! need not ask the service's own code.
+//! The expected result of each spelling was found by hand, so that the histories do not depend on the
+//! service's own code.
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// A username as a client writes it, and what should become of it.
+/// A username as a client writes it, and the expected result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// What the client sends.
     pub spelling: String,
-    /// What the owner of the username is shown as.
+    /// The display form.
     pub display: String,
-    /// What the username is compared and sorted by.
+    /// The username key.
     pub key: String,
 }
 
@@ -34,12 +34,12 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("カナ", "カナ", "カナ"),
     ("ｶﾅ", "カナ", "カナ"),
     ("ｶナ", "カナ", "カナ"),
-    // Beyond the first plane, where UTF-8 and UTF-16 sort differently.
+    // Outside the Basic Multilingual Plane, where UTF-8 and UTF-16 sort differently.
     ("\u{20bb7}", "\u{20bb7}", "\u{20bb7}"),
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Beginnings of names as a client writes them, and of their keys.
+/// Prefixes as a client writes them, with the prefixes of their keys.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),
@@ -63,17 +63,17 @@ impl Name {
     }
 }
 
-/// A beginning of names, to list by.
+/// A prefix to list by.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefix {
     /// What the client sends.
     pub spelling: &'static str,
-    /// What the keys of the listed users begin with.
+    /// The prefix of the listed users' keys.
     pub key: &'static str,
 }
 
 impl Prefix {
-    /// One of the prefixes. One in two is empty.
+    /// A random prefix. Every second one is empty.
     pub fn choose(rng: &mut Rng) -> Self {
         let number = rng.usize(..2 * PREFIXES.len());
         Self::all().nth(number).unwrap_or(Self {

@@ -1,8 +1,8 @@
 //! The rules that every history keeps.
 //!
-//! Nothing here assumes an order that the clients could not see. One operation comes before another
-//! only if it ended before the other began, and a create whose outcome is unknown may take effect at
-//! any time after it began, even after its client has given it up.
+//! The rules only assume an order that the clients could see. One operation comes before another only
+//! if it ended before the other began. A create whose outcome is unknown may take effect at any time
+//! after it began, even after its client has stopped waiting.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
@@ -13,42 +13,42 @@ use super::history::{
     Create, History, List, Operation, Outcome, Request, ShownUser, StoredItem, Walk,
 };
 
-/// What a history must keep.
+/// A rule that every history must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// The run came to its end: no answer was outside of the contract, and no 500.
+    /// The run came to its end: every answer was in the contract, and none was a 500.
     Answer,
     /// A username belongs to one user, which one request created once, and a user has one username.
     OneOwner,
-    /// A user that anybody was told of is in the list at the end.
+    /// Every user that any client was told of is in the list at the end.
     Kept,
-    /// A user was asked for, in this display form and before anybody was told of it, by a request
-    /// that was not refused.
+    /// Every user was requested in its display form, by a request that was not refused, before any
+    /// client was told of the user.
     Asked,
-    /// All attempts of one request get the same user, and all but one of them as a replay. Only a
+    /// All attempts of one request get the same user. All but one of them get it as a replay. Only a
     /// request with an Idempotency-Key is replayed.
     Replay,
     /// A request is refused only if another one could have created the user before.
     Conflict,
-    /// One attempt can have created the user, in view of all that anybody was told of it: it was sent
-    /// before anybody was told, its answer is the one 201 that is no replay, if there is one, and no
-    /// attempt of its request was refused. It is looked at only if no other rule is broken.
+    /// Some attempt can have created the user: it was sent before any client was told of the user, it
+    /// got the one 201 that is not a replay, if there is one, and no attempt of its request was
+    /// refused. Checked only if no other rule is broken.
     Creator,
-    /// A page is sorted by username key without doubles, and keeps its limit, its prefix and its
-    /// beginning. It is full where it links to a next one.
+    /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and cursor.
+    /// It is full if it links to a next page.
     Page,
-    /// A page has every user in its range that anybody was told of before it was asked for, and longer
-    /// before than a page may be old.
+    /// A page has every user in its range that any client was told of before the page was requested,
+    /// minus the maximum age of a page.
     Complete,
-    /// A walk shows a user once.
+    /// A walk shows a user at most once.
     Walk,
-    /// When nothing is written any more, all walks show the same users.
+    /// After the last write, all walks show the same users.
     Quiet,
-    /// The table holds the users that the list shows then, and nothing else.
+    /// At the end, the table holds exactly the listed users.
     Table,
 }
 
-/// Where a history breaks a rule.
+/// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The rule.
@@ -57,12 +57,12 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Finds everything that is wrong with a history.
+/// Finds all broken rules of a history.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let mut checker = Checker::new(history);
     if let Some(failure) = &history.failure {
-        // Without its end, a history can't be judged.
+        // An unfinished history can't be judged.
         checker.report(Rule::Answer, failure.clone());
         return checker.violations;
     }
@@ -90,7 +90,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     checker.violations
 }
 
-/// What is one request to the service, however often it is sent.
+/// Identifies a request. All attempts of one request have the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity<'a> {
     /// A request that can be repeated: its caller, its key and the display form of its username.
@@ -123,7 +123,7 @@ struct Checker<'a> {
     history: &'a History,
     /// All creates, by username key.
     attempts: BTreeMap<&'a str, Vec<Attempt<'a>>>,
-    /// The username keys of the display forms that were asked for.
+    /// The username keys of the requested display forms.
     keys: HashMap<&'a str, &'a str>,
     /// The users at the end, by username key.
     users: BTreeMap<&'a str, &'a ShownUser>,
@@ -166,7 +166,7 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Takes up the list at the end, and compares the walks with it.
+    /// Records the list at the end, and compares the walks with it.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody looked at the end".to_owned());
@@ -226,7 +226,7 @@ impl<'a> Checker<'a> {
     /// The item of a user.
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
-        // Of a user that nobody asked for, another rule tells.
+        // Another rule reports a user that nobody requested.
         let key = self.keys.get(username).copied().unwrap_or(username);
         let attributes = [
             ("kind", "user"),
@@ -238,8 +238,8 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that a user which a client was told of at this time was asked for, and gives its
-    /// username key.
+    /// Checks that a user that a client was told of at this time was requested. Returns its username
+    /// key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
         let attempts = key.and_then(|key| self.attempts.get(key));
@@ -252,7 +252,7 @@ impl<'a> Checker<'a> {
         key
     }
 
-    /// Checks that a user which a client was told of is there at the end as it was then.
+    /// Checks that a user that a client was told of is the same at the end.
     fn check_kept(&mut self, user: &ShownUser, key: &str) {
         match self.users.get(key) {
             None => self.report(Rule::Kept, format!("{user:?} is lost")),
@@ -330,8 +330,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that one attempt explains all answers about a username, of which somebody was told first
-    /// at this time.
+    /// Checks that one attempt explains all answers about a username. The time is when any client was
+    /// first told of its user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
             return;
@@ -384,7 +384,7 @@ impl<'a> Checker<'a> {
             let after = after.unwrap_or_default();
             self.check_page(operation, list, after, &keys, *has_next);
 
-            // Before a next page, it promises nothing beyond its last user.
+            // Before a next page, it only promises users up to its last one.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
             for (key, time) in told {
@@ -411,7 +411,7 @@ impl<'a> Checker<'a> {
             .is_sorted_by(|one, next| one < next);
         let is_sound = is_sorted
             && keys.len() <= list.limit
-            // The table may stop early, but at a megabyte, which no page of a history has.
+            // DynamoDB may end a query early, but only at a megabyte, which no page of a history has.
             && (keys.len() == list.limit || !has_next)
             && keys.iter().all(|key| key.starts_with(&list.prefix));
         if !is_sound {
@@ -419,7 +419,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The usernames of which any client knew that somebody has them, and since when.
+    /// The usernames that any client knew to be taken, and since when.
     fn told(&self) -> BTreeMap<&'a str, u64> {
         let mut told = BTreeMap::<&str, u64>::new();
         for operation in &self.history.operations {

@@ -1,4 +1,4 @@
-//! The rules for histories, each seen to find what breaks it.
+//! Tests of the rules: each rule finds what breaks it.
 
 use std::collections::BTreeSet;
 
@@ -125,7 +125,7 @@ fn a_user_that_nobody_asked_for_is_found() {
 fn a_user_in_a_form_that_nobody_asked_for_is_found() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
-    // It was refused, so that it can't be its user.
+    // The request was refused, so the user can't be its own.
     story.create("bea", None, "ADA", Outcome::Taken);
     story.end(&[(1, "ADA")]);
     story.assert_broken(&[Rule::Asked, Rule::Conflict]);
@@ -194,14 +194,14 @@ fn a_replay_of_another_user_is_found() {
 
 #[test]
 fn a_conflict_with_the_request_itself_is_found() {
-    // The request of which it is a repetition has created the user.
+    // An earlier attempt of the same request created the user.
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.create("ada", Some("one"), "ada", Outcome::Taken);
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Conflict]);
 
-    // Nobody else can have.
+    // Nobody else can have the username.
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Taken);
     story.create("ada", Some("one"), "bea", Outcome::Killed);
@@ -232,7 +232,7 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_none() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // It may have come first, but the user is known to be another's.
+    // It may have come first, but the user is known to belong to another request.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -245,7 +245,7 @@ fn a_creation_of_a_user_that_was_seen_before_is_found() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
-    // It should be marked as a replay.
+    // The answer should be marked as a replay.
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Creator]);
@@ -338,7 +338,7 @@ fn a_page_with_a_hole_is_found() {
         (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
         // In the middle, before a next page.
         (2, None, &[(1, "ada"), (3, "cleo")], true),
-        // At the beginning, after a cursor that skips one.
+        // At the beginning: the cursor skipped one.
         (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),
         // At the end.
         (3, None, &[(1, "ada"), (2, "bea"), (3, "cleo")], false),
@@ -476,14 +476,14 @@ fn a_history_is_the_same_after_it_was_in_a_file() {
     assert_eq!(read, story.history);
 }
 
-/// A history made by hand, in which one operation follows the other.
+/// A history made by hand, whose operations follow one another.
 #[derive(Default)]
 struct Story {
     history: History,
 }
 
 impl Story {
-    /// Four users, who are all there at the end.
+    /// Four users that all exist at the end.
     fn with_users() -> Self {
         let users = [(1, "ada"), (2, "bea"), (3, "cleo"), (4, "dora")];
         let mut story = Self::default();
@@ -507,7 +507,7 @@ impl Story {
         self.add(Request::Create(create), outcome);
     }
 
-    /// A page, which is a walk by itself.
+    /// A page, as a walk of its own.
     fn list(
         &mut self,
         prefix: &str,
@@ -538,7 +538,7 @@ impl Story {
         });
     }
 
-    /// What the list and the table are at the end.
+    /// Sets the list and the table at the end.
     fn end(&mut self, users: &[(u64, &str)]) {
         self.walk("", 1000, users);
         let items = users.iter().map(|(id, username)| item(*id, username));

@@ -36,18 +36,19 @@ use harness::{
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many processes of each function there are. Each handles one event at a time, so that more
-/// clients than these wait for a free one.
+/// Processes of each function. Each handles one event at a time, and there are more clients than
+/// processes, so clients wait for a free one.
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// Where a walk that never ends is cut off, to be judged.
+/// Where an endless walk is cut off, to be judged.
 const MAX_PAGES: usize = 1000;
 
-/// How old a page may be, in seconds. The first is the template's, and with the last pages are kept.
+/// How old a page may be, in seconds. The first is the template's default, and the last makes the
+/// function keep pages.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// Few enough for clients to be one another's caller with one another's key.
+/// Few enough for a caller's key to meet another caller's.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -56,17 +57,17 @@ const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 pub struct Plan {
     /// How many clients there are at once.
     pub clients: usize,
-    /// How many things each of them does, one after the other: create a user, look at a page, or
-    /// walk through a list.
+    /// How many things each client does, one after the other: create a user, list a page, or walk
+    /// through a list.
     pub deeds: usize,
 }
 
 /// What happened in runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// Requests whose end a client saw, or whose function was killed.
+    /// Requests that ended for a client, or whose function was killed.
     pub operations: usize,
-    /// Users that are there at the end.
+    /// Users at the end.
     pub users: usize,
     /// Creates that were answered with an earlier attempt's user.
     pub replays: usize,
@@ -74,7 +75,7 @@ pub struct Totals {
     pub conflicts: usize,
     /// Pages that were shown.
     pub pages: usize,
-    /// Requests of which the client does not know what became.
+    /// Requests whose outcome the client does not know.
     pub unknown: usize,
     /// Requests that met a fault on the wire between a function and the table.
     pub faults: usize,
@@ -137,10 +138,10 @@ impl fmt::Display for Totals {
     }
 }
 
-/// Runs clients against a service with its table in this folder, and gives what they saw.
+/// Runs clients against a service whose table is in this folder, and returns their history.
 ///
 /// # Panics
-/// A process does not start or does not end. What a client should never see is in the history.
+/// A process does not start or stop. What a client should never see goes into the history.
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
@@ -163,7 +164,7 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // A generator for each deed, whose choices then do not depend on how the one before went.
+        // Each step has its own random generator, so that its choices do not depend on earlier steps.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -182,14 +183,14 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     world.end(seed, rng, failure).await
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// What all clients share.
+/// The state that all clients share.
 struct World {
     creators: Pool,
     listers: Pool,
@@ -204,10 +205,10 @@ struct World {
 impl World {
     fn now(&self) -> u64 {
         let elapsed = self.began.elapsed().as_micros();
-        elapsed.try_into().expect("a run takes less than a life")
+        elapsed.try_into().expect("a run is short")
     }
 
-    /// Kills the engine, and starts it again after this time.
+    /// Kills the engine, and restarts it after this time.
     async fn kill_engine(&self, pause: Duration) {
         let mut engine = self.engine.lock().await;
         engine.kill().await;
@@ -217,7 +218,7 @@ impl World {
         self.proxy.redirect(engine.url());
     }
 
-    /// Ends all processes, and looks at the list when no client writes any more.
+    /// Stops all processes, and reads the list after the last write.
     async fn end(self, seed: u64, rng: Rng, failure: Option<String>) -> (History, Totals) {
         let mut history = History {
             seed,
@@ -232,8 +233,8 @@ impl World {
         if history.failure.is_none() {
             self.creators.stop().await;
             self.listers.stop().await;
-            // What the clients gave up may still be on its way to the table. It ends with the
-            // engine, and the list is read from the file.
+            // Writes whose clients stopped waiting may still be on their way. They end with the engine,
+            // and a new engine reads the list from the file.
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
@@ -256,7 +257,8 @@ impl World {
     }
 }
 
-/// Walks through the list of this table by several limits and prefixes, the whole list first.
+/// Walks through the list of this table with several limits and prefixes. The first walk shows the
+/// whole list.
 async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
@@ -292,7 +294,7 @@ async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     walks
 }
 
-/// All items of this table, whoever wrote them.
+/// All items of this table.
 async fn items(table_url: &str) -> Vec<StoredItem> {
     let table = connect(table_url);
     let scan = table.client().scan().table_name(table.name());
@@ -369,7 +371,7 @@ impl Pool {
         sandbox.expect("the pool has its own sender")
     }
 
-    /// Ends all processes, none of which may have ended before.
+    /// Stops all processes and checks that none had ended before.
     async fn stop(self) {
         let Self { give, take, .. } = self;
         drop(give);
@@ -404,7 +406,7 @@ impl Client {
         }
     }
 
-    /// Does to the service what the world does to it.
+    /// Sometimes causes a fault in the service.
     async fn disturb(&self, rng: &mut Rng) {
         let world = &self.world;
         if rng.u8(..5) == 0 {
@@ -417,10 +419,10 @@ impl Client {
         }
     }
 
-    /// Asks for a username that others ask for too, and again, as clients do that do not know what
-    /// became of their request.
+    /// Creates a user with a username that other clients also ask for, and retries like a client that
+    /// does not know the outcome.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // The numbers move on with the clients, so that there are always names to win.
+        // The numbers grow with the clients, so some names are always free.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -429,7 +431,7 @@ impl Client {
         };
         for _ in 0..4 {
             let outcome = self.create_once(rng, &create).await;
-            // Some repeat what was answered, too, and some forget their key.
+            // Some retry after an answer, too, and some forget their key.
             let repeats = outcome.is_unknown() || rng.u8(..8) == 0;
             if !repeats || rng.u8(..8) == 0 {
                 return;
@@ -455,7 +457,7 @@ impl Client {
         outcome
     }
 
-    /// Looks at the list, at so many pages at most.
+    /// Lists at most this many pages.
     async fn walk(&self, rng: &mut Rng, limit: usize, pages: usize) {
         let prefix = Prefix::choose(rng);
         let mut list = List {
@@ -471,7 +473,7 @@ impl Client {
             let pool = &self.world.listers;
             let (answer, outcome) = self.ask(rng, pool, "get", event, request).await;
             let Outcome::Page { users, .. } = outcome else {
-                // The same page once more.
+                // The same page again.
                 continue;
             };
             if let Some(user) = users.last() {
@@ -484,7 +486,7 @@ impl Client {
         }
     }
 
-    /// Sends an event to a function, and writes down what was asked and what was told.
+    /// Sends an event to a function, and records the question and the answer.
     async fn ask(
         &self,
         rng: &mut Rng,
@@ -527,7 +529,7 @@ impl Client {
     }
 }
 
-/// What a client may be told, if the answer is that.
+/// What a client may be told, if the answer is in the contract.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {
@@ -544,7 +546,7 @@ fn outcome(answer: &Answer) -> Option<Outcome> {
     })
 }
 
-/// A fault of the wire or of the table that is nobody's fault.
+/// A random fault of the wire or the table.
 fn fault(rng: &mut Rng) -> WireFault {
     let error = |exception: &str| {
         let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");
@@ -564,10 +566,10 @@ fn fault(rng: &mut Rng) -> WireFault {
         25..27 => WireFault::Answer("400 Bad Request", error("ThrottlingException")),
         27..29 => WireFault::Answer("500 Internal Server Error", error("InternalServerError")),
         29..31 => WireFault::Answer("503 Service Unavailable", String::new()),
-        // A proxy that answers for itself.
+        // A proxy that answers by itself.
         31..33 => WireFault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         33 => WireFault::ContentType("text/html"),
-        // These take long, and so they are fewer. The function gives an attempt up after 1.2 s.
+        // These take long, so they are rarer. The function gives up on an attempt after 1.2 s.
         34 => WireFault::Stall,
         35 => WireFault::StallAnswer,
         36 => WireFault::StallWithinAnswer(at(rng)),
