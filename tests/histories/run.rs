@@ -48,7 +48,7 @@ const MAX_PAGES: usize = 1000;
 /// function keep pages.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// Few enough for a caller's key to meet another caller's.
+/// Few, so that two callers often use the same key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 

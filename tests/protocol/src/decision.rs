@@ -5,20 +5,20 @@ use shared::{caller::Caller, item::Fingerprint, user::UserId};
 
 use crate::{Item, Protocol, State, Without};
 
-/// The service's own decision, without the data.
+/// The decision of the service, without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// 201.
     Created,
-    /// 201 with the user that was found, as a replay.
+    /// 201 with the existing user, as a replay.
     Replayed,
     /// 409.
     Taken,
 }
 
 impl Protocol {
-    /// Asks the service's own [`judge`]. To take one of its rules away, the model shows it data
-    /// that keep the rule from making a difference.
+    /// Asks the service's own [`judge`]. To remove one of its rules, the model passes data for which
+    /// the rule makes no difference.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);
         let mut found = self.stored(state, found);
@@ -26,7 +26,7 @@ impl Protocol {
             Some(Without::OwnId) => new.user.id = UserId::new(),
             Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
             Some(Without::Key) => {
-                // As if no key were a key.
+                // Treats a missing key like a key.
                 for user in [&mut new, &mut found] {
                     user.request
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

@@ -1,22 +1,22 @@
-//! A model of the protocol by which clients, function and table create users, for the model checker
+//! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! The histories of `tests` show that the service keeps its promise where they looked. The model shows
-//! that its rules are enough in every order of events, and what each rule is needed for.
+//! The histories of `tests` only check the orders of events that happened. The model checks every
+//! order, and shows what each rule is needed for.
 //!
 //! * Up to three clients each ask for a username, with an Idempotency-Key or without, and may send
 //!   the request twice, one after the other or at the same time.
-//! * Each request is one run of the function, which sends its write to the table twice at most. A
-//!   write may take effect, its answer may get lost, and it may arrive after everybody has given it
-//!   up. A write that never arrives is lost. Functions may crash at any time.
+//! Each request is one run of the function, which sends its write to the table at most twice. A write
+//! may take effect, its answer may get lost, and it may arrive after everyone has stopped waiting. A
+//! write that never arrives is lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
-//! A client counts as told from the moment at which its function decides. That promises more than the
-//! service has to: whatever happens to the answer on its way to the client, each promise holds already.
+//! A client counts as told as soon as its function decides. This is stricter than necessary: the
+//! promises hold whatever happens to the answer on its way to the client.
 //!
-//! The model does not say again what the service decides: a failed condition means what
-//! [`create_user::insert::judge`] says, and usernames, keys and fingerprints are the service's own.
-//! [`Without`] takes one rule away, to see what happens.
+//! The model calls the service's code for its decisions: [`create_user::insert::judge`] decides about a
+//! failed condition, and usernames, keys and fingerprints are the service's own. [`Without`] removes
+//! one rule, to see what breaks.
 
 mod decision;
 mod linearizable;
@@ -35,7 +35,7 @@ pub use decision::Decision;
 pub use linearizable::linearizable;
 pub use story::{Path, shortest, story};
 
-/// The most clients that a model has.
+/// The largest number of clients in a model.
 pub const CLIENTS: usize = 3;
 /// The usernames that clients ask for: two names, each in two spellings.
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
@@ -62,12 +62,12 @@ pub struct Attempt {
     pub number: usize,
 }
 
-/// A user in the table, known by the write that made it.
+/// A user in the table, identified by the write that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
     /// The client's attempt.
     pub attempt: Attempt,
-    /// Which of its writes this is, where each has an id of its own ([`Without::OneIdARequest`]).
+    /// The number of the write, if each write has its own id ([`Without::OneIdARequest`]).
     pub write: usize,
 }
 
@@ -89,10 +89,10 @@ pub enum Cell {
     Tombstone,
 }
 
-/// How far an attempt is.
+/// The progress of an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Run {
-    /// It was not sent.
+    /// Not sent yet.
     #[default]
     Unsent,
     /// The function waits for the answer to its newest write.
@@ -102,7 +102,7 @@ pub enum Run {
         /// How many older writes may still arrive.
         late: u8,
     },
-    /// The function has answered or has ended.
+    /// The function has answered or ended.
     Over {
         /// How many writes may still arrive.
         late: u8,
@@ -119,9 +119,9 @@ pub enum Progress {
     Found(Item),
     /// Deleted it for the first time.
     Deleted(Item),
-    /// Waited until nothing that was begun before is on its way.
+    /// Waited until no earlier write can arrive any more.
     Waited(Item),
-    /// Told the person that it is done.
+    /// Told the person that the user is erased.
     Done(Item),
 }
 
@@ -138,28 +138,28 @@ impl Progress {
     }
 }
 
-/// The state of everything. Sets are bits.
+/// The state of the whole system. Sets are bit sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// What each client asks for.
     pub requests: [Request; CLIENTS],
     /// Which clients have forgotten their key for the second attempt.
     pub forgetful: u8,
-    /// How far each client's attempts are.
+    /// The progress of each client's attempts.
     pub runs: [[Run; ATTEMPTS]; CLIENTS],
-    /// The table, by place and key. There is a second place only if [`Layout`] or [`Without`] says so.
+    /// The table, by place and key. There is a second place only if [`Layout`] or [`Without`] needs it.
     pub table: [[Cell; USERNAMES.len()]; 2],
-    /// Which place was written last, by key.
+    /// Which place was written last, for each key.
     pub newest: [u8; USERNAMES.len()],
     /// The users that a client was told of with a 201.
     pub told: u16,
-    /// What went wrong, one bit for each `Wrong`.
+    /// What went wrong: one bit for each `Wrong`.
     pub wrong: u8,
     /// The erasure.
     pub progress: Progress,
     /// The attempts that were sent before the erasure began.
     pub begun: u8,
-    /// The users that the erasure was right to delete.
+    /// The users that the erasure may delete.
     pub erased: u16,
     /// Whether a copy of the delete may still arrive.
     pub late_delete: bool,
@@ -177,7 +177,7 @@ impl State {
         self.requests[attempt.client].key.filter(|_| !forgotten)
     }
 
-    /// Whether two attempts are one request: they have the same caller, key and spelling.
+    /// Whether two attempts are the same request: they have the same caller, key and spelling.
     fn are_one(&self, one: Attempt, other: Attempt) -> bool {
         let username = |attempt: Attempt| self.requests[attempt.client].username;
         let key = self.key(one);
@@ -196,43 +196,43 @@ impl State {
 /// An answer that no client may get.
 #[derive(Clone, Copy, Debug)]
 enum Wrong {
-    /// A 201 with another's user, or with another spelling than was asked for.
+    /// A 201 with another request's user, or with another spelling.
     OthersUser,
-    /// A replay of what no earlier request made.
+    /// A replay although no earlier request created the user.
     FalseReplay,
     /// A 409 because of the request's own user.
     FalseConflict,
 }
 
-/// A rule of the service that is taken away.
+/// A rule of the service to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
-    /// The condition of the write.
+    /// The write has a condition.
     Condition,
-    /// The comparison of the ids when the condition failed.
+    /// When the condition failed, the ids are compared.
     OwnId,
-    /// The comparison of the fingerprints.
+    /// The fingerprints are compared.
     Fingerprint,
-    /// The demand that a replayed request has a key at all.
+    /// Only a request with a key is replayed.
     Key,
-    /// The comparison of the spellings.
+    /// The spellings are compared.
     Spelling,
-    /// The caller in the fingerprint.
+    /// The caller is part of the fingerprint.
     Caller,
-    /// The comparison form as the table's key.
+    /// The comparison form is the table's key.
     ComparisonForm,
-    /// The id that is made once for all writes of a request.
+    /// All writes of a request share one id.
     OneIdARequest,
-    /// The answer 503 when the table was silent.
+    /// The answer is 503 if the table did not answer.
     Doubt,
-    /// The request id that makes an answer the table's own.
+    /// Only an answer with a request id is DynamoDB's own.
     RequestId,
-    /// The consistent read of a list.
+    /// A list is a consistent read.
     ConsistentRead,
 }
 
 impl Without {
-    /// All of them.
+    /// All rules.
     pub const ALL: [Self; 11] = [
         Self::Condition,
         Self::OwnId,
@@ -254,12 +254,12 @@ pub enum Layout {
     /// In one item collection of one table, as the service does.
     #[default]
     One,
-    /// In a global table of two regions that copy later what they wrote. Of two writes the later wins.
-    /// The last client uses the second region.
+    /// In a global table of two regions that replicate their writes later. Of two writes the later one
+    /// wins. The last client uses the second region.
     Regions,
-    /// In two item collections, by a hash of the key. The hash is the same for all.
+    /// In two item collections. A hash of the key chooses the collection, for all clients alike.
     Shards,
-    /// In one item collection, and, for the last client, whose function is a newer release, in two.
+    /// In one item collection. The last client's function is a newer release that uses two.
     MoreShards,
 }
 
@@ -268,24 +268,22 @@ pub enum Layout {
 pub enum Erasure {
     /// Delete whatever has the username.
     Delete,
-    /// Delete it if it has the id that was looked up.
+    /// Delete it if it still has the id that was looked up.
     DeleteById,
-    /// The same, but only once the user is so old that no write of its own can arrive any more.
+    /// The same, but only once the user is so old that its own writes can't arrive any more.
     DeleteOldById,
-    /// Delete whatever has the username, wait until no write that was begun before can arrive, and
-    /// delete again.
+    /// Delete whatever has the username, wait until no earlier write can arrive, and delete again.
     DeleteTwice,
-    /// The same, but delete only what has the id or the fingerprint of the user that was looked up.
+    /// The same, but delete only a user with the id or the fingerprint that was looked up.
     DeleteTwiceByRequest,
-    /// Wait until no write that was begun before can arrive, and delete the user if it has the id that
-    /// was looked up.
+    /// Wait until no earlier write can arrive, and delete the user if it has the id that was looked up.
     WaitThenDelete,
-    /// Put an item without personal data, but with the key, in the user's place, for ever.
+    /// Replace the user for ever by an item with the same key and without personal data.
     Tombstone,
 }
 
 impl Erasure {
-    /// All of them.
+    /// All ways to erase a user.
     pub const ALL: [Self; 7] = [
         Self::Delete,
         Self::DeleteById,
@@ -306,24 +304,24 @@ pub enum Action {
     Repeat {
         /// The client.
         client: usize,
-        /// Whether the key is left out.
+        /// Whether the client omits the key.
         forgets_key: bool,
     },
-    /// The newest write of a run arrives, and its answer too.
+    /// The newest write of a run arrives, and so does its answer.
     Arrive(Attempt),
     /// The newest write of a run arrives, and its answer gets lost.
     LoseAnswer(Attempt),
-    /// The newest write of a run has not arrived in time, but may still.
+    /// The newest write of a run has timed out, but may still arrive.
     TimeOut(Attempt),
-    /// Something between function and table answers the newest write with a 200 of its own.
+    /// A proxy between function and table answers the newest write with a 200 of its own.
     Forge(Attempt),
-    /// A write that nobody waits for any more arrives.
+    /// A write arrives although nobody waits for it any more.
     ArriveLate(Attempt),
     /// A function crashes.
     Crash(Attempt),
     /// The operator takes the next step of the erasure.
     Erase,
-    /// A copy of the delete arrives that nobody waits for any more.
+    /// A late copy of the delete arrives.
     DeleteLate,
     /// The place that was written last is copied to the other one, for the key with this number.
     Replicate(usize),
@@ -334,23 +332,23 @@ pub enum Action {
 pub struct Protocol {
     /// How many clients there are.
     pub clients: usize,
-    /// The rule that is taken away.
+    /// The rule to remove.
     pub without: Option<Without>,
     /// Where users are kept.
     pub layout: Layout,
-    /// How one user is erased, if any is. The clients then ask for one name only.
+    /// How one user is erased, if any. The clients then ask for one name only.
     pub erasure: Option<Erasure>,
-    /// Whether states are merged that differ only in what can make no difference any more.
+    /// Whether to merge states whose difference can't matter any more.
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// Under which key of the table each username is.
+    /// The key of each username in the table.
     keys: [usize; USERNAMES.len()],
 }
 
 impl Protocol {
-    /// The service as it is.
+    /// The service with all its rules.
     #[must_use]
     pub fn new(clients: usize) -> Self {
         let usernames = USERNAMES.map(|name| Username::parse(name).expect("it is valid"));
@@ -406,7 +404,7 @@ impl Protocol {
         }
     }
 
-    /// Where the user of an attempt is kept: the place and the key.
+    /// Where the user of an attempt is stored: the place and the key.
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -419,7 +417,7 @@ impl Protocol {
         (place, key)
     }
 
-    /// What one write of an attempt makes of the table, and the answer to it.
+    /// Applies one write of an attempt to the table, and returns the answer.
     fn write(&self, state: &mut State, attempt: Attempt, write: usize) -> (Item, Cell) {
         let write = if self.without == Some(Without::OneIdARequest) {
             write
@@ -441,7 +439,7 @@ impl Protocol {
         (item, found)
     }
 
-    /// What a client is told of a write that finds this, and the user that it is told of.
+    /// What a client is told about a write that finds this cell, and the user in the answer.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -453,8 +451,8 @@ impl Protocol {
         }
     }
 
-    /// What the client will be told if the newest write of its attempt arrives now, and its answer too:
-    /// the decision, and the user that it is about.
+    /// The client's answer if the newest write of its attempt arrives now and is answered: the
+    /// decision, and the user in the answer.
     #[must_use]
     pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
         let Run::Waiting { sent, .. } = state.runs[attempt.client][attempt.number] else {
@@ -465,7 +463,7 @@ impl Protocol {
         Some(self.decide(state, item, found))
     }
 
-    /// Takes down what a client is told, and whether it may be told so.
+    /// Records what a client is told, and whether that is wrong.
     fn tell(&self, state: &mut State, item: Item, found: Cell) {
         let (decision, user) = self.decide(state, item, found);
         let are_one = state.are_one(user.attempt, item.attempt);
@@ -524,7 +522,7 @@ impl Protocol {
         Some(())
     }
 
-    /// The attempts that were sent by now.
+    /// The attempts that were sent so far.
     fn begun(state: &State) -> u8 {
         let runs = state.runs.iter().flatten().enumerate();
         runs.fold(0, |begun, (number, run)| {
@@ -532,7 +530,7 @@ impl Protocol {
         })
     }
 
-    /// Waits until nothing that was begun before the erasure can arrive any more.
+    /// Waits until nothing from before the erasure can arrive any more.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -542,7 +540,7 @@ impl Protocol {
         state.late_delete = false;
     }
 
-    /// Deletes what has the username, if the erasure allows it.
+    /// Deletes the user with the username, if the erasure allows it.
     fn delete(&self, state: &mut State, erasure: Erasure, user: Item) {
         let Cell::User(found) = state.table[0][0] else {
             return;
@@ -575,12 +573,11 @@ impl Protocol {
         }
     }
 
-    /// Merges states that differ only in what can make no difference any more.
+    /// Merges states whose difference can't matter any more.
     ///
-    /// A write that meets a user changes nothing, whoever waits for it, and gets the same answer each
-    /// time. So once nobody can delete the user, it does not matter how many of an attempt's writes
-    /// are still on their way. As long as the username is free, it does not matter then whether one
-    /// or two may arrive late.
+    /// A write that meets a user changes nothing and always gets the same answer. So once nobody can
+    /// delete the user, the number of an attempt's late writes does not matter. Then, while the
+    /// username is free, one late write is the same as two.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -599,8 +596,8 @@ impl Protocol {
         }
     }
 
-    /// Whether these requests are worth a start: of those that differ only in the order of clients
-    /// and in the names of usernames and keys, one is enough.
+    /// Whether to start from these requests. If others differ only in the order of clients or in the
+    /// names of usernames and keys, one of them is enough.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -608,7 +605,7 @@ impl Protocol {
             more.iter_mut().for_each(change);
             all.append(&mut more);
         };
-        // Flips the name, or the spelling of one name.
+        // Swaps the names, or the spellings of one name.
         vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
         for name in [0, 2] {
             let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
@@ -671,7 +668,7 @@ impl Model for Protocol {
                 .collect();
         }
         all.retain(|requests| self.is_first(requests));
-        // Of equally short stories stateright tells the last one: let it be that of the plainest requests.
+        // Of equally short stories stateright reports the last one, so the plainest requests come last.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -697,7 +694,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // The plainest come last, as stateright tells the last one of equally short stories.
+        // The plainest come last, because stateright reports the last of equally short stories.
         for client in (0..self.clients).rev() {
             for number in (0..ATTEMPTS).rev() {
                 let attempt = Attempt { client, number };
@@ -854,7 +851,7 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // A list that is not consistent may be read from a copy of the table.
+                // An eventually consistent list may read a copy of the table.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -894,7 +891,7 @@ impl Model for Protocol {
     }
 }
 
-/// Whether the table has no such user of the one that was erased.
+/// Whether the table has no user that matches the erased one in this way.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -912,11 +909,11 @@ fn is_wrong(state: &State, wrong: Wrong) -> bool {
 
 /// A user that a client was told of is in the table, unless it was erased.
 pub const ACKNOWLEDGED: &str = "an acknowledged user is there";
-/// At no time are there two users of one name.
+/// A username never has two users.
 pub const ONE_OWNER: &str = "a username has one owner";
-/// Nobody is told of another's user as its own.
+/// Nobody is told that another request's user is its own.
 pub const OWN_USER: &str = "a 201 is about the caller's own user";
-/// Nobody is told of a replay where there was no earlier request.
+/// No replay without an earlier request.
 pub const TRUE_REPLAY: &str = "a replay repeats an earlier request";
 /// Nobody is refused because of its own user.
 pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
@@ -924,9 +921,9 @@ pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// No write of the erased user arrives after the erasure.
 pub const ERASED: &str = "an erased user does not come back";
-/// No attempt that was begun before the erasure brings the user back, not even with a new id.
+/// No attempt from before the erasure creates the user again, even with a new id.
 pub const NOT_BROUGHT_BACK: &str = "no attempt begun before brings an erased user back";
-/// No attempt of the same client that was begun before creates a user, not even one without its key.
+/// No attempt of the same client from before the erasure creates a user, even without its key.
 pub const NOT_BY_CLIENT: &str = "no attempt of its client begun before creates a user";
-/// No attempt of the same request makes the user again, not even one that is begun later.
-pub const NOT_CREATED_ANEW: &str = "no repetition creates an erased user anew";
+/// No attempt of the same request creates the user again, even if it begins later.
+pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

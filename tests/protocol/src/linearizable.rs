@@ -1,17 +1,17 @@
 //! A second judge of histories, beside the rules of `tests::histories::rules`.
 //!
-//! The rules look for what a history breaks. This judge looks for an order instead: a history is sound
-//! if, for each username, its operations can be put into one order in which each takes effect at one
-//! moment between its beginning and its end, as stateright's tester of linearizability finds out. A
-//! create whose outcome is unknown takes effect at any moment after its beginning, or never. A page is a
-//! read of each username in its range.
+//! The rules look for contradictions. This judge looks for an order instead: a history is sound if, for
+//! each username, there is one order of its operations in which each takes effect at one moment between
+//! its beginning and its end. stateright's tester of linearizability searches for that order. A create
+//! whose outcome is unknown takes effect at any moment after its beginning, or never. A page reads each
+//! username in its range.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 use tests::histories::history::{Create, History, List, Outcome, Request, ShownUser as User};
 
-/// Finds out whether a history is sound.
+/// Decides whether a history is sound.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -32,7 +32,7 @@ pub fn linearizable(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// The username keys of the display forms that were asked for.
+/// The username keys of the requested display forms.
 fn keys(history: &History) -> BTreeMap<&str, &str> {
     let requests = history.operations.iter().map(|it| &it.request);
     let names = requests.filter_map(|request| match request {
@@ -42,7 +42,7 @@ fn keys(history: &History) -> BTreeMap<&str, &str> {
     names.collect()
 }
 
-/// The users at the end, by key, if everybody sees the same ones.
+/// The users at the end, by key, if all walks show the same.
 fn end<'a>(
     history: &'a History,
     keys: &BTreeMap<&'a str, &'a str>,
@@ -100,7 +100,7 @@ fn keys_of<'a>(
 #[derive(Clone, Debug)]
 struct Operation<'a> {
     start: u64,
-    /// Nothing if its outcome is unknown.
+    /// `None` if its outcome is unknown.
     end: Option<u64>,
     asked: Asked<'a>,
     told: Told<'a>,
@@ -154,7 +154,7 @@ fn operations<'a>(
                     return Err(format!("{operation:?}"));
                 }
                 let last = has_next.then(|| shown.last().copied().unwrap_or(after));
-                // It may show what was there so long ago.
+                // The page may be this old.
                 let start = operation.start.saturating_sub(1_000_000 * history.max_age);
                 for &key in &names {
                     let is_in_range = key > after
@@ -187,8 +187,7 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether the operations on one username can be put into one order, at the end of which it has this
-/// user.
+/// Whether the operations on one username have an order that ends with this user.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
@@ -200,7 +199,7 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
         .filter_map(|(at, it)| Some((it.end?, 1, at)));
     let mut events: Vec<(u64, u8, usize)> = begins.chain(ends).collect();
     events.sort_unstable();
-    // Each operation is a thread of its own, since one whose outcome is unknown never ends.
+    // Each operation is a thread of its own, because one with an unknown outcome never ends.
     let mut tester = LinearizabilityTester::new(Name(None));
     let sound = "each operation begins and ends once";
     for (_, is_end, at) in events {
@@ -216,7 +215,7 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     tester.is_consistent()
 }
 
-/// A username, and who has it.
+/// A username and its owner.
 #[derive(Clone, Copy, Debug)]
 struct Name<'a>(Option<Owner<'a>>);
 
@@ -224,7 +223,7 @@ struct Name<'a>(Option<Owner<'a>>);
 struct Owner<'a> {
     number: usize,
     request: &'a Create,
-    /// Nothing as long as nobody was told.
+    /// `None` until somebody was told of the user.
     user: Option<&'a User>,
 }
 
@@ -263,7 +262,7 @@ impl<'a> SequentialSpec for Name<'a> {
     type Op = Asked<'a>;
     type Ret = Told<'a>;
 
-    /// Lets an operation whose outcome is unknown take effect.
+    /// Lets an operation with an unknown outcome take effect.
     fn invoke(&mut self, asked: &Asked<'a>) -> Told<'a> {
         if let Asked::Create(number, request) = *asked {
             self.0.get_or_insert(Owner {

@@ -1,4 +1,4 @@
-//! Counter-examples: the shortest way to break a promise, told as a story.
+//! Counter-examples: the shortest way to break a promise, as a story.
 
 use std::fmt::Write;
 
@@ -9,10 +9,10 @@ use crate::{
     Run, State, USERNAMES, Without,
 };
 
-/// States, each with the action that follows it, if any does.
+/// States, each with the action that follows it, if there is one.
 pub type Path = Vec<(State, Option<Action>)>;
 
-/// No story is longer than this.
+/// The longest story.
 const MAX_STEPS: usize = 12;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
 
@@ -23,7 +23,7 @@ pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
         let checker = model
             .clone()
             .checker()
-            // The first state counts, and the last one is not looked at.
+            // The first state counts, and the last one is not examined.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
             .spawn_bfs()
@@ -121,7 +121,7 @@ fn asks(state: &State, attempt: Attempt) -> String {
     )
 }
 
-/// Where the write of a client goes, if that is not the same for all.
+/// Where the write of a client goes, if clients differ in that.
 fn place(model: &Protocol, client: usize) -> &'static str {
     let is_last = client + 1 == model.clients;
     match (model.layout, is_last) {
@@ -133,7 +133,7 @@ fn place(model: &Protocol, client: usize) -> &'static str {
     }
 }
 
-/// The attempt's, as the beginning of a sentence or within one.
+/// The name of the attempt in the possessive, for the beginning of a sentence or the middle.
 fn whose(attempt: Attempt) -> String {
     let ordinal = ["first", "second"][attempt.number];
     format!("{}'s {ordinal} request's", NAMES[attempt.client])
@@ -175,7 +175,7 @@ fn owner(item: Item) -> String {
     format!("{}'s", NAMES[item.attempt.client])
 }
 
-/// What follows when the function got no answer to its newest write.
+/// What follows if the function got no answer to its newest write.
 fn then(model: &Protocol, state: &State, attempt: Attempt) -> String {
     let is_last = matches!(
         state.runs[attempt.client][attempt.number],

@@ -1,4 +1,4 @@
-//! The model, explored to its end, and what breaks when a rule is taken away.
+//! Explores the whole model, and shows what breaks without each rule.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -9,7 +9,7 @@ use protocol::{
 };
 use stateright::{Checker, Expectation, Model};
 
-/// What each rule is needed for, and in how many steps it shows.
+/// What breaks without each rule, and after how many steps.
 const NEEDED: [(Without, &str, usize); 12] = [
     (Without::Condition, ACKNOWLEDGED, 4),
     (Without::OwnId, TRUE_CONFLICT, 3),
@@ -25,7 +25,7 @@ const NEEDED: [(Without, &str, usize); 12] = [
     (Without::ConsistentRead, LISTED, 2),
 ];
 
-/// What each way to erase a user breaks, and in how many steps it shows.
+/// What breaks with each way to erase a user, and after how many steps.
 const ERASURES: [(Erasure, &str, usize); 13] = [
     (Erasure::Delete, ERASED, 5),
     (Erasure::Delete, ACKNOWLEDGED, 7),
@@ -108,7 +108,7 @@ fn an_erasure_that_waits_first_is_undone_only_by_a_request_that_is_sent_later() 
     }
 }
 
-/// Explores a model to its end, and gives the promises that it breaks.
+/// Explores the whole model, and returns the broken promises.
 fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     let start = Instant::now();
     let checker = model.clone().checker().threads(2).spawn_bfs().join();
@@ -131,7 +131,7 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     broken
 }
 
-/// Tells the shortest story of how a model breaks a promise, which has so many steps.
+/// The shortest story of how a model breaks a promise, which must have this many steps.
 #[track_caller]
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));

@@ -73,17 +73,17 @@ fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories(
     assert!(found.keys().eq(&all), "{found:?}");
 }
 
-/// An operation before it has taken effect.
+/// An operation that has not taken effect yet.
 struct Plan {
     start: u64,
     effect: u64,
     end: u64,
     request: Request,
-    /// What its client is told, if it is not told what happened.
+    /// What its client is told instead of the true outcome, if anything.
     unknown: Option<Outcome>,
 }
 
-/// A history of a service that does each operation at one moment.
+/// Makes a history of a service in which each operation takes effect at one moment.
 fn sound_history(rng: &mut Rng) -> History {
     let max_age = rng.u64(..2);
     let count = rng.u64(3..12);
@@ -91,7 +91,7 @@ fn sound_history(rng: &mut Rng) -> History {
         .map(|number| plan(rng, number, max_age))
         .collect();
     plans.sort_by_key(|plan| plan.effect);
-    // A cursor leads behind a username that somebody has seen, and so asked for.
+    // Only usernames that somebody asked for can be in a cursor.
     let requests = plans.iter().map(|plan| &plan.request);
     let asked: BTreeSet<String> = requests
         .filter_map(|request| match request {
@@ -151,17 +151,17 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// No two times are equal.
+/// A random interval. No two times are equal.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
-    // Short ones, mostly: one after the other.
+    // Mostly short, so that most operations do not overlap.
     for at in 1..3 {
         times[at] = times[0] + times[at] / rng.choice([1, 4, 16]).expect("one");
     }
     times.sort_unstable();
     let [start, effect, end] = [0, 1, 2].map(|at| 1000 * times[at] + 3 * number + at as u64);
     if rng.u8(..3) == 0 {
-        // It shows what was there before.
+        // A page may be old.
         let age = rng.u64(..=1_000_000 * max_age);
         let effect = if max_age > 0 {
             effect.saturating_sub(age) / 1000 * 1000 + 3 * number + 1
@@ -192,7 +192,7 @@ fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let unknown = (rng.u8(..3) == 0)
         .then(|| rng.choice([Outcome::Unavailable, Outcome::Killed]))
         .flatten();
-    // What nobody waits for any more may take effect later.
+    // A create whose client stopped waiting may take effect later.
     let late = if unknown.is_some() {
         1000 * rng.u64(..200)
     } else {
@@ -275,7 +275,7 @@ fn item(key: &str, user: &User) -> Item {
     .into()
 }
 
-/// Corrupts a history in one of many ways, and names it. The history may still be a sound one.
+/// Corrupts a history in a random way, and names it. The history may still be sound.
 fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
     match rng.u8(..6) {
         0 => corrupt_end(history, rng),
@@ -284,7 +284,7 @@ fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
     }
 }
 
-/// Changes a request for a user, or what was told of it.
+/// Changes a create or its answer.
 fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let count = history.operations.len();
     let other = history.operations[rng.usize(..count)].clone();
@@ -292,7 +292,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let at = rng.usize(..count);
     let operation = &mut history.operations[at];
     let Request::Create(create) = &mut operation.request else {
-        // Its length stays, so that it may be before or after others that it overlapped.
+        // Keeps its length, so that it may move before or after operations that it overlapped.
         let length = operation.end - operation.start;
         operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
         operation.end = operation.start + length;
@@ -344,7 +344,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     }
 }
 
-/// Changes a page, or what it was asked for.
+/// Changes a page or its request.
 fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
     let stranger = user(99, rng.choice(NAMES).expect("one").0);
     let lists = history.operations.iter_mut().filter_map(|operation| {
@@ -396,7 +396,7 @@ fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
     }
 }
 
-/// Changes what is there at the end.
+/// Changes the list or the table at the end.
 fn corrupt_end(history: &mut History, rng: &mut Rng) -> &'static str {
     let stranger = user(99, rng.choice(NAMES).expect("one").0);
     let number = rng.usize(..3);

@@ -1,4 +1,4 @@
-//! The protocol: the model explored, the real function led through it, and the judges of histories.
+//! The protocol: the explored model, the real function compared with it, and the judges of histories.
 
 mod exploration;
 mod judges;

@@ -1,7 +1,7 @@
-//! The real function against the embedded engine, led through the steps of the model.
+//! Walks the real function and the embedded engine through the model.
 //!
 //! Each write of the function waits until the model lets it arrive, answers it or loses it. After each
-//! step, the answers and the list must be what the model says.
+//! step, the answers and the list must match the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How many walks through the model there are, and how many steps a walk has at most.
+/// How many walks through the model there are, and the most steps of a walk.
 const WALKS: usize = 150;
 const STEPS: usize = 60;
 
@@ -83,7 +83,7 @@ async fn the_real_function_answers_as_the_model_says_whatever_happens_to_its_wri
     assert_eq!(seen, all);
 }
 
-/// The service, and what it is doing.
+/// The service and its running requests.
 struct World<'a> {
     model: &'a Protocol,
     state: State,
@@ -99,7 +99,7 @@ struct Function {
     writes: Option<UnboundedReceiver<Write>>,
     newest: Option<Write>,
     late: Vec<Write>,
-    /// The id that it gives its user.
+    /// The id of its user.
     id: String,
 }
 
@@ -112,7 +112,7 @@ impl<'a> World<'a> {
             .endpoint_url(service.engine().url())
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(credentials)
-            // The model alone decides when a write is given up.
+            // Only the model decides when a write times out.
             .timeout_config(TimeoutConfig::disabled())
             .retry_config(
                 RetryConfig::standard()
@@ -151,7 +151,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Does with the real function what the model does, and gives a name to it.
+    /// Does the model's action with the real function, and describes it.
     async fn step(&mut self, action: Action, next: &State) -> String {
         match action {
             Action::Send(client) => self.send(Attempt { client, number: 0 }, next).await,
@@ -286,7 +286,7 @@ impl<'a> World<'a> {
         answer.await.expect("it does not panic")
     }
 
-    /// Ends whatever was begun before the erasure.
+    /// Ends all runs from before the erasure.
     fn wait(&mut self) {
         for (number, function) in self.functions.as_flattened_mut().iter_mut().enumerate() {
             if self.state.begun >> number & 1 == 1 {
@@ -299,7 +299,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Deletes the user as an operator does.
+    /// Deletes the user as an operator would.
     async fn delete(&self) {
         let user = self.state.progress.user().expect("it was looked up");
         let Attempt { client, number } = user.attempt;
@@ -322,7 +322,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The list shows what the model's table has.
+    /// Checks that the list shows what the model's table has.
     async fn assert_listed(&self) {
         let mut expected = BTreeMap::new();
         for cell in self.state.table.as_flattened() {
@@ -363,19 +363,19 @@ struct Write {
 }
 
 impl Write {
-    /// Lets the table do the write.
+    /// Sends the write to the table.
     async fn arrive(&self) -> HttpResponse {
         let request = self.request.try_clone().expect("its body is in memory");
         self.engine.call(request).await.expect("the engine answers")
     }
 
-    /// Answers the function, if it still runs.
+    /// Answers the function, if it is still running.
     fn answer(self, answer: Result<HttpResponse, ConnectorError>) {
         let sender = self.answer.expect("somebody waits for it");
         sender.send(answer).expect("the function runs");
     }
 
-    /// The same write, for whose answer nobody waits.
+    /// The same write, without anybody to wait for its answer.
     fn copy(&self) -> Self {
         Self {
             request: self.request.try_clone().expect("its body is in memory"),
@@ -385,7 +385,7 @@ impl Write {
     }
 }
 
-/// What the SDK sends its requests by.
+/// The SDK's HTTP client, which holds writes back.
 #[derive(Clone, Debug)]
 struct Wire {
     client: SharedHttpClient,
