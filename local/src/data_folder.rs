@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tilde_is_the_home_folder_at_the_beginning_alone() {
+    fn a_tilde_is_the_home_folder_only_at_the_beginning() {
         let home = env::home_dir().unwrap();
         let here = env::current_dir().unwrap();
         for (named, absolute) in [

@@ -220,7 +220,7 @@ fn a_conflict_before_the_owner_asked_is_found() {
 }
 
 #[test]
-fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_none() {
+fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
     let mut story = Story::default();
     story.create("bea", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));

@@ -77,7 +77,7 @@ fn a_run_that_is_killed_on_a_full_disk_loses_no_acknowledged_user() {
 }
 
 #[test]
-fn a_disk_without_space_or_write_access_at_the_start_is_said_in_one_line() {
+fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
     let _alone = alone();
     for (fault, reason) in FAULTS {
         let disk = Disk::new();

@@ -103,7 +103,7 @@ fn unwrapped(message: &str) -> String {
 }
 
 #[test]
-fn a_function_is_invoked_with_a_whole_event_by_a_terminal() {
+fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -154,7 +154,7 @@ fn a_function_is_invoked_with_a_whole_event_by_a_terminal() {
 }
 
 #[test]
-fn a_function_is_invoked_with_a_whole_event_by_no_web_page() {
+fn no_web_page_can_invoke_a_function_with_a_whole_event() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -223,7 +223,7 @@ fn a_function_is_invoked_with_a_whole_event_by_no_web_page() {
 }
 
 #[test]
-fn what_the_pages_of_other_origins_send_is_refused() {
+fn requests_from_pages_of_other_origins_are_refused() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -332,7 +332,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
 }
 
 #[test]
-fn the_page_alone_may_call_the_api_from_another_origin_and_as_the_template_has_it() {
+fn only_the_page_may_call_the_api_from_another_origin_as_the_template_allows() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());

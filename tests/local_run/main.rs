@@ -119,7 +119,7 @@ fn both_functions_are_ready_before_the_service_says_so() {
 }
 
 #[test]
-fn of_many_creates_of_one_username_at_once_exactly_one_succeeds_over_http() {
+fn exactly_one_of_many_concurrent_creates_of_one_username_succeeds_over_http() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -428,7 +428,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
 }
 
 #[test]
-fn a_folder_without_the_project_is_said_in_one_line() {
+fn a_folder_without_the_project_is_reported_in_one_line() {
     let folder = temporary_folder();
     let mut command = program("local");
     command.current_dir(folder.path());
@@ -487,7 +487,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
 }
 
 #[test]
-fn a_data_folder_of_its_own_is_overlooked_by_git() {
+fn git_ignores_a_data_folder_that_holds_nothing_else() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -497,7 +497,7 @@ fn a_data_folder_of_its_own_is_overlooked_by_git() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_said_in_one_line() {
+fn a_file_that_is_not_a_database_is_reported_in_one_line() {
     let data = temporary_folder();
     fs::write(data.path().join("dynamodb.sqlite"), "x".repeat(10_000)).unwrap();
     let refused = start_refused(ANY_PORTS, data.path(), None);
@@ -589,7 +589,7 @@ fn a_missing_tool_is_named_in_one_line() {
 }
 
 #[test]
-fn a_write_beside_the_sources_starts_no_function_anew() {
+fn a_write_beside_the_sources_restarts_no_function() {
     // cargo-lambda gathers the changes of three seconds before it acts.
     const TIME_TO_ACT: Duration = Duration::from_secs(6);
     let _alone = alone();
@@ -609,7 +609,7 @@ fn a_write_beside_the_sources_starts_no_function_anew() {
 }
 
 #[test]
-fn an_edit_builds_the_functions_anew() {
+fn an_edit_rebuilds_the_functions() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -678,7 +678,7 @@ fn seed_says_what_is_wrong_in_one_line() {
 }
 
 #[test]
-fn what_stands_in_the_way_of_a_run_is_said_in_one_line() {
+fn whatever_prevents_a_run_is_reported_in_one_line() {
     let _alone = alone();
     let data = temporary_folder();
     let file = data.path().join("file");

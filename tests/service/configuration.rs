@@ -21,7 +21,7 @@ const COMPLETE: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "test"),
 ];
 
-/// What Lambda sets itself, of these.
+/// Those that Lambda sets itself.
 const LAMBDAS_OWN: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // They are enough; the table's address only keeps the test on this machine.
+        // They are sufficient. The table's address only keeps the test on this machine.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();
         complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));
@@ -46,7 +46,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
         let reply = sandbox.invoke(event, Duration::from_secs(10)).await;
         assert!(matches!(reply, Reply::Response(_)), "{reply:?}");
         sandbox.stop().await;
-        // None is too much.
+        // Each is necessary.
         for variable in variables.keys() {
             let rest = environment.iter().filter(|(name, _)| name != variable);
             let rest: Vec<_> = rest.copied().collect();

@@ -1,4 +1,4 @@
-//! The contract, the template and the code name the same things.
+//! The contract, the template and the code agree.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,7 +16,7 @@ use shared::{
     user::{UserId, Username, username::UsernamePrefix},
 };
 
-/// Each function with its one route and the one thing that it may do to the table.
+/// Each function with its route and the only table action it is allowed.
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("create-user", "POST /api/users", "dynamodb:PutItem"),
     ("list-users", "GET /api/users", "dynamodb:Query"),
@@ -92,7 +92,7 @@ fn only_its_own_route_may_invoke_a_function() {
         })
         .collect();
     let expected = expected_routes().into_iter().map(|(function, route)| {
-        // A parameter of the path may have any value.
+        // A path parameter may have any value.
         let segments = route.split('/').map(|segment| match segment {
             parameter if parameter.starts_with('{') => "*",
             segment => segment.trim_end(),
@@ -110,13 +110,13 @@ fn each_function_may_do_exactly_one_thing() {
             .iter()
             .find(|(function, _, _)| *function == binary);
         let (_, _, action) = known.unwrap_or_else(|| panic!("{binary} is not in FUNCTIONS"));
-        // Its own.
+        // Its own log group.
         let log_group = text(&function["Properties"]["LoggingConfig"]["LogGroup"]);
         assert_eq!(
             resource(&log_group)["Properties"]["LogGroupName"],
             format!("/aws/lambda/${{AWS::StackName}}-{binary}")
         );
-        // A role of its own, and nothing that SAM would add to it.
+        // A role of its own, with nothing that SAM adds.
         assert_eq!(function["Properties"]["Policies"], Value::Null);
         let role = text(&function["Properties"]["Role"]);
         let role = resource(role.strip_suffix(".Arn").expect("a role"));
@@ -200,7 +200,7 @@ fn the_template_has_the_limits_of_the_code() {
     let timeout = template["Globals"]["Function"]["Timeout"]
         .as_u64()
         .expect("seconds");
-    // With room for a start, whose warm-up may take a second.
+    // Includes the start, whose warm-up may take a second.
     assert!(Duration::from_secs(timeout) > OPERATION_TIMEOUT + Duration::from_secs(2));
     let max_age = &template["Parameters"]["ListMaxAgeSeconds"];
     assert_eq!(max_age["MinValue"], 0);
@@ -277,7 +277,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
         let mut problem = answer.json();
         let mut example = examples[name]["value"].clone();
         assert_eq!(answer.status, example["status"], "{name}");
-        // The one member that is the request's own.
+        // The only field that depends on the request.
         for document in [&mut problem, &mut example] {
             let instance = document["instance"].take();
             assert!(
@@ -322,7 +322,7 @@ fn the_users_and_cursors_in_the_contract_are_real() {
     }
 }
 
-/// The cursor in a link to a next page.
+/// The cursor in a link to the next page.
 fn cursor_of(link: &Value) -> String {
     let link = text(link);
     let cursor = link.strip_prefix("<?cursor=").expect("a cursor");
@@ -337,13 +337,13 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The binary of the function that an alias, which deployments move, stands for.
+/// The function binary behind an alias, which deployments move.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])
 }
 
-/// The template. A tag of CloudFormation is read as what it stands before.
+/// The template. Replaces each CloudFormation tag by its argument.
 fn template() -> Value {
     without_tags(serde_norway::from_str(&read("template.yaml")).expect("YAML"))
 }

@@ -46,7 +46,7 @@ async fn a_username_is_stored_in_the_form_its_owner_chose() {
 }
 
 #[tokio::test]
-async fn a_username_that_differs_only_in_case_width_or_normalisation_is_taken() {
+async fn a_username_that_differs_only_in_case_width_or_normalization_is_taken() {
     let service = Service::start();
     for (first, second) in [
         ("ada", "ada"),
@@ -62,12 +62,12 @@ async fn a_username_that_differs_only_in_case_width_or_normalisation_is_taken() 
 }
 
 #[tokio::test]
-async fn of_two_hundred_creates_of_one_username_at_once_exactly_one_succeeds() {
+async fn exactly_one_of_two_hundred_concurrent_creates_of_one_username_succeeds() {
     let service = std::sync::Arc::new(Service::start());
     let mut creates = JoinSet::new();
     for number in 0..200 {
         let service = std::sync::Arc::clone(&service);
-        // Every other one spells it differently.
+        // Every other one spells the username differently.
         let username = if number % 2 == 0 { "ada" } else { "ADA" };
         creates.spawn(async move { service.create(username).await });
     }
@@ -351,7 +351,7 @@ async fn a_key_of_255_characters_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_object_is_refused() {
+async fn a_body_that_is_not_a_json_object_is_refused() {
     let service = Service::start();
     for (body, detail) in [
         ("", "The body is empty; send a JSON object with a username."),
@@ -531,7 +531,7 @@ async fn another_media_type_is_refused() {
 }
 
 #[tokio::test]
-async fn a_username_that_is_missing_or_no_string_is_refused() {
+async fn a_username_that_is_missing_or_not_a_string_is_refused() {
     let service = Service::start();
     for (body, code, detail) in [
         ("{}", "missing", "The field username is missing."),
@@ -618,7 +618,7 @@ async fn a_username_that_breaks_the_policy_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn unknown_members_are_ignored() {
+async fn unknown_fields_are_ignored() {
     let service = Service::start();
     let body = r#"{"role":"admin","username":"ada","id":1,"created_at":[{"a":{}}]}"#;
     let answer = service.post(Event::create(body)).await;

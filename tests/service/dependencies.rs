@@ -1,5 +1,5 @@
-//! What the workspace is built of and with. `.cargo/deny.toml` says which crates may not be in it, because each costs the
-//! functions start-up time and bytes.
+//! The crates of the workspace and its manifests. `.cargo/deny.toml` lists the banned crates, which
+//! would cost the functions start-up time and bytes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
 use harness::workspace::root;
 
 #[test]
-fn what_is_fuzzed_is_built_of_the_same_crates() {
+fn the_fuzz_targets_are_built_from_the_same_crates() {
     let locked = |path: &str| -> BTreeSet<(String, String)> {
         let lock = toml(&root().join(path));
         let packages = lock["package"].as_array().unwrap().iter();
@@ -26,7 +26,7 @@ fn what_is_fuzzed_is_built_of_the_same_crates() {
         .map(|(name, _)| name)
         .collect();
     let of_fuzzer = ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"];
-    // The other reader of JSON.
+    // The other JSON parser.
     let of_jiter = [
         "bitvec",
         "funty",
@@ -57,7 +57,7 @@ fn every_crate_of_ours_forbids_unsafe_code() {
             continue;
         }
         let lints = manifest.get("lints");
-        // A crate with a workspace of its own inherits nothing from ours.
+        // A crate outside our workspace inherits nothing from it.
         let inherits = !manifest.contains_key("workspace")
             && lints.and_then(|lints| lints.get("workspace")?.as_bool()) == Some(true);
         let forbidden = forbids(if inherits {
@@ -78,7 +78,7 @@ fn manifests() -> BTreeMap<PathBuf, toml::Table> {
         .collect()
 }
 
-/// The files of the project that are wanted. What is built or installed is not its own.
+/// The project's source files, without what is built or installed.
 fn files(is_wanted: impl Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![root()];

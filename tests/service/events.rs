@@ -1,4 +1,4 @@
-//! Whatever an event holds, the real binaries answer it as the contract says, and live on.
+//! Whatever an event contains, the real binaries answer it as the contract says, and keep running.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
@@ -18,13 +18,13 @@ use tokio::runtime::Runtime;
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most memory that a function may take for any event: that of Lambda's smallest.
+/// The most memory that a function may use for any event: that of the smallest Lambda function.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
-/// How many events of each kind a property is tried with.
+/// Events of each kind for each property.
 const CASES: u32 = 1000;
 
-/// What the log may name of an event that is not an HTTP API event: members, and never values.
+/// What the log may name of an event that is not an HTTP API event: fields, and never values.
 const MEMBERS: [&str; 4] = [
     "outermost value",
     "version",
@@ -53,7 +53,7 @@ impl Functions {
         }
     }
 
-    /// Has the function of a method handle an event.
+    /// Has the function for a method handle an event.
     fn reply(&self, method: &str, event: String) -> Reply {
         let sandbox = if method == "post" {
             &self.create
@@ -65,19 +65,19 @@ impl Functions {
         self.runtime.block_on(reply).0
     }
 
-    /// Has the function of a method answer an event, and checks the answer against the contract.
+    /// Has the function for a method answer an event, and checks the answer against the contract.
     fn answer(&self, method: &str, event: String) -> Answer {
         let answer = self.reply(method, event).into_answer();
         contract::check(method, &answer);
         answer
     }
 
-    /// Sees that both processes live and have stayed small, and gives their lines.
+    /// Checks that both processes still run and use little memory, and returns their log lines.
     fn stop(self) -> Vec<Value> {
         let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
             let sandbox = sandbox.into_inner();
-            // Only Linux tells the peak.
+            // Only Linux reports the peak.
             if cfg!(target_os = "linux") {
                 let memory = memory_kib(sandbox.process_id(), "VmHWM");
                 assert!(memory < MAX_MEMORY_KIB, "{memory} KiB");
@@ -106,7 +106,7 @@ fn any_request_is_answered_and_none_with_a_5xx() {
     }
     functions.stop();
 
-    // Where all are refused for one thing, the rest is never reached.
+    // If all requests failed the same validation, the rest of the code would not run.
     let answered = answered.into_inner();
     println!("answered: {answered:?}");
     for (kind, least) in [
@@ -149,7 +149,7 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
         let expected = "the event is not an HTTP API event (payload format 2.0): see its ";
         let member = cause.strip_prefix(expected);
         assert!(member.is_some_and(|it| MEMBERS.contains(&it)), "{line}");
-        // A stray event is its sender's fault, and must not roll a deployment back.
+        // A stray event is its sender's fault, and must not roll back a deployment.
         assert_eq!(line["InternalErrors"], Value::Null, "{line}");
         assert_eq!(
             line["_aws"]["CloudWatchMetrics"].as_array().map(Vec::len),
@@ -160,7 +160,7 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
 
 #[test]
 fn a_huge_or_deep_request_is_refused_within_the_smallest_functions_memory() {
-    // What an HTTP API lets pass of a body is 10 MB, and Lambda of an event 6 MB.
+    // An HTTP API accepts a body of up to 10 MB, and Lambda an event of up to 6 MB.
     const LARGEST: usize = 6_000_000;
     let functions = Functions::start();
     let create = |body: &str, is_base64: bool| {
@@ -200,7 +200,7 @@ fn a_huge_or_deep_request_is_refused_within_the_smallest_functions_memory() {
 }
 
 #[test]
-fn what_is_no_json_is_an_error_to_lambda_and_the_next_event_is_answered() {
+fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answered() {
     let functions = Functions::start();
     for event in ["", "{", "\u{0}", "{\"a\":\"\u{1}\"}", "nul"] {
         let reply = functions.reply("post", event.to_owned());
@@ -219,8 +219,8 @@ fn what_is_no_json_is_an_error_to_lambda_and_the_next_event_is_answered() {
     functions.stop();
 }
 
-/// A runner for one property, since it counts its cases for ever. A failing event is printed, and belongs
-/// into a test of its own.
+/// A runner for one property, because it counts its cases for ever. It prints a failing event, which
+/// then gets a test of its own.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -229,7 +229,7 @@ fn runner() -> TestRunner {
     })
 }
 
-/// The example of an event for this method.
+/// The example event for this method.
 fn event(method: &str) -> Value {
     let event = match method {
         "post" => include_str!("../../harness/events/create_user.json"),
@@ -238,20 +238,20 @@ fn event(method: &str) -> Value {
     serde_json::from_str(event).expect("the event is JSON")
 }
 
-/// A part of a request that a client fills, or the gateway for it.
+/// A part of a request that the client or the gateway fills.
 #[derive(Clone, Debug)]
 enum Part {
     Query(String),
     Headers(Map<String, Value>),
     Body(Value),
-    /// A body that is no text, as the gateway encodes it.
+    /// A binary body, as the gateway encodes it.
     Bytes(Vec<u8>),
     IsBase64(bool),
-    /// What the token claims, or whatever an authorizer may tell instead.
+    /// The claims of the token, or whatever an authorizer returns instead.
     Claims(&'static str, Value),
     Authorizer(Value),
     NoAuthorizer,
-    /// A member that is not there at all.
+    /// A field that is missing.
     Missing(&'static str),
 }
 
@@ -285,15 +285,15 @@ impl Part {
     }
 }
 
-/// Requests as an HTTP API may hand them over. Most are sound but for one part: what is wrong in many
-/// is refused for the first, and says nothing of the others.
+/// Requests as an HTTP API may send them. Most have only one invalid part, because the first invalid
+/// part of a request hides the others.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![
         3 => prop::collection::vec(part(), 1),
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // What is missing takes nothing any more.
+        // Applied last, because a missing part can't be filled.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -304,7 +304,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Requests that are not refused, unless a username is taken: there are few enough for both.
+/// Requests that are valid, except that a username may be taken: there are few, so both happen.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {
@@ -339,7 +339,7 @@ fn part() -> impl Strategy<Value = Part> {
     ]
 }
 
-/// A raw query string: known names and others, values encoded in any way or in none.
+/// A raw query string: known and unknown names, and values with any encoding or none.
 fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         "(prefix|limit|cursor)",
@@ -357,8 +357,8 @@ fn query() -> impl Strategy<Value = String> {
     prop_oneof![3 => pairs, 1 => any::<String>()]
 }
 
-/// Headers that the service knows, with names in any case and values that look like theirs or are any
-/// text, and others.
+/// Headers that the service reads, with names in any case and values that are plausible or any text,
+/// and other headers.
 fn headers() -> impl Strategy<Value = Map<String, Value>> {
     let or_any = |value: &'static str| prop_oneof![3 => value, 1 => any::<String>()];
     let header = prop_oneof![
@@ -381,7 +381,7 @@ fn headers() -> impl Strategy<Value = Map<String, Value>> {
     prop::collection::vec(header, 0..6).prop_map(|headers| headers.into_iter().collect())
 }
 
-/// A body: JSON about a user, what looks like it, and anything else.
+/// A body: JSON of a user, something similar, or anything else.
 fn body() -> impl Strategy<Value = String> {
     let user = any::<String>().prop_map(|username| json!({ "username": username }).to_string());
     let damaged = (any::<String>(), any::<prop::sample::Index>()).prop_map(|(username, index)| {
@@ -418,7 +418,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Texts that are no JSON: any, and events that are cut off or hold a character too much.
+/// Texts that are not JSON: any text, and events that are cut off or have an extra character.
 fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     let place = any::<prop::sample::Index>;
     let cut = place().prop_map(move |place| {
@@ -430,7 +430,7 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
         event.insert(place.index(event.len()), c);
         event
     });
-    // Of what follows JSON, which Lambda never sends, its runtime interface does not know.
+    // Lambda never sends text after the JSON, and its runtime interface ignores it.
     let begins_with_json = |text: &str| {
         let mut json = serde_json::Deserializer::from_str(text);
         IgnoredAny::deserialize(&mut json).is_ok()
@@ -439,8 +439,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     texts.prop_filter("JSON", move |text| !begins_with_json(text))
 }
 
-/// Events of other kinds: a REST API's or an HTTP API's in the older format, a load balancer's, a
-/// queue's, and any JSON at all.
+/// Events of other kinds: from a REST API, an HTTP API in the older format, a load balancer or a queue,
+/// and any JSON.
 fn other_event() -> impl Strategy<Value = Value> {
     let texts = || prop::collection::hash_map(any::<String>(), any::<String>(), 0..4);
     let body = || prop::option::of(any::<String>());
@@ -487,7 +487,7 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // The right format, but with parts of another type. A list may stand for a structure's members.
+    // The right format with parts of another type. A list may replace a structure.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);
@@ -500,14 +500,14 @@ fn other_event() -> impl Strategy<Value = Value> {
 }
 
 #[tokio::test]
-async fn a_query_with_characters_that_no_uri_holds_is_read_all_the_same() {
+async fn a_query_with_characters_that_are_invalid_in_a_uri_is_accepted() {
     let service = Service::start();
     for username in ["<ada>", "\"ada\"", "a|d^a", "ada[0]", "#ada"] {
         assert_eq!(service.create(username).await.status, 201, "{username}");
         let page = service.list(&format!("prefix={username}")).await;
         assert_eq!(page.usernames(), [username]);
     }
-    // No username has such characters, so none begins with them.
+    // No username has such characters, so no user matches.
     for raw in ["prefix=ada lovelace", "prefix=\u{e4}\u{7}"] {
         let page = service.list(raw).await;
         assert_eq!((page.status, &*page.body), (200, "[]"), "{raw}");
@@ -524,7 +524,7 @@ async fn a_query_longer_than_a_uri_is_refused() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_is_of_no_interest() {
+async fn an_invalid_host_is_ignored() {
     let service = Service::start();
     for host in ["not a host", "[::", "\u{e4}", ""] {
         let event = Event::list("").with_header("host", host);
@@ -533,7 +533,7 @@ async fn a_host_that_is_none_is_of_no_interest() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_wrongly_said_to_be_base64_is_taken_as_it_is() {
+async fn a_body_wrongly_marked_as_base64_is_read_as_it_is() {
     let service = Service::start();
     let body = json!({ "username": "ada" }).to_string();
     let event = Event::create("").with_base64_body(&body);
@@ -554,7 +554,7 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // What matters is refused, and not taken for absent.
+        // A header that the service reads is rejected, not ignored.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");
         let media_type = format!("application/json; charset=\"{value}\"");

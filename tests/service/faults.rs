@@ -19,7 +19,7 @@ use shared::{
     telemetry::Metric,
 };
 
-/// How often the SDK sends a request at most.
+/// The largest number of attempts of the SDK.
 const ATTEMPTS: usize = 3;
 
 #[tokio::test]
@@ -162,9 +162,9 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
 /// with its HTTP status, the status of the answer, and how often the request is sent.
 /// [`OF_A_WRITE`] has those that no `Query` gets.
 ///
-/// `ConditionalCheckFailedException` is missing: it decides a create, and the tests of that have it.
+/// `ConditionalCheckFailedException` is missing because the tests of `create_user.rs` cover it.
 const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
-    // Throttling passes.
+    // Throttling is temporary.
     (
         "400 Bad Request",
         "ProvisionedThroughputExceededException",
@@ -173,7 +173,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     ),
     ("400 Bad Request", "RequestLimitExceeded", 503, ATTEMPTS),
     ("400 Bad Request", "ThrottlingException", 503, ATTEMPTS),
-    // So does what somebody else is doing with the item at the moment.
+    // So is a conflict with another request for the same item.
     (
         "400 Bad Request",
         "ReplicatedWriteConflictException",
@@ -192,7 +192,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
         503,
         ATTEMPTS,
     ),
-    // And what fails on DynamoDB's side or on the way there.
+    // So is a failure of DynamoDB or on the way to it.
     ("400 Bad Request", "RequestTimeoutException", 503, ATTEMPTS),
     (
         "500 Internal Server Error",
@@ -300,7 +300,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
             sent += attempts;
             assert_eq!(proxy.requests().len(), sent, "{code}, create: {is_create}");
         }
-        // The next request finds a client that works.
+        // The client still works for the next request.
         let username = format!("user{number}");
         let created = post(&table, Event::create_user(&username)).await;
         assert_eq!(created.status, 201, "{code}");
@@ -310,7 +310,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
 #[tokio::test]
 async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
     let service = Service::start();
-    // An endpoint of one's own cannot be one of the region's FIPS endpoints.
+    // A custom endpoint conflicts with FIPS endpoints.
     let config = sdk_config()
         .unwrap()
         .use_fips(true)
@@ -384,7 +384,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     let table = service.table();
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let lister = Lister::new(table.clone(), Duration::ZERO);
-    // No UUID at all, and one whose time no RFC 3339 can write.
+    // An invalid UUID, and one whose time RFC 3339 can't write.
     for id in ["1", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
         let put = table.client().put_item().table_name(table.name());
         let put = put
@@ -404,7 +404,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     }
 }
 
-/// Faults that are over when the request is sent again.
+/// Faults that a retry overcomes.
 fn passing_faults() -> Vec<WireFault> {
     let answer = |status, exception| WireFault::Answer(status, error(exception));
     vec![

@@ -42,7 +42,7 @@ async fn an_empty_list_is_an_empty_array() {
 }
 
 #[tokio::test]
-async fn what_a_create_answered_the_next_list_shows() {
+async fn the_next_list_shows_what_a_create_answered() {
     let service = Service::start();
     let mut created = BTreeMap::new();
     for username in ["grace", "Ada", "Linus", "josé"] {
@@ -254,7 +254,7 @@ async fn a_prefix_that_is_not_utf_8_is_refused() {
 }
 
 #[tokio::test]
-async fn all_faults_of_a_query_are_told_at_once() {
+async fn all_faults_of_a_query_are_reported_at_once() {
     let service = Service::start();
     let answer = service.list("limit=0&pefix=a&prefix=%FF&limit=2").await;
     assert_invalid_query(
@@ -281,7 +281,7 @@ async fn all_faults_of_a_query_are_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_query_of_a_thousand_faults_is_answered_with_twenty() {
+async fn a_query_with_a_thousand_faults_is_answered_with_twenty() {
     let service = Service::start();
     let detail = "Unknown parameter. Use prefix, limit or cursor.";
     let answer = service.list(&"&a".repeat(1000)).await;
@@ -397,7 +397,7 @@ async fn a_new_user_changes_the_tag_of_its_page() {
     let before = service.list("limit=1").await;
     service.create("grace").await;
     let after = service.list("limit=1").await;
-    // The body is the same, but there is a next page now, and a client must learn of that.
+    // The body is the same, but the client must learn that there is a next page now.
     assert_eq!(before.body, after.body);
     assert_eq!(before.header("link"), None);
     assert!(after.header("link").is_some());
@@ -430,7 +430,7 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
     assert!(age(&kept) < 60);
     assert_eq!(kept.header("etag"), first.header("etag"));
 
-    // Another page is another matter.
+    // Another page is not in the cache.
     assert_eq!(service.list("limit=99").await.usernames(), ["ada", "grace"]);
     assert_eq!(service.list("prefix=g").await.usernames(), ["grace"]);
 
@@ -443,7 +443,7 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
 }
 
 #[tokio::test]
-async fn a_kept_page_is_read_anew_when_it_is_too_old() {
+async fn a_kept_page_is_read_again_when_it_is_too_old() {
     let service = Service::start_with_max_age(Duration::from_secs(1));
     service.create("ada").await;
     assert_eq!(service.list("").await.usernames(), ["ada"]);
@@ -479,7 +479,7 @@ fn a_kept_page_grows_old_by_the_wall_clock() {
     assert_eq!(age(since), Some(Duration::ZERO));
     assert_eq!(age(since + 59 * second), Some(59 * second));
     assert_eq!(age(since + 60 * second), None);
-    // The clock was set back, and nobody knows how old the page is.
+    // The clock was set back, so the page's age is unknown.
     assert_eq!(age(since - second), None);
 }
 
@@ -524,7 +524,7 @@ async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     pages
 }
 
-/// Creates users whose names sort as they are numbered.
+/// Creates users whose names sort by their numbers.
 async fn create_numbered(service: &Service, count: usize) -> Vec<String> {
     let usernames: Vec<String> = (0..count)
         .map(|number| format!("user{number:04}"))
@@ -586,7 +586,7 @@ fn a_username() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-cA-Cé]{1,4}").expect("a valid expression")
 }
 
-/// The key of any legal username of up to 80 characters.
+/// The key of any valid username of up to 80 characters.
 fn a_key() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-z0-9éжα車𐐨]{1,80}").expect("a valid expression")
 }
@@ -624,7 +624,7 @@ proptest! {
 }
 
 proptest! {
-    // A case makes a table and some hundred requests.
+    // Each case creates a table and sends some hundred requests.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]

@@ -1,4 +1,4 @@
-//! The table: what it holds, what it costs, and what is asked of it.
+//! The table: what it holds, what it costs, and which requests it gets.
 
 use std::{
     collections::HashMap,
@@ -166,7 +166,7 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
     assert!(size <= 1024, "one write unit");
-    // A page of the largest items, and one to look ahead, is read by one query.
+    // One query reads a page of the largest items and one item of the next page.
     assert!(size * (usize::from(list_users::request::MAX_LIMIT) + 1) < 1024 * 1024);
 }
 
@@ -234,7 +234,7 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     let client = Client::from_conf(config.interceptor(meter.clone()).build());
     let table = Table::new(client, TABLE_NAME.to_owned());
 
-    // The longest username is under the kilobyte that a write unit is good for.
+    // The longest username fits into one write unit, a kilobyte.
     let longest = "𐐀".repeat(80);
     for username in ["ada", "grace", &longest] {
         let event = Event::create_user(username).with_header("idempotency-key", "key");
@@ -254,12 +254,12 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     assert_eq!(meter.units(), [0.5]);
 }
 
-/// Asks the engine what each request consumes, and keeps the answers.
+/// Asks the engine for the consumed capacity of each request, and records it.
 #[derive(Clone, Debug, Default)]
 struct Meter(Arc<Mutex<Vec<f64>>>);
 
 impl Meter {
-    /// The units that were consumed since the last call, by request.
+    /// The units consumed since the last call, by request.
     fn units(&self) -> Vec<f64> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }

@@ -1,4 +1,4 @@
-//! What the operator sees of the real binaries, as they are built for Lambda, in a sandbox.
+//! What the operator sees of the real Lambda binaries, in a sandbox.
 
 use std::{fs, time::Duration};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const CALLER: &str = "6q1k2j3h4g5f6d7s8a9p0o1i2u";
 
-/// The timeout of the function, as Lambda counts it.
+/// The function's timeout in the sandbox.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // By the version too, whose deployment it rolls back.
+        // Also counted by version, to roll back the version's deployment.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -183,7 +183,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
 
 #[tokio::test]
 async fn a_function_answers_503_before_its_deadline() {
-    // Nothing listens behind this socket, but connections to it are taken.
+    // Nothing accepts on this socket, but the system still completes connections to it.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = Sandbox::of("create-user", &url).await;
@@ -258,7 +258,7 @@ fn status(reply: &Reply) -> u64 {
     }
 }
 
-/// The line of a request, but for its times.
+/// The log line of a request, without its times.
 fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -> Value {
     let mut line = json!({
         "level": "INFO",
@@ -291,7 +291,7 @@ fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -
 fn assert_lines(lines: &[Value], expected: &[Value]) {
     let mut lines = lines.to_vec();
     for line in &mut lines {
-        // Times: checked for their form, then left out.
+        // Checks the form of times, then leaves them out.
         let mut take = |member: &str| line.as_object_mut().unwrap().remove(member);
         let timestamp = take("timestamp").expect("a timestamp");
         let timestamp = timestamp.as_str().expect("a text");

@@ -1,5 +1,5 @@
-//! TLS between the functions, as they are deployed, and the table: whom they trust, and what they make
-//! of a handshake that comes to nothing.
+//! TLS between the deployed functions and the table: which certificates they trust, and what happens
+//! after a failed handshake.
 
 use std::{
     io,
@@ -25,12 +25,12 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// How often the SDK connects at most for one request.
+/// The largest number of connections of the SDK for one request.
 const ATTEMPTS: usize = 3;
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The address in the certificate of the table.
+/// The address in the table's certificate.
 const HOST: &str = "127.0.0.1";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +51,7 @@ async fn a_user_is_created_and_listed_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_comes_to_nothing_is_a_503_and_is_tried_again_by_the_next_call() {
+async fn a_failed_handshake_is_a_503_and_the_next_call_tries_again() {
     let authority = Arc::new(Authority::new());
     let mut running = JoinSet::new();
     for function in ["create-user", "list-users"] {
@@ -63,7 +63,7 @@ async fn a_handshake_that_comes_to_nothing_is_a_503_and_is_tried_again_by_the_ne
     running.join_all().await;
 }
 
-/// Has a function meet such a handshake, and a sound one after it.
+/// Makes a function meet a failed handshake, then a successful one.
 async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority: &Authority) {
     let service = Service::start();
     let front = Front::start(&service.engine().url(), manner).await;
@@ -95,7 +95,7 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     assert!(of_the_call.contains(cause), "{name}: {of_the_call}");
 }
 
-/// What no sound connection comes of, and what the log says of each.
+/// The ways in which a connection fails, and what the log says about each.
 fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     let key = KeyPair::generate().expect("a key");
     let self_signed = certificate(HOST).self_signed(&key).expect("a certificate");
@@ -125,7 +125,7 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
         ("silence", Manner::Say(b""), "timeout"),
         (
             "a message that never ends",
-            // The head of a record of 1 KiB, which a ServerHello may be.
+            // The start of a record of 1 KiB, as a ServerHello may be.
             Manner::Say(&[0x16, 3, 3, 4, 0]),
             "timeout",
         ),
@@ -150,7 +150,7 @@ async fn call(sandbox: &mut Sandbox, function: &str) -> Answer {
     answer
 }
 
-/// The causes in a log, which has no error.
+/// The causes in a log, which must have no errors.
 fn causes(lines: &[Value]) -> Vec<String> {
     assert!(
         lines.iter().all(|line| line["level"] != "ERROR"),
@@ -160,7 +160,7 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-/// TLS with a certificate of this authority's for the table.
+/// TLS for the table, with a certificate from this authority.
 pub(crate) fn vouched_by(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -168,13 +168,13 @@ pub(crate) fn vouched_by(authority: &Authority) -> Manner {
 /// What a listener does with a connection.
 #[derive(Clone)]
 pub(crate) enum Manner {
-    /// It speaks TLS, and passes on what it is told.
+    /// Speaks TLS, and forwards the content.
     Tls(TlsAcceptor),
-    /// It says these bytes, and nothing more.
+    /// Sends these bytes and nothing more.
     Say(&'static [u8]),
-    /// It ends the connection where it should answer.
+    /// Closes the connection instead of answering.
     End,
-    /// It resets the connection at once.
+    /// Resets the connection immediately.
     Reset,
 }
 
@@ -201,7 +201,7 @@ impl Front {
                 counted.fetch_add(1, Ordering::Relaxed);
                 let manner = shared_manner.lock().expect("no holder panics").clone();
                 let table = table.clone();
-                // That a connection fails is what some tests are for.
+                // Some tests make connections fail, so errors are ignored.
                 running.spawn(async move { serve(client, manner, &table).await });
             }
         });
@@ -213,7 +213,7 @@ impl Front {
         }
     }
 
-    /// Starts a function with its table behind this listener, and waits until it is warm.
+    /// Starts a function that reaches its table through this listener, and waits until it is warm.
     pub(crate) async fn function(&self, name: &str, authority: &Authority) -> Sandbox {
         let trusted = authority.file().to_str().expect("a path of text");
         let mut environment = environment(&self.url).to_vec();
@@ -223,7 +223,7 @@ impl Front {
         sandbox
     }
 
-    /// Treats the next connections in another manner.
+    /// Changes how the next connections are handled.
     fn mend(&self, manner: Manner) {
         *self.manner.lock().expect("no holder panics") = manner;
     }
@@ -248,7 +248,7 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
             std::future::pending().await
         }
         Manner::End => {
-            // What is left unread would make a reset of it.
+            // Unread data would turn the close into a reset.
             let _ = client.read(&mut [0; 4096]).await?;
             Ok(())
         }
@@ -256,8 +256,8 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
     }
 }
 
-/// Passes everything on until one side ends the connection, and ends the other in the same way: without
-/// TLS's own end, as the process that speaks it does when it dies.
+/// Forwards everything until one side closes the connection, then closes the other without a TLS close,
+/// as a killed process does.
 async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
     let mut table = TcpStream::connect(table).await?;
     let (mut from_table, mut to_table) = table.split();

@@ -1,4 +1,4 @@
-//! The spans that X-Ray gets of the real binaries in a sandbox, read by OpenTelemetry's own definitions.
+//! The spans that the real binaries send to X-Ray, decoded with OpenTelemetry's own definitions.
 
 use std::{
     net::UdpSocket,
@@ -166,7 +166,7 @@ async fn a_request_that_needs_no_table_is_one_span() {
 }
 
 #[tokio::test]
-async fn a_taken_username_is_no_error_of_the_table() {
+async fn a_taken_username_is_not_an_error_of_the_table() {
     let engine = engine();
     let agent = Agent::start().await;
     let mut create = sandbox("create-user", &engine.url(), &agent.address()).await;
@@ -202,7 +202,7 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Faults that are met by a retry, how a span names each, and the statuses that the answer may have.
+/// Faults that a retry overcomes, their names in a span, and the possible statuses of the answer.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -224,7 +224,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     ]
 }
 
-/// Has a function meet a fault so many times, and reads its spans.
+/// Makes a function meet a fault this many times, and returns its spans.
 async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statuses: &[u16]) {
     let case = format!("{function}, {times} times {fault:?}");
     let service = Service::start();
@@ -235,7 +235,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
         "create-user" => Event::create_user(username),
         _ => Event::list(""),
     };
-    // A warm-up that takes too long on a busy machine is over then, and meets no fault.
+    // Waits for a warm-up that is slow on a busy machine, so that it meets no fault.
     assert!(
         call(&mut sandbox, event("grace")).await.status < 300,
         "{case}"
@@ -293,7 +293,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
 
 #[tokio::test]
 async fn a_call_that_the_deadline_ends_is_an_error() {
-    // Nothing listens behind this socket, but connections to it are taken.
+    // Nothing accepts on this socket, but the system still completes connections to it.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let agent = Agent::start().await;
@@ -316,7 +316,7 @@ async fn a_call_that_the_deadline_ends_is_an_error() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_of_a_request_that_is_not_sampled() {
+async fn a_request_that_is_not_sampled_sends_no_spans() {
     let engine = engine();
     let agent = Agent::start().await;
     let mut list = sandbox("list-users", &engine.url(), &agent.address()).await;
@@ -371,7 +371,7 @@ async fn a_function_works_without_an_agent() {
         environment.extend(address.map(|address| ("AWS_XRAY_DAEMON_ADDRESS", address)));
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
-        // The second datagram to a closed port is refused by the system itself.
+        // The system itself refuses the second datagram to a closed port.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,
@@ -422,7 +422,7 @@ async fn a_datagram_is_small_whatever_the_table_answers() {
     }
 }
 
-/// Starts a function whose events are sampled.
+/// Starts a function that gets sampled events.
 async fn sandbox(function: &str, table_url: &str, agent: &str) -> Sandbox {
     let mut environment = environment(table_url).to_vec();
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", agent));
@@ -439,7 +439,7 @@ fn names(spans: &[Span]) -> Vec<&str> {
     spans.iter().map(|span| &*span.name).collect()
 }
 
-/// In nanoseconds since 1970.
+/// Nanoseconds since 1970.
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.expect("after 1970")

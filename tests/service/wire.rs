@@ -1,6 +1,6 @@
-//! Faults on the wire between the functions, as they are deployed, and the table: what a function
-//! makes of each, in how many requests, and what the table holds then. The wire is TLS, as
-//! `DynamoDB`'s is. `faults.rs` has what only shows in process, and `tls.rs` the handshake.
+//! Faults on the TLS connection between the deployed functions and the table: how a function reacts to
+//! each, how many requests it sends, and what the table then holds. `faults.rs` has the faults that
+//! only show in process, and `tls.rs` the handshake.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -15,27 +15,27 @@ use tokio::task::JoinSet;
 
 use crate::tls::{Front, vouched_by};
 
-/// How often the SDK sends a request at most.
+/// The largest number of attempts of the SDK.
 const ATTEMPTS: usize = 3;
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a function makes of a fault.
+/// How a function reacts to a fault.
 #[derive(Clone, Copy, Debug)]
 enum Policy {
-    /// It does not mind.
+    /// It succeeds without a retry.
     Ignore,
     /// It waits until the fault is over.
     Wait,
-    /// It sends the request again, until all attempts are used up.
+    /// It retries until it has no attempts left.
     Retry,
-    /// It leaves it to the client to try again.
+    /// It leaves the retry to the client.
     GiveUp,
 }
 
 use Policy::{GiveUp, Ignore, Retry, Wait};
 
-/// A fault that so many requests of one call meet in a row.
+/// A fault that this many consecutive requests of one call meet.
 struct Case {
     fault: WireFault,
     policy: Policy,
@@ -43,7 +43,7 @@ struct Case {
 }
 
 impl Case {
-    /// How many requests the call makes.
+    /// How many requests the call sends.
     fn requests(&self) -> usize {
         match self.policy {
             Ignore | Wait | GiveUp => 1,
@@ -60,7 +60,7 @@ impl Case {
         }
     }
 
-    /// Whether the table does what it is asked all the same, sooner or later.
+    /// Whether the table executes the request all the same, sooner or later.
     fn takes_effect(&self) -> bool {
         match self.fault {
             WireFault::Delay(_)
@@ -94,7 +94,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Every fault as often as makes a difference.
+/// Every fault, as often in a row as makes a difference.
 fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     faults.into_iter().flat_map(|(fault, policy)| {
         let most = match policy {
@@ -109,10 +109,10 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     })
 }
 
-/// Every fault, and what a function makes of it.
+/// Every fault, and how a function reacts to it.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // An attempt is given up after 1.2 s. What it asked for comes to the table later.
+        // The SDK gives up on an attempt after 1.2 s. The request reaches the table later.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -127,7 +127,7 @@ fn faults() -> Vec<(WireFault, Policy)> {
         (WireFault::StallWithinAnswer(Break::Head), Retry),
         (WireFault::StallWithinAnswer(Break::Body), Retry),
         (WireFault::ContentType("text/html"), Ignore),
-        // The table's own errors.
+        // Errors of the table itself.
         (error(BAD_REQUEST, "ThrottlingException"), Retry),
         (error(BAD_REQUEST, "RequestLimitExceeded"), Retry),
         (
@@ -136,7 +136,7 @@ fn faults() -> Vec<(WireFault, Policy)> {
         ),
         (error(SERVER_ERROR, "InternalServerError"), Retry),
         (error(UNAVAILABLE, "ServiceUnavailable"), Retry),
-        // What stands between, and answers for itself.
+        // A proxy that answers by itself.
         (answer(SERVER_ERROR, ""), Retry),
         (answer("502 Bad Gateway", PAGE), Retry),
         (answer(UNAVAILABLE, PAGE), Retry),
@@ -150,7 +150,7 @@ fn faults() -> Vec<(WireFault, Policy)> {
         (WireFault::Bytes(FOREIGN_PAGE), GiveUp),
         (WireFault::Bytes(FOREIGN_NOTHING), GiveUp),
         (WireFault::Bytes(FOREIGN_OBJECT), GiveUp),
-        // No HTTP, and too little of it.
+        // Not HTTP, or an incomplete answer.
         (WireFault::Bytes(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), GiveUp),
         (WireFault::Bytes(b"HTTP/1.1 two hundred\r\n\r\n"), GiveUp),
         (WireFault::Bytes(&[0; 64]), GiveUp),
@@ -158,7 +158,8 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Answers that only a list can tell from `DynamoDB`'s, whose own answer to a create is as empty.
+/// Answers that only a list can tell from `DynamoDB`'s, because `DynamoDB` answers a create with an
+/// empty body too.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -201,7 +202,7 @@ async fn a_create_keeps_its_word_whatever_the_wire_does() {
 
 async fn create(name: &str, case: &Case, mut function: Function, service: &Service) {
     let user = if case.succeeds() {
-        // Without a key, it is by its id alone that a user is known as the request's own.
+        // Without a key, only the id shows that the user is the request's own.
         let (created, requests) = function.call(Event::create_user(name), case).await;
         assert_eq!(created.status, 201, "{case:?}: {created:?}");
         assert_eq!(created.header("idempotent-replayed"), None, "{case:?}");
@@ -221,7 +222,7 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
         retried
     };
     if let WireFault::Delay(time) = case.fault {
-        // What was given up has come by then, and must have changed nothing.
+        // Abandoned writes have arrived by now, and must have changed nothing.
         tokio::time::sleep(time).await;
     }
     let listed = service.list(&format!("prefix={name}")).await;
@@ -256,7 +257,7 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // A page lacks nobody that was there before it was asked for. The first request is the warm-up's.
+    // A page shows every user that existed before the request. The warm-up sent the first request.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
     assert!(requests[1..].iter().all(is_current), "{requests:?}");
@@ -267,7 +268,8 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
 async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
-    // The first is given up after 1.2 s and comes after 1.4 s, the second after 1.8 s at least.
+    // The first attempt times out after 1.2 s and arrives after 1.4 s. The second arrives after 1.8 s
+    // at least.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");
@@ -294,7 +296,7 @@ async fn an_answer_of_another_type_means_the_same() {
     function.stop().await;
 }
 
-/// A function's process, whose table is behind TLS and a proxy.
+/// A function's process, which reaches its table through TLS and a proxy.
 struct Function {
     method: &'static str,
     sandbox: Sandbox,
@@ -320,14 +322,15 @@ impl Function {
         }
     }
 
-    /// Calls the function with the fault in its way. Tells its answer, and how many requests it sent.
+    /// Calls the function with this fault on the wire. Returns its answer and the number of requests it
+    /// sent.
     async fn call(&mut self, event: Event, case: &Case) -> (Answer, usize) {
         let faults = iter::repeat_n(case.fault.clone(), case.times);
         self.proxy.inject(faults);
         self.call_undisturbed(event).await
     }
 
-    /// Calls the function with nothing new in its way.
+    /// Calls the function with no further fault on the wire.
     async fn call_undisturbed(&mut self, event: Event) -> (Answer, usize) {
         let before = self.proxy.requests().len();
         let answer = self.sandbox.invoke(event, TIMEOUT).await.into_answer();
@@ -335,8 +338,7 @@ impl Function {
         (answer, self.proxy.requests().len() - before)
     }
 
-    /// Ends the process, which has lived until now, and sees that it took nothing for a bug or a wrong
-    /// deployment.
+    /// Ends the process, which must still run. Checks that it logged no bug and no wrong deployment.
     async fn stop(self) {
         let lines = self.sandbox.stop().await;
         let error = lines.iter().find(|line| line["level"] == "ERROR");

@@ -404,7 +404,7 @@ async fn a_flood_of_marks_is_one_username_within_80_characters() {
 }
 
 #[tokio::test]
-async fn of_a_letter_and_its_small_letter_only_one_is_a_user() {
+async fn only_one_of_a_letter_and_its_small_letter_is_a_user() {
     let letters = ('\0'..=char::MAX).filter(|c| is_shown_as_itself(*c));
     let pairs = letters.filter_map(|letter| {
         let small: String = letter.to_lowercase().collect();

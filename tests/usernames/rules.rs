@@ -54,7 +54,7 @@ fn the_illegal_usernames_of_rfc_8265_are_refused() {
 }
 
 #[test]
-fn case_width_and_normalisation_are_mapped_to_one_key() {
+fn case_width_and_normalization_are_mapped_to_one_key() {
     check("ADA", "ADA", "ada");
     check("Ａda", "Ada", "ada");
     check("jose\u{301}", "jos\u{e9}", "jos\u{e9}");
