@@ -1,5 +1,5 @@
-//! Usernames that are chosen to deceive, to hide or to break something: what is refused, and what is
-//! not promised.
+//! Usernames chosen to deceive, to hide or to break something: what is refused, and what is not
+//! prevented.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The scripts that are written beside each other, and all beside Latin.
+/// The scripts that may be mixed with each other and with Latin.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -42,7 +42,7 @@ fn parse(text: &str) -> Result<Username, UsernameError> {
     Username::parse(text)
 }
 
-/// All assigned characters by what they look like, as UTS #39 has it.
+/// All assigned characters, grouped by appearance according to UTS #39.
 fn look_alikes() -> BTreeMap<String, Vec<char>> {
     let mut look_alikes: BTreeMap<_, Vec<char>> = BTreeMap::new();
     for c in ('\0'..=char::MAX).filter(|c| script(*c) != Script::Unknown) {
@@ -57,7 +57,7 @@ fn is_shown_as_itself(c: char) -> bool {
     parse(&c.to_string()).is_ok_and(|it| it.as_str() == c.to_string())
 }
 
-/// A text with a character put in at each position in turn.
+/// The text with a character inserted at each position in turn.
 fn with_at_each_position(c: char, text: &str) -> impl Iterator<Item = String> {
     let ends = text.char_indices().map(|(index, _)| index);
     ends.chain(iter::once(text.len())).map(move |index| {
@@ -77,7 +77,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
             match parse(&format!("pa{other}pal")) {
                 Err(MixedScripts | DisallowedCharacter { .. }) => refused += 1,
                 Err(error) => panic!("{other}: {error}"),
-                // It stands for a plain character and is mapped to it.
+                // It looks like a plain character and is mapped to it.
                 Ok(username) if username.as_str().is_ascii() => {}
                 Ok(_) => accepted.push(other),
             }
@@ -85,7 +85,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
     }
     println!("{refused} look-alikes refused");
     assert!(refused > 1_500, "{refused}");
-    // Japanese and Chinese go with Latin, and so do these.
+    // Latin may be mixed with Japanese and Chinese, so these are allowed.
     accepted.sort_unstable();
     accepted.dedup();
     assert_eq!(accepted, ['〇', 'ㄒ', 'ㄚ', '丅', '丫']);
@@ -107,7 +107,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
                 let are_east_asian = [one, other]
                     .iter()
                     .all(|c| script(*c) == Script::Latin || EAST_ASIAN.contains(&script(*c)));
-                // Some digits are used with several scripts.
+                // Several scripts share some digits.
                 let is_digit = [one, other]
                     .iter()
                     .any(|c| category(*c) == GeneralCategory::DecimalNumber);
@@ -123,7 +123,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
 
 #[tokio::test]
 async fn whole_words_of_another_script_and_look_alikes_of_one_script_are_not_told_apart() {
-    // What is not promised: RFC 8265 keeps them apart, and a person may not.
+    // Not prevented: RFC 8265 treats them as different, although a person may confuse them.
     let service = Service::start();
     for (one, other) in [
         ("scope", "ѕсоре"),
@@ -136,14 +136,15 @@ async fn whole_words_of_another_script_and_look_alikes_of_one_script_are_not_tol
         ("Toyota", "T〇y〇ta"),
         ("ı", "i"),
         ("ロ車", "口車"),
-        // With and without a joiner that changes little.
+        // With and without a joiner that is almost invisible.
         ("क्ष", "क्\u{200d}ष"),
         ("محمد", "م\u{200c}حمد"),
-        // An apostrophe, and the letters that look like one; a geresh typed as an apostrophe.
+        // An apostrophe, and letters that look like one; a geresh typed as an apostrophe.
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // The ring of Thai below and above the tone mark, which only parts typed singly can be.
+        // The ring of Thai below and above the tone mark, possible only if the parts are typed
+        // separately.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -182,8 +183,8 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_spelling_makes_a_username_that_cannot_be_written_in_ordinary_letters() {
-    // So neither composing nor a special letter adds a look-alike of anybody: whatever is shown can
-    // be typed, and was a username before there were special letters, but for a Hebrew geresh.
+    // So composing and special letters add no look-alikes. Whatever is displayed can be typed, and was
+    // a username before special letters were supported, except with a Hebrew geresh.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -235,8 +236,8 @@ fn the_advice_of_a_refusal_is_a_character_that_is_allowed() {
 
 #[test]
 fn right_to_left_usernames_that_end_with_a_geresh_look_unlike_each_other() {
-    // In a text from left to right, an apostrophe at the end is drawn before the name. It is not
-    // taken for a name that begins with one, for no such name is a username.
+    // In left-to-right text, an apostrophe at the end is drawn before the name. Nobody can confuse it
+    // with a name that begins with one, because no such username is valid.
     let marks = ["", "'", "''", "׳", "\"", "-", "."];
     for before in marks {
         for behind in marks {
@@ -259,7 +260,7 @@ fn invisible_characters_are_refused_at_every_position() {
             || GeneralCategoryGroup::Control.contains(category(*c))
             || GeneralCategoryGroup::Format.contains(category(*c))
             || GeneralCategoryGroup::Separator.contains(category(*c))
-            // Blanks that count as a symbol.
+            // Spaces that count as symbols.
             || ['\u{2800}', '\u{1d159}'].contains(c)
     };
     let mut refused = 0;
@@ -338,7 +339,7 @@ async fn beyond_the_first_plane_there_are_letters_and_nothing_else() {
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
     for username in [
-        // Adlam, which is younger than Unicode 6.3, and a mathematical letter.
+        // Adlam, which is newer than Unicode 6.3, and a mathematical letter.
         "𞤀𞤁",
         "𝐚",
         "😀",
@@ -381,13 +382,13 @@ async fn a_username_in_escapes_is_the_username() {
 
 #[tokio::test]
 async fn a_flood_of_marks_is_one_username_within_80_characters() {
-    // RFC 8265 allows it, and 80 characters bound it.
+    // RFC 8265 allows them, and the limit of 80 characters bounds them.
     let service = Service::start();
     let marks = ['\u{31b}', '\u{323}', '\u{301}', '\u{334}'];
     let flood = |length: usize| marks.iter().cycle().take(length).collect::<String>();
     let username = format!("q{}", flood(79));
     assert_eq!(service.create(&username).await.status, 201);
-    // Marks at different places of a letter have no order.
+    // The order of marks at different places of a letter does not matter.
     let mut sorted: Vec<char> = flood(79).chars().collect();
     for _ in 0..2 {
         sorted.sort_unstable();
@@ -395,7 +396,7 @@ async fn a_flood_of_marks_is_one_username_within_80_characters() {
         assert_eq!(service.create(&username).await.status, 409);
         sorted.reverse();
     }
-    // As many as a body holds.
+    // As many as fit into a body.
     for length in [80, 8_000] {
         let body = json!({ "username": format!("q{}", flood(length)) });
         let answer = service.post(Event::create(&body.to_string())).await;
@@ -409,7 +410,7 @@ async fn only_one_of_a_letter_and_its_small_letter_is_a_user() {
     let pairs = letters.filter_map(|letter| {
         let small: String = letter.to_lowercase().collect();
         let simple = CaseMapper::new().simple_lowercase(letter);
-        // The one whose small letter takes two characters.
+        // The small letter of this one has two characters.
         assert!(letter == 'İ' || small == simple.to_string(), "{letter}");
         let letter = letter.to_string();
         (letter != small).then_some((letter, small))
@@ -427,7 +428,7 @@ async fn only_one_of_a_letter_and_its_small_letter_is_a_user() {
             }
         }
     }
-    // Its small letters are younger than Unicode 6.3, and refused.
+    // Its small letters are newer than Unicode 6.3, and refused.
     assert_eq!(cherokee, 85);
 
     let service = Service::start();

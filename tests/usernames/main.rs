@@ -1,4 +1,4 @@
-//! Usernames: which there may be, and when two are one.
+//! Usernames: which ones are valid, and which ones are the same.
 
 mod hostile;
 mod rules;

@@ -61,10 +61,10 @@ fn case_width_and_normalization_are_mapped_to_one_key() {
     check("JOSE\u{301}", "JOS\u{c9}", "jos\u{e9}");
     check("ｶﾞ", "ガ", "ガ");
     check("İstanbul", "İstanbul", "i\u{307}stanbul");
-    // The capital has no composed form, the small letter has one.
+    // The capital has no composed form, but the small letter has.
     check("J\u{30c}ana", "J\u{30c}ana", "ǰana");
     check("ǰana", "ǰana", "ǰana");
-    // A sigma is a sigma, wherever it stands in the word.
+    // Every sigma is the same, wherever it stands in the word.
     check("ΣΊΣΥΦΟΣ", "ΣΊΣΥΦΟΣ", "σίσυφοσ");
     check("Σίσυφος", "Σίσυφος", "σίσυφοσ");
     check("σίσυφοσ", "σίσυφοσ", "σίσυφοσ");
@@ -134,8 +134,8 @@ fn a_combining_mark_is_allowed_only_behind_a_letter() {
 
 #[test]
 fn what_a_text_composes_to_is_judged_too() {
-    // Alone each character is allowed; composed they are a symbol, an upper case letter that is not
-    // stable under case mapping, and an L that is no neighbour for a middle dot.
+    // Each character is allowed alone. Composed, they are a symbol, an upper case letter that case
+    // mapping changes, and an L that does not allow a middle dot beside it.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
@@ -147,7 +147,7 @@ fn what_a_text_composes_to_is_judged_too() {
 #[test]
 fn canonically_equivalent_spellings_are_one_username() {
     for (composed, others) in [
-        // Bengali, Hindi, Punjabi and Odia letters with a nukta, which NFC takes apart.
+        // Bengali, Hindi, Punjabi and Odia letters with a nukta, which NFC decomposes.
         ("রা\u{9af}\u{9bc}", &["রা\u{9df}"][..]),
         ("\u{91c}\u{93c}ारा", &["\u{95b}ारा"]),
         ("\u{916}\u{93c}ान", &["\u{959}ान"]),
@@ -155,7 +155,7 @@ fn canonically_equivalent_spellings_are_one_username() {
         ("\u{b21}\u{b3c}ା", &["\u{b5c}ା"]),
         // Greek with oxia and with tonos.
         ("Ελ\u{3ad}νη", &["Ελ\u{1f73}νη", "Ελε\u{301}νη"]),
-        // 金, 李 and 渚 for compatibility with older sets of characters.
+        // 金, 李 and 渚 as compatibility characters.
         ("金さん", &["\u{f90a}さん"]),
         ("李雷", &["\u{f9e1}雷"]),
         ("渚", &["\u{fa46}"]),
@@ -171,9 +171,9 @@ fn canonically_equivalent_spellings_are_one_username() {
                 "하\u{11ab}글",
             ],
         ),
-        // Marks above and below a letter have no order.
+        // The order of marks above and below a letter does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
-        // A joiner stands behind the virama, whatever was typed between them.
+        // The joiner follows the virama, whatever was typed between them.
         (
             "\u{915}\u{93c}\u{94d}\u{200d}ष",
             &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
@@ -194,7 +194,7 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
         ("ໝອກ", "ຫມອກ", "ຫມອກ"),
         ("ໜູ", "ຫນູ", "ຫນູ"),
-        // A tone mark is typed before the vowel and drawn above its ring.
+        // The tone mark is typed before the vowel and drawn above its ring.
         (
             "น\u{e49}\u{e33}ทิพย์",
             "น\u{e4d}\u{e49}\u{e32}ทิพย์",
@@ -224,9 +224,9 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         check(typed, display, key);
         assert_eq!(UsernamePrefix::parse(typed).unwrap().as_str(), key);
     }
-    // Half of the mapped name finds it too.
+    // Half of the mapped name also finds it.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // The vowel alone is a mark, and the length counts what it is mapped to.
+    // The vowel alone is a mark, and the length counts the mapped characters.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
     refuse(
         &"\u{fdf2}".repeat(21),
@@ -293,7 +293,7 @@ fn a_refusal_says_what_to_write_instead() {
         ("دراجـي", "U+0640 is not allowed here; leave it out."),
         ("ada\u{200b}", "U+200B is not allowed here; leave it out."),
         ("सि\u{200c}ह", "U+200C is not allowed here; leave it out."),
-        // No username has the parts of a Korean syllable, so they are no advice.
+        // A username can't contain parts of a Korean syllable, so they are never suggested.
         (
             "ㅋㅋ",
             "U+314B is not allowed here; use letters, digits and the visible ASCII characters, \
@@ -350,7 +350,7 @@ fn the_length_counts_the_characters_of_the_display_form() {
         let error = UsernameError::TooLong { length: 81 };
         refuse(&character.repeat(81), &error);
     }
-    // 160 characters that normalise to 80, and a key that is longer than its display form.
+    // 160 characters that normalize to 80, and a key that is longer than its display form.
     check(&"e\u{301}".repeat(80), &"é".repeat(80), &"é".repeat(80));
     check(&"İ".repeat(80), &"İ".repeat(80), &"i\u{307}".repeat(80));
     refuse(
@@ -451,13 +451,13 @@ fn debug_output_holds_no_username() {
 
 #[test]
 fn no_character_takes_more_than_four_bytes_in_lower_case() {
-    // What Username::MAX_KEY_BYTES stands on: the key is the lower case of the display form, which
-    // has at most 80 characters.
+    // Username::MAX_KEY_BYTES relies on this: the key is the lower case of the display form, which has
+    // at most 80 characters.
     let longest = ('\0'..=char::MAX).map(|c| c.to_lowercase().map(char::len_utf8).sum::<usize>());
     assert_eq!(longest.max(), Some(4));
 }
 
-/// Texts of one script, most of them usernames, with the characters that a mapping changes.
+/// Texts of one script, most of them usernames, with characters that mappings change.
 fn a_likely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z0-9._@À-ÖØ-öø-ÿａ-ｚＡ-ＺİıßJ\u{301}\u{307}\u{308}\u{30c}]{1,80}",
@@ -476,7 +476,7 @@ fn a_likely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Texts of which many just miss being a username.
+/// Texts, many of which are almost usernames.
 fn an_unlikely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[al=<·ｌ\u{301}\u{338}\u{345}\u{200c}\u{200d}]{1,6}",
@@ -499,7 +499,7 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 
 #[test]
 fn most_likely_usernames_are_usernames() {
-    // What the properties below stand on: of a text that is no username they say little.
+    // The properties below rely on this: they say little about a text that is not a username.
     let mut runner = TestRunner::deterministic();
     let texts = (0..2000).map(|_| a_likely_username().new_tree(&mut runner).unwrap().current());
     let legal = texts.filter(|text| Username::parse(text).is_ok()).count();
@@ -514,14 +514,14 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // In Unicode 6.3, which RFC 8264's tables are made of, Cherokee has no small letters.
+            // RFC 8264's tables are for Unicode 6.3, in which Cherokee has no small letters.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
                     Ok(key) => {
                         prop_assert_eq!((key.as_str(), key.key()), (username.key(), username.key()));
                     }
-                    // A small letter may take two characters, as that of İ.
+                    // A small letter may have two characters, as that of İ.
                     Err(error) => {
                         let is_too_long = matches!(error, UsernameError::TooLong { .. });
                         prop_assert!(is_too_long, "{}", error);
@@ -534,15 +534,15 @@ proptest! {
     #[test]
     fn a_username_is_what_the_profile_of_the_crate_makes_of_its_ordinary_spelling(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
-        // The crate asks for the characters before it composes, and knows no special letters.
+        // The crate checks the characters before it composes them, and has no special letters.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // Where marks make the crate refuse the display form, it refuses the key too.
-                // The crate maps letter by letter: to it, Σ is σ, and ς another letter.
+                // If the crate refuses the display form because of marks, it refuses the key too.
+                // The crate maps letter by letter, so ς does not become σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }

@@ -1,9 +1,9 @@
-//! Usernames over all of Unicode, held against ICU4X: other code, and tables of its own.
+//! Usernames over all of Unicode, compared with ICU4X, which has other code and its own tables.
 //!
-//! Two promises are kept here. No two users exist that RFC 8265 calls equal: what the RFC compares is
-//! one form of a text, made here without the functions' code, and each accepted text's key must be
-//! that form, of the ordinary spelling and with σ for ς. And texts that Unicode calls canonically
-//! equivalent are one text: all are the same username, or all are refused for the same reason.
+//! Two promises are checked. First, no two users have names that RFC 8265 calls equal: the key of each
+//! accepted text must be the form that the RFC compares, for the ordinary spelling and with σ for ς.
+//! This file computes that form without the functions' code. Second, texts that Unicode calls
+//! canonically equivalent are the same username, or all are refused for the same reason.
 
 use std::{
     cmp::Reverse,
@@ -56,7 +56,7 @@ fn decomposed(text: &str) -> String {
     normalizer.normalize(text).into_owned()
 }
 
-/// Full-width and half-width characters become what they are compatible with, and no others do.
+/// Replaces full-width and half-width characters by their compatibility equivalents, and no others.
 fn narrow(text: &str) -> String {
     let widths = CodePointMapData::<EastAsianWidth>::new();
     let compatible = ComposingNormalizerBorrowed::new_nfkc();
@@ -72,7 +72,7 @@ fn narrow(text: &str) -> String {
     narrow
 }
 
-/// Unicode's `toLowerCase()`, the rule of final sigma included.
+/// Unicode's `toLowerCase()`, including the rule of final sigma.
 fn lower(text: &str) -> String {
     let no_language = "und".parse().expect("a language");
     let mapper = CaseMapper::new();
@@ -98,7 +98,7 @@ fn rfc_form(text: &str) -> String {
     composed(&lower(&narrow(text)))
 }
 
-/// The special letters of decision 2 and their ordinary spellings.
+/// The special letters of decision 2, with their ordinary spellings.
 const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{2018}', "'"),
     ('\u{2019}', "'"),
@@ -120,7 +120,7 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // The ring of SARA AM, here a character for private use, has yet to find its place.
+    // The ring of SARA AM is moved later. Until then it is a private-use character.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -131,14 +131,14 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{fefb}', "\u{644}\u{627}"),
 ];
 
-/// A text with ordinary letters in the place of special ones.
+/// Replaces special letters by ordinary ones.
 fn ordinary(text: &str) -> String {
     let mut text = SPECIAL_LETTERS
         .iter()
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // The ring goes before the tone marks that it was typed behind.
+    // The ring moves before the tone marks that it was typed after.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -151,26 +151,25 @@ fn ordinary(text: &str) -> String {
     text
 }
 
-/// The form of a text that is shown.
+/// The display form of a text.
 pub(crate) fn display_form(text: &str) -> String {
     composed(&ordinary(&composed(&narrow(text))))
 }
 
-/// In Unicode 6.3, which RFC 8264's tables are made of, Cherokee has no small letters: its keys are
-/// no usernames.
+/// RFC 8264's tables are for Unicode 6.3, in which Cherokee has no small letters, so its keys are not
+/// usernames.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
 
-/// Parses a text and, if it is a username, checks all that is known of it without the functions'
-/// code.
+/// Parses a text. If it is a username, checks all its properties without the functions' code.
 fn parse_and_check(text: &str) -> Option<Username> {
     let username = Username::parse(text).ok()?;
     let display = display_form(text);
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // The RFC composes later. Where there are no special letters, that makes no difference.
+    // The RFC composes later, which makes no difference without special letters.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -180,8 +179,8 @@ fn parse_and_check(text: &str) -> Option<Username> {
     Some(username)
 }
 
-/// Whether RFC 8264 §4.2 and §8 allow a character in an identifier, in any context. The version of
-/// Unicode is not asked for.
+/// Whether RFC 8264 §4.2 and §8 allow a character in an identifier, in any context. Ignores the version
+/// of Unicode.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -233,7 +232,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// The characters that NFC makes one other character of, by that one: U+212B by Å.
+/// The single characters that NFC replaces by another one, grouped by the result: U+212B under Å.
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));
@@ -266,7 +265,7 @@ fn equivalents(text: &str) -> Vec<String> {
     let mut equivalents = vec![
         with_singletons,
         reordered,
-        // Each character by itself.
+        // Each character separately.
         text.chars().map(|c| decomposed(&c.to_string())).collect(),
         text.chars().map(|c| composed(&c.to_string())).collect(),
         decomposed_text,
@@ -281,7 +280,7 @@ fn equivalents(text: &str) -> Vec<String> {
     equivalents
 }
 
-/// The marks of each letter in another order: those that stand at different places have none.
+/// The marks of each letter in another order, which does not matter for marks at different places.
 fn marks_reversed(decomposed: &str) -> String {
     let mut characters: Vec<char> = decomposed.chars().collect();
     for letter in characters.chunk_by_mut(|_, next| is_mark(*next)) {
@@ -294,7 +293,7 @@ fn marks_reversed(decomposed: &str) -> String {
     characters.into_iter().collect()
 }
 
-/// Whether a character is a mark that may change places with others.
+/// Whether a character is a mark whose order may change.
 fn is_mark(c: char) -> bool {
     combining_class(c) != 0
 }
@@ -303,7 +302,7 @@ fn combining_class(c: char) -> u8 {
     CodePointMapData::<CanonicalCombiningClass>::new().get(c).0
 }
 
-/// Checks that every spelling of a text gets the answer that the text gets, and says how many.
+/// Checks that every equivalent spelling of a text gets the same answer, and returns their number.
 fn check_equivalents(text: &str) -> usize {
     let equivalents = equivalents(text);
     if equivalents.is_empty() {
@@ -320,7 +319,7 @@ fn check_equivalents(text: &str) -> usize {
     equivalents.len()
 }
 
-/// Other spellings of a username, which RFC 8265 calls equal to it.
+/// Other spellings of a username that RFC 8265 calls equal to it.
 fn spellings(username: &str) -> Vec<String> {
     let widen = |c: char| WIDE.get(&c).copied().unwrap_or(c);
     let decomposed = decomposed(username);
@@ -334,7 +333,7 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // Lower case leads back from most of upper and title case, but not from the `SS` of `ß`.
+    // Lower case undoes most of upper and title case, but not the `SS` of `ß`.
     let capitals = [upper(username), title(username)];
     let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(leads_back));
@@ -342,7 +341,7 @@ fn spellings(username: &str) -> Vec<String> {
     spellings
 }
 
-/// For each script its first character that is a username by itself.
+/// The first character of each script that is a username by itself.
 fn letters() -> BTreeMap<Script, char> {
     let scripts = CodePointMapData::<Script>::new();
     let categories = CodePointMapData::<GeneralCategory>::new();
@@ -379,7 +378,7 @@ fn every_key_over_all_of_unicode_is_the_form_that_rfc_8265_compares() {
             String::from_iter([c, letter]),
             String::from_iter([c, c]),
         ];
-        // Around a sigma, whose lower case hangs on its neighbours.
+        // Around a sigma, whose lower case depends on its neighbors.
         if [Script::Greek, Script::Common, Script::Inherited].contains(&script) {
             texts.extend([
                 String::from_iter(['Α', c, 'Σ']),
@@ -426,7 +425,7 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from(c),
             String::from_iter([letter, c]),
             String::from_iter([c, letter]),
-            // This mark makes symbols.
+            // This mark composes to symbols.
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
@@ -452,7 +451,7 @@ fn all_canonical_equivalents_of_the_normalisation_test_suite_have_one_key() {
         let [source, nfc, nfd, nfkc, nfkd] = &columns[..] else {
             panic!("five columns: {line}");
         };
-        // Many are marks, which rather stand behind a letter.
+        // Many are marks, which are only allowed after a letter.
         let script = source
             .chars()
             .map(|c| scripts.get(c))
@@ -467,7 +466,7 @@ fn all_canonical_equivalents_of_the_normalisation_test_suite_have_one_key() {
                 accepted += usernames.iter().flatten().count();
                 for pair in usernames.windows(2) {
                     pairs += usize::from(pair[0].is_some());
-                    // None of them is refused, or all are. The display form is composed too.
+                    // Either all are refused or none. The display form is composed too.
                     assert_eq!(pair[0], pair[1], "{line}");
                 }
             }
@@ -479,7 +478,7 @@ fn all_canonical_equivalents_of_the_normalisation_test_suite_have_one_key() {
     assert!(pairs > 50_000, "{pairs}");
 }
 
-/// The text of a column: its code points in hexadecimal digits.
+/// The text in a column of hexadecimal code points.
 fn text_of(column: &str) -> String {
     let code_points = column.split(' ');
     let code_points = code_points.map(|digits| u32::from_str_radix(digits, 16).unwrap());
@@ -488,8 +487,8 @@ fn text_of(column: &str) -> String {
 
 #[test]
 fn no_key_moves_with_the_tables_of_a_newer_toolchain_or_crate() {
-    // A key that is stored must be what is looked for ever after. A change of a sum needs a
-    // migration of the table, or must be shown to move no key.
+    // A stored key must be found by all later releases. If a sum changes, show that no key has moved,
+    // or migrate the table.
     let mut keys = crc32fast::Hasher::new();
     let mut unmapped_keys = crc32fast::Hasher::new();
     let update = |keys: &mut crc32fast::Hasher, username: &Username| {
@@ -505,14 +504,14 @@ fn no_key_moves_with_the_tables_of_a_newer_toolchain_or_crate() {
                 continue;
             };
             update(&mut keys, &username);
-            // What no mapping but that of widths changes.
+            // Only the mapping of widths changes these.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // These are all that were usernames when characters were judged before they were composed, and
-    // before there were special letters. The sum is still that of then, so no key has moved since.
+    // These were already usernames before characters were judged after composing, and before special
+    // letters. The sum has not changed since, so no key has moved.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }
