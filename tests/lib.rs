@@ -1,3 +1,3 @@
-//! What the test programs share.
+//! Code that the test programs share.
 
 pub mod histories;

@@ -1,8 +1,8 @@
-//! What a function may take: crates and allocations, neither of which depends on how busy the machine is.
-//! `tests/released` has the budgets of its bytes, and the benchmark (`make bench`) the times.
+//! The limits on a function's crates and allocations, which do not depend on how busy the machine is.
+//! `tests/released` limits the size of its binary, and the benchmark (`make bench`) measures time.
 //!
-//! Each budget is a little above what is reached. Raise one only for a gain that is worth it, and
-//! lower it after one.
+//! Each budget is slightly above the measured value. Raise one only for a gain that is worth it, and
+//! lower it after an improvement.
 
 use std::{net::UdpSocket, time::Duration};
 
@@ -26,11 +26,11 @@ use tokio::runtime::{Builder, Runtime};
 /// The crates that a function is built of.
 const CRATES: usize = 175;
 
-/// The allocations that the table's client takes once, before its first request.
+/// The allocations to create the table's client, before its first request.
 const START_ALLOCATIONS: u64 = 950;
-/// The allocations of a create, from the request to the answer, the SDK's included.
+/// The allocations of a create, from the request to the answer, including the SDK's.
 const CREATE_ALLOCATIONS: u64 = 400;
-/// What spans add to the allocations of a create.
+/// The additional allocations of a create with spans.
 const SPANS_ALLOCATIONS: u64 = 8;
 /// The allocations of a page of 100 users.
 const LIST_ALLOCATIONS: u64 = 1_150;
@@ -97,7 +97,7 @@ fn the_spans_of_a_create_keep_within_their_budget() {
     assert!(with <= without + SPANS_ALLOCATIONS, "{without}, {with}");
 }
 
-/// What a line of the log says of a create.
+/// The log line of a create.
 const LINE: RequestLine<'_> = RequestLine {
     request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
     trace_id: None,
@@ -138,7 +138,7 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// A runtime as the functions have it: everything happens in this thread, and is counted.
+/// A runtime like the functions' own: it runs everything in this thread, where allocations are counted.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

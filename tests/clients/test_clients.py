@@ -40,7 +40,7 @@ class Clients(unittest.TestCase):
         data = tempfile.TemporaryDirectory()
         cls.addClassCleanup(data.cleanup)
         log = Path(data.name) / "local.log"
-        # The service ends when its parent ends in any way.
+        # The service also ends if its parent is killed.
         with log.open("w") as output:
             service = subprocess.Popen(
                 [TARGET / "debug" / "local"],

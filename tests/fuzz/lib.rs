@@ -1,4 +1,4 @@
-//! What the fuzz targets share: requests, and the check of every refusal.
+//! Code that the fuzz targets share: requests, and the check of every refusal.
 
 use lambda_http::{
     Body, Request,
@@ -10,8 +10,8 @@ use lambda_http::{
 use serde_json::{Map, Value, json};
 use shared::{event::HttpApiEvent, problem::Problem};
 
-/// The request that a function makes of the gateway's event of these parts. As there, headers of one
-/// name are one, with commas between their values, and what is no UTF-8 is replaced.
+/// Makes the request that a function gets from the gateway for these parts. As in the gateway, repeated
+/// headers are joined with commas, and invalid UTF-8 is replaced.
 #[must_use]
 pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) -> Request {
     let headers: Map<String, Value> = headers
@@ -36,22 +36,21 @@ pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) ->
     event.into_request()
 }
 
-/// What a caller is told who is refused.
+/// The answer to a refused caller.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status.
     pub status: u16,
     /// The last part of the problem's type.
     pub slug: String,
-    /// What is wrong, in words.
+    /// The message.
     pub detail: String,
-    /// The codes of the faults.
+    /// The codes of the invalid parts.
     pub codes: Vec<String>,
 }
 
-/// The refusal that a problem becomes, if it is in the contract, `openapi.yaml`. What is checked here
-/// is what depends on the request; that each kind of problem is as the contract shows it, the project's
-/// tests see.
+/// Converts a problem to its refusal, and checks it against `openapi.yaml`. Only the parts that depend
+/// on the request are checked here, because the project's tests check the rest.
 #[must_use]
 pub fn refusal(problem: Problem) -> Refusal {
     let (parts, body) = problem.into_response("id").response.into_parts();
@@ -115,7 +114,7 @@ fn code(fault: Value) -> String {
     code
 }
 
-/// A member that is text, and not empty.
+/// A field that is a string and not empty.
 fn text(member: Option<Value>) -> String {
     match member {
         Some(Value::String(text)) if !text.is_empty() => text,

@@ -1,4 +1,4 @@
-// A short round of load against the local run: it answers everything, at the rate that it is asked for.
+// A short round of load against the local run, which must answer every request at the requested rate.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 
 import { LocalRun, root } from '../browser/local_run.mjs';
 
-// It is installed beside the other tools.
+// k6 is installed beside the other tools.
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
 /** Requests a second: far less than the local run takes, as the machine may be busy. */
@@ -47,7 +47,7 @@ test('every create of a round of load is a new user', async () => {
     await round(201, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        // Each time another ID.
+        // A different ID for each request.
         body: '{"username": "[<id>]"}',
         idReplacement: true,
     });

@@ -1,5 +1,5 @@
-// Load for a deployment, by k6 (https://k6.io): one create for nine lists, at a rate that does not depend on how fast
-// the answers come. docs/load.md says how to run it and what to look at.
+// k6 (https://k6.io) load for a deployment: one create for nine lists, at a rate that does not depend
+// on the speed of the answers. docs/load.md says how to run it and what to watch.
 
 import { check, fail } from 'k6';
 import encoding from 'k6/encoding';
@@ -23,7 +23,7 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // As many as wait if each request takes four seconds, the most that a function gives its table.
+    // Enough if each request takes four seconds, the longest that a function waits for its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -34,11 +34,11 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // The alarms' own limit for failures, and the times of the dashboard.
+        // The failure limit of the alarms, and the times on the dashboard.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // More means that k6 itself can't keep the rate up.
+        // More means that k6 itself can't keep up.
         dropped_iterations: ['rate<0.01'],
     },
 };

@@ -1,9 +1,9 @@
-// A disk that gets full or read-only when it is told to. Loaded before libc, this stands between a
-// program and the files of one folder.
+// A disk that becomes full or read-only on demand. This library is loaded before libc and intercepts a
+// program's calls for the files of one folder.
 //
-// FAULTY_FOLDER names the folder, and FAULTY_SWITCH a file. While that file says "full", the folder's
-// disk has no space left; while it says "read-only", nothing there can be changed. It affects the
-// program itself alone, and not what the program starts.
+// FAULTY_FOLDER names the folder, and FAULTY_SWITCH a file. While that file says "full", the disk has
+// no space left; while it says "read-only", nothing in the folder can be changed. The fault does not
+// affect child processes.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// The function that libc has under this name.
+// The libc function with this name.
 #define REAL(type, name) ((type)dlsym(RTLD_NEXT, name))
 
 typedef int (*open_type)(const char *, int, ...);
@@ -32,7 +32,7 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// What a change of a path meets now: 0, ENOSPC or EROFS.
+// The error of a change to a path now: 0, ENOSPC or EROFS.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))
@@ -49,7 +49,7 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// The same of an open file.
+// The same for an open file.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;
@@ -62,8 +62,7 @@ static int fault_of(int file) {
     return fault_of_path(path);
 }
 
-// How much of a write is done: on a disk that gets full in the middle of it, a part. On failure it
-// is nothing, and errno says why.
+// How much of a write succeeds: only a part if the disk becomes full. Zero on failure, with errno set.
 static size_t possible(int file, size_t length) {
     int fault = fault_of(file);
     if (fault == 0)
@@ -89,7 +88,7 @@ ssize_t pwrite64(int file, const void *bytes, size_t length, off_t offset) {
 int ftruncate(int file, off_t length) {
     struct stat status;
     int fault = fault_of(file);
-    // What makes a file shorter works on a full disk.
+    // A full disk still allows making a file shorter.
     if (fault == ENOSPC && fstat(file, &status) == 0 && length <= status.st_size)
         fault = 0;
     if (fault != 0) {

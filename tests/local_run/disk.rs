@@ -1,5 +1,5 @@
-//! The local run on a disk that gets full or read-only. What is acknowledged is kept, what can't be
-//! kept is not acknowledged, and the developer is told why.
+//! The local run on a disk that becomes full or read-only. It keeps acknowledged users, acknowledges
+//! nothing that it can't keep, and tells the developer the reason.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// What can be wrong with a disk, by the word of the switch, and what the operating system calls it.
+/// The faults of a disk: the word for the switch, and the operating system's error.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),
@@ -86,7 +86,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // A folder that is empty, and one with users.
+        // An empty folder, and one with users.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();
@@ -102,15 +102,15 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
     }
 }
 
-/// A data folder whose disk has what fault it is told to have, for the program that is given it.
+/// A data folder whose disk fails on demand, for the program that gets its environment.
 struct Disk {
     data: TempDir,
-    /// The library between the program and libc, and its switch.
+    /// The library that intercepts calls to libc, and its switch.
     tools: TempDir,
 }
 
 impl Disk {
-    /// A sound disk.
+    /// A disk without faults.
     fn new() -> Self {
         let disk = Self {
             data: temporary_folder(),
@@ -141,7 +141,7 @@ impl Disk {
         local
     }
 
-    /// Starts the local run, which must refuse.
+    /// Starts the local run, which must exit with an error.
     fn start(&self) -> Output {
         let mut local = self.program();
         local
@@ -163,7 +163,7 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that SQLite finds no fault in its file, by an SQLite that is not the engine's.
+    /// Asserts that another SQLite than the engine's finds no fault in the database file.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

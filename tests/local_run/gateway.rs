@@ -1,5 +1,5 @@
-//! What stands in for API Gateway in the local run, from outside: it answers as API Gateway does, and no web
-//! page gets more from it than our own.
+//! The local run's gateway, from outside: it answers like API Gateway, and gives no web page more than
+//! our own page gets.
 
 use std::{
     io::{Read, Write},
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{alone, temporary_folder};
 
-/// Where Lambda's API invokes `create-user`.
+/// The path of Lambda's API that invokes `create-user`.
 const INVOKE: &str = "/2015-03-31/functions/create-user/invocations";
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -88,7 +88,7 @@ fn a_request_that_the_template_does_not_route_is_not_found() {
         assert_message(&answer, 404, "Not Found");
     }
 
-    // The path is decoded before its route is looked for.
+    // The gateway decodes the path before it looks up the route.
     for path in ["/api/%75sers?limit=1", "/api%2Fusers?limit=1"] {
         assert_eq!(run.send("GET", path, &[], "").body, "[]");
     }
@@ -129,7 +129,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The functions' runtime can't read every context, and ends at one that it can't.
+    // The functions' runtime ends if it can't read the context.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
@@ -186,7 +186,7 @@ fn no_web_page_can_invoke_a_function_with_a_whole_event() {
         (answer.status, &answer.json()["statusCode"]),
         (200, &json!(201))
     );
-    // A function's error has the status that Lambda's API in cargo-lambda gives it.
+    // Lambda's API in cargo-lambda sets the status of a function's error.
     let answer = run.send("POST", INVOKE, &[plain], "{}");
     assert_eq!(
         (answer.status, &answer.json()["statusCode"]),
@@ -278,7 +278,7 @@ fn requests_from_pages_of_other_origins_are_refused() {
     );
     assert_eq!(run.list("").body, "[]");
 
-    // A person follows a link, or types the address; a program sends what it likes; the page is ours.
+    // Allowed: a person who follows a link or types the address, any program, and our own page.
     let admitted: &[&[(&str, &str)]] = &[
         &[],
         &[("sec-fetch-site", "none")],
@@ -303,8 +303,8 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    // A page sends these to another origin without asking first, in an older browser without any header
-    // that tells of it.
+    // A page can send these to another origin without a preflight. In an older browser, no header
+    // reveals the other origin.
     for media_type in [
         "",
         "text/plain",
@@ -349,7 +349,7 @@ fn only_the_page_may_call_the_api_from_another_origin_as_the_template_allows() {
         ("vary", "origin"),
     ]);
     assert_eq!(answer, (200, of_answers.clone()));
-    // A page must be able to read why it was refused.
+    // A page must be able to read why its request was refused.
     assert_eq!(run.cors("POST", &[("origin", &page)]), (415, of_answers));
     let of_preflights = headers(&[
         ("access-control-allow-origin", &page),
@@ -433,7 +433,7 @@ fn a_header_or_body_that_is_not_utf_8_reaches_the_functions() {
         contract::check("post", &answer);
         assert_eq!(answer.status, 400, "{body:?}");
     }
-    // Where a header matters, its bytes still do.
+    // A header that the service reads still arrives byte for byte.
     let key: (&str, &[u8]) = ("idempotency-key", b"\"\xee\"");
     let answer = run.send("POST", PATH, &[JSON, key], body("ada"));
     contract::check("post", &answer);
@@ -473,7 +473,7 @@ fn a_body_of_any_length_gets_its_answer() {
             Some("application/problem+json")
         );
     }
-    // Lambda takes no event of more than 6 MB, and bytes take more room in it than text.
+    // Lambda accepts events of at most 6 MB, in which bytes take more room than text.
     for (header, length) in [(JSON, 6_300_000), (JSON, 11_000_000), (octets, 5_900_000)] {
         let answer = run.send("POST", PATH, &[header], "a".repeat(length));
         assert_message(&answer, 413, "Request Entity Too Large");

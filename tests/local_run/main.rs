@@ -1,5 +1,5 @@
-//! The local run, from outside: both real functions under cargo-lambda, and the embedded DynamoDB
-//! on a file.
+//! The local run from outside: both real functions under cargo-lambda, and the embedded DynamoDB on a
+//! file.
 
 mod disk;
 mod gateway;
@@ -29,10 +29,10 @@ use local::http;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-/// One test at a time: a change of a source file reaches every running service.
+/// One test at a time, because a changed source file affects every running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
-    // Another test's failure is told by that test.
+    // If another test panicked, that test reports it.
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -54,7 +54,7 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // Those before are of what the service asks its functions before it is ready.
+    // The earlier ones come from requests that the service sends before it is ready.
     let [.., invocation, of_table] = &lines[..] else {
         panic!("two spans: {output}");
     };
@@ -158,7 +158,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
             data.path().join("hypothesis"),
         )
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    // To see a failure again, with the seed that its output ends with.
+    // Repeats a failure with the seed at the end of its output.
     if let Ok(seed) = env::var("SEED") {
         fuzzer.args(["--seed", &seed]);
     }
@@ -178,7 +178,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
     run.stop();
 }
 
-/// The fuzzer of the contract, which does not outlive its test.
+/// The contract fuzzer. It ends with its test.
 struct Fuzzer(Child);
 
 impl Fuzzer {
@@ -235,8 +235,8 @@ fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
             scope.spawn(move || {
                 for number in 0.. {
                     let username = format!("user{client}x{number}");
-                    // The service is killed below. Then no answer comes any more, or a last 503 of
-                    // a function that has just lost its table.
+                    // After the service is killed below, requests get no answer, or a last 503 from a
+                    // function that has lost its table.
                     if !matches!(run.try_create(&username), Ok(answer) if answer.status == 201) {
                         return;
                     }
@@ -272,7 +272,7 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
         for function in &before {
             send_signal(signal, function);
         }
-        // What a process that still ends has taken is lost, as in Lambda.
+        // A request that reaches an ending process is lost, as in Lambda.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))
@@ -399,7 +399,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // A copy has what was built as well, and cargo takes it for its own.
+    // A copy also has the build output, and cargo reuses it.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");
@@ -414,7 +414,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // On a busy machine, cargo-lambda begins to watch the files only after the service is ready.
+    // On a busy machine, cargo-lambda only begins to watch the files after the service is ready.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;
@@ -477,7 +477,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
         let data = temporary_folder();
         let mut make = Command::new("make");
         make.arg("run").current_dir(root());
-        // The tests themselves may run under make, which would pass on its own flags.
+        // Without the flags of a `make` that may run the tests.
         make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
         let run = LocalRun::start_by(make, data.path());
         assert_eq!(run.create("ada").status, 201);
@@ -590,7 +590,7 @@ fn a_missing_tool_is_named_in_one_line() {
 
 #[test]
 fn a_write_beside_the_sources_restarts_no_function() {
-    // cargo-lambda gathers the changes of three seconds before it acts.
+    // cargo-lambda collects changes for three seconds before it acts.
     const TIME_TO_ACT: Duration = Duration::from_secs(6);
     let _alone = alone();
     let data = temporary_folder();
@@ -624,7 +624,7 @@ fn an_edit_rebuilds_the_functions() {
     run.stop();
 }
 
-/// Makes a file as new as an edit does.
+/// Updates a file's modification time, as an edit does.
 fn touch(file: &Path) {
     let file = File::options().append(true).open(file).unwrap();
     file.set_modified(SystemTime::now()).unwrap();
@@ -652,7 +652,7 @@ fn seed_says_what_is_wrong_in_one_line() {
     let (_socket, url) = unreachable();
     let port = url.rsplit(':').next().unwrap().to_owned();
     let address = url.rsplit('/').next().unwrap();
-    // The system's own words, which differ between systems.
+    // The operating system's error text, which differs between systems.
     let refused = TcpStream::connect(address).unwrap_err();
     let url = format!("{url}/api/users");
     for (count, message) in [
@@ -685,7 +685,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     fs::write(&file, "").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // The system's own words, which differ between systems.
+    // The operating system's error text, which differs between systems.
     let refused = TcpListener::bind(address).unwrap_err();
     let used = address.port();
     let in_use = |variable| {
@@ -750,7 +750,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// The service's port and the page's are any that nobody uses.
+/// Both ports are free ones.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

@@ -55,11 +55,11 @@ def names() -> tuple[int, set[str]]:
             entries = getattr(locale, attribute)
             if "name" not in attribute or not isinstance(entries, (list, tuple, dict)):
                 continue
-            # The names of languages are not people's.
+            # Names of languages are not names of people.
             if attribute.startswith("language"):
                 continue
             for entry in entries:
-                # Some are pairs of a name in two scripts.
+                # Some entries have the same name in two scripts.
                 found.update([entry] if isinstance(entry, str) else entry)
     words = {name.strip() for name in found}
     return len(locales), {name for name in words if not name.isascii() and len(name.split()) == 1}
@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # No name was lost on the way here.
+        # Every name was counted.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

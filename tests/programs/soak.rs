@@ -1,5 +1,5 @@
-//! `make soak`: both functions for minutes at the machine's limit. Every answer is checked, and that
-//! no process holds more at the end than at the start.
+//! `make soak`: both functions for minutes at the machine's limit. Checks every answer, and that no
+//! process uses more memory or files at the end than at the start.
 
 use std::{
     fmt::{Display, Write as _},
@@ -23,17 +23,17 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// How much more memory a process may hold in the last minute than in the first, and how much higher its
-/// peak may be, in KiB. In 100,000 calls, what ten minutes have at the least, it is a leak of 5 bytes a
-/// call; what the allocator keeps grows by a tenth of it.
+/// How much a process's memory, and its peak, may grow from the first minute to the last, in KiB. This
+/// finds a leak of 5 bytes a call in the at least 100,000 calls of ten minutes. Without a leak, the
+/// allocator's memory grows by a tenth of it.
 const MAX_GROWTH_KIB: usize = 512;
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the processes are looked at.
+/// The interval between samples of the processes.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How many looks a minute has.
+/// Samples in a minute.
 const MINUTE: usize = 60;
-/// How many pages of a list are asked for, one after the other.
+/// Pages of a list that are requested in a row.
 const PAGES: usize = 100;
 
 #[tokio::main]
@@ -53,7 +53,7 @@ async fn main() -> ExitCode {
     let mut functions = Vec::new();
     let mut running = JoinSet::new();
     let until = Instant::now() + duration;
-    // Each function as often as there are processors, so that there is always something to do.
+    // One process of each function per processor, so that all processors are busy.
     for number in 0..available_parallelism().map_or(1, usize::from) {
         let sandbox = start("create-user", &url).await;
         let (function, calls) = Function::new("create-user", &sandbox);
@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
     interval.tick().await;
     while Instant::now() + INTERVAL < until {
         interval.tick().await;
-        // A task ends before its time by a wrong answer alone, of which it has told.
+        // Only a wrong answer ends a task early, and the task has printed it.
         if running.try_join_next().is_some() {
             eprintln!("make soak: a call went wrong, as told above");
             return ExitCode::FAILURE;
@@ -84,7 +84,7 @@ async fn main() -> ExitCode {
         bar.set_message(format!("{} calls", total(&functions)));
     }
     for sandbox in running.join_all().await {
-        // Which sees that the process still runs.
+        // Also checks that the process is still running.
         sandbox.stop_with_output().await;
     }
     bar.finish();
@@ -105,7 +105,7 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-/// Starts a function whose log is thrown away: it has a line for each of millions of calls.
+/// Starts a function and discards its log, which has a line for each of millions of calls.
 async fn start(function: &str, table_url: &str) -> Sandbox {
     let mut shell = Command::new("/bin/sh");
     shell
@@ -116,8 +116,7 @@ async fn start(function: &str, table_url: &str) -> Sandbox {
     sandbox
 }
 
-/// How many requests a user takes: the one that creates it, its repetition, and one that asks for a
-/// username that is taken by then.
+/// Requests for each user: the create, its retry, and a create with a username that is then taken.
 const CALLS_PER_USER: usize = 3;
 
 /// Creates users until the time is up.
@@ -182,7 +181,7 @@ async fn call(sandbox: &mut Sandbox, method: &str, event: Event, calls: &AtomicU
     answer
 }
 
-/// How many users are listed in all.
+/// How many users have been listed.
 async fn count(table_url: &str) -> usize {
     let calls = AtomicUsize::new(0);
     let mut sandbox = start("list-users", table_url).await;
@@ -197,7 +196,7 @@ async fn count(table_url: &str) -> usize {
     users
 }
 
-/// A function's process, and what it was seen to hold.
+/// A function's process, and samples of its resources.
 struct Function {
     name: &'static str,
     process: u32,
@@ -205,7 +204,7 @@ struct Function {
     looks: Vec<Look>,
 }
 
-/// What a process held at a time.
+/// A process's resources at one time.
 #[derive(Clone, Copy)]
 struct Look {
     memory_kib: usize,
@@ -215,7 +214,7 @@ struct Look {
 }
 
 impl Look {
-    /// The most that a process held in a minute.
+    /// The peak of a process in a minute.
     fn over(looks: &[Look]) -> Self {
         let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
         Self {
@@ -268,11 +267,11 @@ impl Function {
         [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
     }
 
-    /// What it holds at the end that it did not at the start.
+    /// The growth from the start to the end.
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
-        // Between two looks, a process may hold more than at either.
+        // Memory may be higher between two samples.
         let peak_growth = last.peak_memory_kib.saturating_sub(first.peak_memory_kib);
         let of = format!("{} ({})", self.name, self.process);
         [
@@ -293,7 +292,7 @@ fn total(functions: &[Function]) -> usize {
     functions.iter().map(Function::calls).sum()
 }
 
-/// What each process held in its first and its last minute.
+/// Prints the first and last minute of each process.
 fn table(functions: &[Function]) -> String {
     let mut text = format!(
         "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}\n",

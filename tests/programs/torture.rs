@@ -1,7 +1,6 @@
-//! `make torture MINUTES=10`: histories under faults, round after round, until the time is over or
-//! one breaks a rule. Each has a fresh seed unless `HISTORY_SEED` names one, and says which it is
-//! before it begins.
-//! `target/debug/torture --check FILE` judges the history in a file once more.
+//! `make torture MINUTES=10`: runs histories under faults until the time is up or one breaks a rule.
+//! Each prints its seed before it begins. The seed is random unless `HISTORY_SEED` sets it.
+//! `target/debug/torture --check FILE` judges the history in a file again.
 
 use std::{
     env, fs,
@@ -18,7 +17,7 @@ use tests::histories::{
     seed,
 };
 
-/// Large enough for pages to have neighbours, and small enough for a person to read what went wrong.
+/// Large enough for many users on a page, and small enough for a person to find what went wrong.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 120,
@@ -58,7 +57,7 @@ async fn torture() -> Result<String, String> {
         rounds += 1;
         bar.suspend(|| println!("round {rounds}, seed {seed}"));
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // A task of its own, so that a panic is told with its seed.
+        // A separate task, so that a panic is reported with its seed.
         let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
         let (history, happened) = round
             .await

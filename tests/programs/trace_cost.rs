@@ -1,6 +1,6 @@
-//! What spans cost a function: the processor time of a warm create without an agent, with one when the
-//! request is not sampled, and when it is. Run it by
-//! `RELEASED=1 cargo run --locked --package tests --bin trace_cost` after `cargo lambda build --release`.
+//! Measures what spans cost a function: the processor time of a warm create without an agent, with one
+//! when the request is not sampled, and when it is. Run `RELEASED=1 cargo run --locked --package tests
+//! --bin trace_cost` after `cargo lambda build --release`.
 
 use std::{fs, time::Duration};
 
@@ -13,9 +13,9 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The lives of a function in each case, in turns, so that a noisy machine hits all alike.
+/// Process runs per case. The cases take turns, so that noise affects all alike.
 const ROUNDS: usize = 15;
-/// The creates of a life that are measured, and those before them.
+/// The measured creates of each run, and the warm-up creates before them.
 const CREATES: usize = 1_000;
 const WARM_UP: usize = 100;
 
@@ -23,7 +23,7 @@ const WARM_UP: usize = 100;
 async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
-    // What comes is thrown away, by the system, as soon as the queue is full.
+    // Nobody reads the datagrams, so the system discards them once the queue is full.
     let cases = [
         ("no agent", None, TRACE_ID),
         ("not sampled", Some(&*address), TRACE_ID),
@@ -43,7 +43,7 @@ async fn main() {
     }
 }
 
-/// The processor time of a create, on average over a function's life.
+/// The average processor time of a create in one process run.
 async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();
@@ -65,7 +65,7 @@ async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration
     took / u32::try_from(CREATES).expect("not that many")
 }
 
-/// The processor time of a process with one thread so far.
+/// The processor time that a process with one thread has used.
 fn processor_time(process: u32) -> Duration {
     let file = format!("/proc/{process}/schedstat");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));

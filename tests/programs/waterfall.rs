@@ -1,5 +1,5 @@
-//! Draws docs/waterfall.svg: the spans of one create that the table throttles once, as the function sends
-//! them. Run it by `cargo run --locked --package tests --bin waterfall` after `cargo build --workspace`.
+//! Draws docs/waterfall.svg: the spans of one create that the table throttles once. Run `cargo run
+//! --locked --package tests --bin waterfall` after `cargo build --workspace`.
 
 use std::{fmt::Write as _, fs, time::Duration};
 
@@ -15,7 +15,7 @@ use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The width of the whole picture, where its bars begin, and how wide the longest is.
+/// The width of the picture, the start of its bars, and the length of the longest bar.
 const WIDTH: f64 = 820.0;
 const LEFT: f64 = 170.0;
 const LONGEST: f64 = 520.0;
@@ -31,7 +31,7 @@ async fn main() {
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", &*address));
     let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     create.trace(SAMPLED);
-    // The first create opens what is opened once.
+    // The first create opens the connection.
     let first = create.invoke(Event::create_user("grace"), TIMEOUT).await;
     assert_eq!(first.into_answer().status, 201);
     agent.spans().await;
@@ -78,7 +78,7 @@ fn draw(spans: &[Span]) -> String {
         for event in &span.events {
             let (x, top, bottom, below) = (at(event.time_unix_nano), y - 3.0, y + 26.0, y + 40.0);
             let told = values(&event.attributes);
-            // The label stays within the picture.
+            // Keeps the label within the picture.
             let middle = x.clamp(140.0, WIDTH - 140.0);
             let (name, error) = (&event.name, told["error.type"].as_str().unwrap_or_default());
             let _ = writeln!(

@@ -1,7 +1,7 @@
 //! The functions' binaries as they are deployed.
 //!
-//! Each budget is a little above what is reached. Raise one only for a gain that is worth it, and lower it
-//! after one.
+//! Each budget is slightly above the measured value. Raise one only for a gain that is worth it, and
+//! lower it after an improvement.
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 
@@ -34,7 +34,7 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // Panics name the source files that they come from, and so the crates.
+        // Panic messages name source files, and so their crates.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

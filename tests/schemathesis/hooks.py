@@ -1,4 +1,4 @@
-"""What schemathesis is told beyond openapi.yaml: links to follow, and checks of its own."""
+"""Extends schemathesis beyond openapi.yaml: links to follow, and additional checks."""
 
 import re
 from typing import Any
@@ -7,13 +7,13 @@ import schemathesis
 from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.generation import GenerationMode
 
-# What every HTTP server adds.
+# Headers that every HTTP server adds.
 OF_HTTP = {"content-length", "content-type", "date"}
 
 
 @schemathesis.hook
 def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Links the operations, which the contract does in words, so that sequences follow them."""
+    """Links the operations for request sequences. The contract only describes these links in words."""
     responses = raw_schema["components"]["responses"]
     responses["UserCreated"]["links"] = {
         "listed": {
@@ -36,7 +36,7 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
 
 @schemathesis.check
 def every_header_is_documented(_context: CheckContext, response: Response, case: Case) -> None:
-    """The tool's own check looks only for documented headers that are missing or wrong."""
+    """Rejects undocumented headers, because the tool only checks documented ones."""
     documented = case.operation.responses.find_by_status_code(response.status_code)
     if documented is None:
         return
@@ -49,11 +49,11 @@ def every_header_is_documented(_context: CheckContext, response: Response, case:
 def what_the_contract_allows_in_words_is_accepted(
     _context: CheckContext, response: Response, case: Case
 ) -> None:
-    """Its schema allows more than that, which is why schemathesis.toml allows these refusals."""
+    """Checks refusals that schemathesis.toml allows because the schema accepts too much."""
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # A cursor is sound only beside its prefix, and U+FFFD is the sign of broken UTF-8.
+        # A cursor is valid only with its prefix, and U+FFFD means broken UTF-8.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

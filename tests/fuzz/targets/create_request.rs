@@ -1,5 +1,5 @@
-//! Any message as a create: header lines, an empty line, and a body. It becomes the user that the body
-//! asks for, or a problem of the contract that names its first fault.
+//! Any message as a create: header lines, an empty line, and a body. It must create the user that the
+//! body asks for, or give a problem of the contract that names its first error.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -44,8 +44,8 @@ fuzz_target!(|message: &[u8]| {
     check_body(&body, &created);
 });
 
-/// The headers and the body of a message. A `content-length` cuts off the body, or fills it up with
-/// spaces, so that a short message can have a long one.
+/// The headers and the body of a message. A `content-length` shortens the body or fills it up with
+/// spaces, so that a short message can have a long body.
 fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     let mut rest = message;
@@ -73,12 +73,12 @@ fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     (headers, body)
 }
 
-/// What becomes of a create whose body the gateway sends in this form.
+/// The result of a create whose body the gateway sends in this form.
 fn create(headers: &HeaderMap, body: &str, is_base64: bool) -> Result<NewUser, Refusal> {
     parse(&request(headers, "", body, is_base64)).map_err(refusal)
 }
 
-/// Checks what became of a body against what another parser, jiter, reads in it.
+/// Compares the result for a body with what another parser, jiter, reads in it.
 fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
     let code = match created {
         Ok(_) => "created",
@@ -91,7 +91,7 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         Ok(JsonValue::Object(members)) => members,
         Ok(_) => return assert_eq!(code, "invalid-body"),
         Err(error) => {
-            // What the service only reads over, the other has to make a value of.
+            // The service skips this part, but the other parser has to convert it.
             let is_only_read_over = matches!(
                 error.error_type,
                 JsonErrorType::RecursionLimitExceeded

@@ -1,5 +1,4 @@
-//! Any text as a cursor, and as the key that a cursor is made of. The first line is the prefix of the
-//! list.
+//! Any text as a cursor, and as the key of a cursor. The first line is the prefix of the list.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,13 +11,13 @@ fuzz_target!(|text: &str| {
         return;
     };
 
-    // As a client may send it: what is accepted is what the service would have made.
+    // As a client may send it: an accepted cursor is one that the service would make.
     if let Ok(key) = decode(text, &prefix) {
         check_key(&key, &prefix);
         assert_eq!(encode(&prefix, &key), text);
     }
 
-    // As the service makes it: what it makes of a key it accepts, and nothing close to it.
+    // As the service makes it: it accepts the cursor of a key, and nothing similar.
     let made = encode(&prefix, text);
     if decode(&made, &prefix).is_ok_and(|key| key == text) {
         check_key(text, &prefix);
@@ -35,7 +34,7 @@ fn check_key(key: &str, prefix: &UsernamePrefix) {
     assert!(key.starts_with(prefix.as_str()));
 }
 
-/// The same cursor with another character somewhere; where, and which, the cursor itself decides.
+/// The cursor with one other character. The cursor itself decides which and where.
 fn damaged(cursor: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = cursor.as_bytes().to_vec();

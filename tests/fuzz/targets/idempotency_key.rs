@@ -1,5 +1,5 @@
-//! Any bytes as an Idempotency-Key: the service accepts what the contract allows and nothing else, and
-//! knows a key by both its spellings.
+//! Any bytes as an Idempotency-Key: the service accepts exactly what the contract allows, and treats
+//! both spellings of a key alike.
 #![no_main]
 
 use create_user::request::{MAX_IDEMPOTENCY_KEY_CHARS, parse};
@@ -29,9 +29,9 @@ fuzz_target!(|value: &[u8]| {
     assert_eq!(fingerprint([value, quoted]), None, "one key, sent twice");
 });
 
-/// The key that a value spells, by the contract.
+/// The key in a value, by the contract.
 fn key(value: &HeaderValue) -> Option<String> {
-    // White space around a value is no part of it (RFC 9110 §5.5).
+    // White space around a value is not part of it (RFC 9110 §5.5).
     let value = value.to_str().ok()?.trim_matches([' ', '\t']);
     let key = if let Some(quoted) = value.strip_prefix('"') {
         let quoted = quoted.strip_suffix('"')?;
@@ -50,7 +50,7 @@ fn key(value: &HeaderValue) -> Option<String> {
     (is_short && key.chars().all(is_visible)).then_some(key)
 }
 
-/// What the service knows a create with these Idempotency-Keys by, if it accepts it.
+/// The fingerprint of a create with these Idempotency-Keys, if the service accepts it.
 fn fingerprint(keys: impl IntoIterator<Item = HeaderValue>) -> Option<Fingerprint> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

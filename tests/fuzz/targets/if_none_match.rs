@@ -1,5 +1,5 @@
-//! Any lines as If-None-Match headers: whatever RFC 9110 calls well-formed is understood as it says,
-//! and nothing else can hide a page that the client does not have.
+//! Any lines as If-None-Match headers: the service reads well-formed ones as RFC 9110 says, and no
+//! other line can hide a page that the client does not have.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
@@ -11,7 +11,7 @@ const ETAG: &str = "\"2ZpisHpxpyiZ-GXX6rkF8A\"";
 fuzz_target!(|lines: &[u8]| {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
-        // A value arrives without the white space around it.
+        // White space around a value does not arrive.
         if let Ok(value) = HeaderValue::from_bytes(line.trim_ascii()) {
             headers.append(IF_NONE_MATCH, value);
         }

@@ -1,5 +1,5 @@
-//! Any text as the query string of a list. It becomes the page that the parameters ask for, or a
-//! problem of the contract.
+//! Any text as the query string of a list. It must give the requested page or a problem of the
+//! contract.
 #![no_main]
 
 use fuzz::{refusal, request};
@@ -39,7 +39,7 @@ fuzz_target!(|query: &str| {
                 (400, "invalid-query")
             );
             let has = |code: &str| refusal.codes.iter().any(|it| it == code);
-            // A problem lists so many faults at most.
+            // A problem lists at most this many errors.
             if refusal.codes.len() < MAX_ERRORS {
                 assert_eq!(has("unknown"), !are_all_known);
                 assert_eq!(has("repeated"), !is_each_once);
@@ -57,7 +57,7 @@ fn check_page(page: &PageRequest) {
     let prefix = page.prefix.as_str();
     assert!(prefix.len() <= Username::MAX_KEY_BYTES);
 
-    // The link to the page after this one would ask for the same list, in the way that the client did.
+    // The link to the next page repeats the parameters of this list as the client spelled them.
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(after) = &page.after {
         assert!(after.starts_with(prefix) && !after.is_empty());

@@ -21,7 +21,7 @@ static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// One parameter, at the beginning of what is left of them.
+/// One parameter, at the start of the remaining ones.
 static PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
         r"\A[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|{QUOTED_STRING}))?"
@@ -42,7 +42,7 @@ fuzz_target!(|value: &[u8]| {
         return;
     };
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.clone())]);
-    // In the gateway's event what is not UTF-8 is replaced.
+    // The gateway replaces invalid UTF-8.
     let text = String::from_utf8_lossy(value.as_bytes());
     let accepted = match parse(&request(&headers, "", r#"{"username": "ada"}"#, false)) {
         Ok(_) => true,
@@ -81,7 +81,7 @@ fn is_json(media_type: &[u8]) -> bool {
     true
 }
 
-/// The text that a token or a quoted string stands for.
+/// The text of a token or a quoted string.
 fn unquoted(value: &[u8]) -> Vec<u8> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         return value.to_vec();

@@ -1,4 +1,4 @@
-//! Any text as a username: what is accepted keeps every promise that a username makes.
+//! Any text as a username: an accepted one keeps every promise about usernames.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 fuzz_target!(|text: &str| {
     let answer = Username::parse(text);
-    // Canonically equivalent texts are one text.
+    // Canonically equivalent texts get the same answer.
     for spelling in [text.nfc().collect::<String>(), text.nfd().collect()] {
         assert_eq!(Username::parse(&spelling), answer);
         assert_eq!(
@@ -35,19 +35,19 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // Whoever sees a username can type it, and whoever has it is found by it.
+    // The displayed username can be typed, and finds its user.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
         assert_eq!(prefix.as_str(), key);
     }
 
-    // The key is a username of itself.
+    // The key is itself a username.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
-        // A small letter may take two characters, as that of İ.
+        // A small letter may have two characters, as that of İ.
         Err(UsernameError::TooLong { .. }) => {}
-        // In Unicode 6.3, which RFC 8264's tables are made of, Cherokee has no small letters.
+        // RFC 8264's tables are for Unicode 6.3, in which Cherokee has no small letters.
         Err(UsernameError::DisallowedCharacter {
             character: Some(character),
         }) => {
@@ -58,7 +58,7 @@ fn check_accepted(text: &str, username: &Username) {
         Err(error) => panic!("{error}"),
     }
 
-    // Width and case make no other username.
+    // Another width or case is the same username.
     let wide: String = text.chars().map(widened).collect();
     assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
     if let Ok(other) = Username::parse(&text.to_ascii_uppercase()) {
@@ -74,7 +74,7 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // It may be one that the text only composes to, or one that it has in another width.
+            // The text may only contain it after composing, or in another width.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);
