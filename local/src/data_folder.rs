@@ -8,7 +8,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-/// A folder that only this process uses, until it ends in any way: the operating system releases the
+/// A folder that only this process uses. However the process ends, the operating system releases the
 /// lock.
 #[derive(Debug)]
 pub struct DataFolder {
@@ -51,10 +51,10 @@ impl DataFolder {
         &self.path
     }
 
-    /// Checks that the folder takes more data.
+    /// Checks that the folder accepts more data.
     ///
     /// # Errors
-    /// It does not; the text says why.
+    /// The folder can't be written. The text says why.
     pub fn check(&self) -> Result<(), String> {
         check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
     }
@@ -66,8 +66,8 @@ impl DataFolder {
     }
 }
 
-/// The absolute path of a folder that a person named. It expands a leading `~`, because only some
-/// shells do so in `DATA_DIR=~/users`.
+/// The absolute path of a folder in `DATA_DIR`. Expands a leading `~`, because only some shells expand
+/// it in `DATA_DIR=~/users`.
 fn absolute_path(path: &Path) -> Result<PathBuf, String> {
     let mut parts = path.components();
     let first = parts.next();
@@ -98,7 +98,8 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     )
 }
 
-/// Writes 1 MiB, as much as some hundred users take, to an unnamed file that is gone at once.
+/// Writes 1 MiB, as much as some hundred users need, to an unnamed file that disappears when it is
+/// closed.
 fn check(path: &Path) -> io::Result<()> {
     tempfile::tempfile_in(path)?.write_all(&vec![0; 1 << 20])
 }

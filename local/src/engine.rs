@@ -42,7 +42,7 @@ const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// The prefix of every operation's name in the header `X-Amz-Target`.
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 
-/// The header by which the functions tell DynamoDB's answers from those of a proxy.
+/// The header by which the functions recognize DynamoDB's own answers.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// How long the engine may take to finish running requests when it stops. Later ones get no answer;
@@ -132,8 +132,7 @@ impl Engine {
         Arc::clone(&self.failed)
     }
 
-    /// Waits until the engine ends although nobody stopped it. It has printed the cause to standard
-    /// error.
+    /// Waits until the engine ends by itself. It has then printed the cause to standard error.
     pub async fn ended(&mut self) {
         let Err(_) = (&mut self.running).await;
     }
@@ -194,8 +193,7 @@ impl Drop for Engine {
 
 /// The item operations of DynamoDB's API.
 ///
-/// The engine's own HTTP server accepts any credentials and can't be told to check them, so it is not
-/// used.
+/// The engine's own HTTP server is not used, because it accepts any credentials.
 struct Api {
     database: Database,
     access_key_id: String,

@@ -53,9 +53,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The largest request body that is read, in bytes. A body up to this size is read to its end even if
-/// its event is too large, because many clients only read the answer after they have sent the whole
-/// body.
+/// The largest request body that the gateway reads, in bytes. It reads the whole body even if the event
+/// becomes too large, because many clients read no answer before they have sent the body.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The header in which browsers say how the page that sends a request is related to the target ([Fetch

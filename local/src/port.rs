@@ -74,9 +74,9 @@ impl Listener for Port {
     }
 }
 
-/// Whether a request names this machine and this port as its host. This stops DNS rebinding: an
-/// attacker's page whose host name resolves to this machine shares an origin with the service in the
-/// browser's eyes, so it could read and write everything. But its requests name the attacker's host. A
+/// Whether a request names this machine and this port as its host. This stops DNS rebinding: if an
+/// attacker's host name resolves to this machine, the browser gives the attacker's page the service's
+/// origin, so the page could read and write everything. But its requests name the attacker's host. A
 /// request may also name its host in its target (RFC 9112, section 3.2.2); in HTTP/2 it may name it
 /// only there.
 #[must_use]

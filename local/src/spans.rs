@@ -112,14 +112,14 @@ impl Printer {
                         println!("{line}");
                     }
                 }
-                Err(error) => eprintln!("make run: a datagram without spans came: {error}"),
+                Err(error) => eprintln!("make run: received a datagram without spans: {error}"),
             }
         }
     }
 }
 
-/// Formats one line for each span of a request: its trace, its name, when it began after the first
-/// span, how long it took, and its result.
+/// Formats one line for each span of a request: its trace, name, start after the first span, duration
+/// and result.
 #[must_use]
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);

@@ -19,7 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use local::{http, settings};
 use ureq::Agent;
 
-/// How many users are created at once.
+/// The number of parallel workers.
 const WORKERS: usize = 8;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
