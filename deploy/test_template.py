@@ -52,8 +52,8 @@ FUNCTIONS = {
 
 # The parameters that the template's rules refuse, by the rule's message.
 REFUSED: dict[str, dict[str, str]] = {
-    "JwtIssuer needs JwtAudience too.": {"JwtIssuer": "https://issuer.example"},
-    "The pipe of UserCreated reads the stack's own table, not a restored one.": {
+    "Set JwtAudience too if you set JwtIssuer.": {"JwtIssuer": "https://issuer.example"},
+    "The UserCreated pipe can't read a restored table. Set PublishUserCreated to false.": {
         "RestoredTableName": "users-restored-1",
         "PublishUserCreated": "true",
     },
