@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 
-# The marks around the results in a document.
+# The comments in a document between which the results are inserted.
 START = "<!-- results of make bench -->\n"
 END = "<!-- end of the results -->\n"
 

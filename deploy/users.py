@@ -72,7 +72,7 @@ def created_at(user_id: str) -> str:
 
 
 def pages(client: Any, table: str, rate: int, start: Item | None, least: str) -> Iterator[Page]:
-    """All pages of a table after a key, with the users whose ID is at least `least`."""
+    """The pages of a table after the key `start`, with the users whose ID is at least `least`."""
     while True:
         began = time.monotonic()
         answer = client.query(

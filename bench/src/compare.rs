@@ -56,7 +56,7 @@ pub fn quantile(sorted: &[f64], part: f64) -> f64 {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "there are far fewer values than a number of 52 bits can count"
+        reason = "there are far fewer than 2^52 values"
     )]
     let index = ((sorted.len() - 1) as f64 * part).round() as usize;
     sorted[index]
@@ -220,7 +220,7 @@ async fn compare(
 /// list, the other one's shows what it created.
 ///
 /// # Panics
-/// It does not.
+/// The contestant does something else.
 pub async fn check(contestant: &Contestant, other: &Contestant) {
     let engine = engine();
     let table = Access {

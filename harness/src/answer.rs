@@ -70,7 +70,7 @@ impl Answer {
     /// Asserts that the answer is exactly this problem, down to the last header and field.
     ///
     /// # Panics
-    /// It is not.
+    /// The answer differs.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, slug: &str, title: &str, detail: &str, more: &Value) {
         let mut document = json!({

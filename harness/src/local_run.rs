@@ -248,7 +248,7 @@ impl LocalRun {
     /// Stops the service with SIGTERM. Checks that it exits with success and leaves no process behind.
     ///
     /// # Panics
-    /// It does not.
+    /// It exits with an error or leaves a process behind.
     pub fn stop(self) {
         self.signal("TERM");
         assert!(self.ended().success());

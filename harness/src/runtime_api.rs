@@ -230,7 +230,7 @@ impl Sandbox {
     }
 
     /// Waits until the function polls for its next event. Returns the time from the function's start to
-    /// the poll. Each poll is returned once.
+    /// the poll. Each call returns another poll.
     ///
     /// # Panics
     /// The function does not poll.

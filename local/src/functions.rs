@@ -16,7 +16,7 @@ const FEATURES: [&str; 2] = ["--features", "unified/all"];
 /// Checks that cargo-lambda is installed.
 ///
 /// # Errors
-/// It is not.
+/// cargo-lambda is missing.
 pub fn check_cargo_lambda() -> Result<(), String> {
     let mut command = process::Command::new("cargo-lambda");
     match command.args(["lambda", "--version"]).output() {

@@ -42,7 +42,7 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
 /// Reads `TRACE`: whether to print the spans that X-Ray would get. 1 means yes; 0 or unset means no.
 ///
 /// # Errors
-/// The value is neither.
+/// The value is neither 0 nor 1.
 pub fn trace() -> Result<bool, String> {
     match set("TRACE") {
         None => Ok(false),

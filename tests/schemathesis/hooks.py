@@ -13,7 +13,7 @@ OF_HTTP = {"content-length", "content-type", "date"}
 
 @schemathesis.hook
 def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Links the operations for request sequences. The contract only describes these links in words."""
+    """Links the operations for request sequences, because the contract has no links."""
     responses = raw_schema["components"]["responses"]
     responses["UserCreated"]["links"] = {
         "listed": {
