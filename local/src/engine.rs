@@ -322,7 +322,7 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
                 is_stopped = true;
                 let _ = finish.send(());
                 // Without a timeout, a client that sent half a request would keep the engine running
-                // for ever.
+                // forever.
                 tokio::time::timeout(STOP_TIMEOUT, serving).await.unwrap_or(Ok(()))
             }
         };

@@ -256,7 +256,7 @@ impl Gateway {
             .with_state((Arc::new(self), number));
         let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
         let ended = axum::serve(port, routes).await;
-        unreachable!("axum serves for ever: {ended:?}")
+        unreachable!("axum serves forever: {ended:?}")
     }
 
     /// Answers a request that names this machine as its host.

@@ -63,7 +63,7 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
             answer(number, policy.clone(), request, next)
         }));
     let ended = axum::serve(port, routes).await;
-    unreachable!("axum serves for ever: {ended:?}")
+    unreachable!("axum serves forever: {ended:?}")
 }
 
 /// Stops pages of other origins from showing or loading the page's files.

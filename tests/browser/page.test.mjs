@@ -89,7 +89,7 @@ async function delayed(page, prefix) {
     const isAnswered = isAsked.then(() => pause(1500));
     await page.route(isIt, async (route) => {
         await pause(1000);
-        // The page may have cancelled the request.
+        // The page may have canceled the request.
         await route.continue().catch(() => {});
     });
     return { isAsked, isAnswered };

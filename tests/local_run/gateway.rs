@@ -386,7 +386,7 @@ fn only_the_page_may_call_the_api_from_another_origin_as_the_template_allows() {
 }
 
 #[test]
-fn no_header_of_a_request_is_taken_for_one_of_the_functions_runtime() {
+fn no_request_header_is_mistaken_for_one_of_the_functions_runtime() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());

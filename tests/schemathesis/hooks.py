@@ -46,7 +46,7 @@ def every_header_is_documented(_context: CheckContext, response: Response, case:
 
 
 @schemathesis.check
-def what_the_contract_allows_in_words_is_accepted(
+def input_that_the_contract_allows_in_words_is_accepted(
     _context: CheckContext, response: Response, case: Case
 ) -> None:
     """Checks refusals that schemathesis.toml allows because the schema accepts too much."""

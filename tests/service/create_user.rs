@@ -167,7 +167,7 @@ async fn one_key_may_create_several_users() {
 }
 
 #[tokio::test]
-async fn no_two_callers_are_taken_for_one() {
+async fn no_two_callers_are_mistaken_for_one() {
     let issuer = "https://login.example.com/";
     let callers = [
         json!({ "iss": issuer, "sub": "1" }),

@@ -219,7 +219,7 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
     functions.stop();
 }
 
-/// A runner for one property, because it counts its cases for ever. It prints a failing event, which
+/// A runner for one property, because it counts its cases forever. It prints a failing event, which
 /// then gets a test of its own.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {

@@ -111,7 +111,7 @@ async fn a_silent_table_is_answered_503_in_time() {
 }
 
 #[tokio::test]
-async fn one_silent_attempt_is_given_up_and_retried() {
+async fn one_silent_attempt_times_out_and_is_retried() {
     let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     proxy.inject([WireFault::Stall]);

@@ -122,7 +122,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
 }
 
 #[tokio::test]
-async fn whole_words_of_another_script_and_look_alikes_of_one_script_are_not_told_apart() {
+async fn look_alikes_within_one_script_and_whole_words_of_another_are_not_prevented() {
     // Not prevented: RFC 8265 treats them as different, although a person may confuse them.
     let service = Service::start();
     for (one, other) in [

@@ -133,7 +133,7 @@ fn a_combining_mark_is_allowed_only_behind_a_letter() {
 }
 
 #[test]
-fn what_a_text_composes_to_is_judged_too() {
+fn the_composed_form_of_a_text_is_judged_too() {
     // Each character is allowed alone. Composed, they are a symbol, an upper case letter that case
     // mapping changes, and an L that does not allow a middle dot beside it.
     refuse("=\u{338}", &disallowed('≠'));
@@ -319,7 +319,7 @@ fn a_refusal_says_what_to_write_instead() {
 }
 
 #[test]
-fn the_character_that_lacks_a_neighbour_is_named() {
+fn the_character_that_lacks_a_neighbor_is_named() {
     for (text, character) in [
         ("\u{5f3}א", '\u{5f3}'),
         ("·l", '·'),
@@ -360,7 +360,7 @@ fn the_length_counts_the_characters_of_the_display_form() {
 }
 
 #[test]
-fn one_script_is_allowed_whatever_it_is() {
+fn any_single_script_is_allowed() {
     for username in [
         "ada",
         "josé",

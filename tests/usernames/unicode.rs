@@ -439,7 +439,7 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
 }
 
 #[test]
-fn all_canonical_equivalents_of_the_normalisation_test_suite_have_one_key() {
+fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
     let suite = source_of("icu_normalizer").join("tests/data/NormalizationTest.txt");
     let suite = fs::read_to_string(suite).unwrap();
     let scripts = CodePointMapData::<Script>::new();

@@ -278,7 +278,7 @@ pub enum Erasure {
     DeleteTwiceByRequest,
     /// Wait until no earlier write can arrive, and delete the user if it has the id that was looked up.
     WaitThenDelete,
-    /// Replace the user for ever by an item with the same key and without personal data.
+    /// Replace the user forever by an item with the same key and without personal data.
     Tombstone,
 }
 
