@@ -72,7 +72,7 @@ pub struct List {
     pub prefix: String,
     /// The largest number of users on the page.
     pub limit: usize,
-    /// The username of the last user on the page before.
+    /// The last username on the previous page.
     pub after: Option<String>,
     /// The walk that the page belongs to: a list followed from page to page.
     pub walk: usize,

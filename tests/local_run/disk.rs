@@ -102,7 +102,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
     }
 }
 
-/// A data folder whose disk fails on demand, for the program that gets its environment.
+/// A data folder on a disk whose faults a test switches on.
 struct Disk {
     data: TempDir,
     /// The library that intercepts calls to libc, and its switch.

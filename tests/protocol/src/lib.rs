@@ -11,8 +11,8 @@
 //! write that never arrives is lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
-//! A client counts as told as soon as its function decides. This is stricter than necessary: the
-//! promises hold whatever happens to the answer on its way to the client.
+//! The model treats a client as told as soon as its function decides. This is stricter than necessary:
+//! the promises hold whatever happens to the answer on its way to the client.
 //!
 //! The model calls the service's code for its decisions: [`create_user::insert::judge`] decides about a
 //! failed condition, and usernames, keys and fingerprints are the service's own. [`Without`] removes
