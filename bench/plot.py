@@ -1,7 +1,7 @@
 """Publishes the results of `make bench`.
 
 It draws bench/results/comparison.svg from results.json, and puts the tables of results.md into
-README.md and docs/performance.md. The figure has no background and uses mid-tone colours, so that
+README.md and docs/performance.md. The figure has no background and uses mid-tone colors, so that
 it is readable on light and on dark pages.
 """
 
@@ -41,8 +41,8 @@ PANELS = [
 
 def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
     """Draws a bar for each contestant, with its value."""
-    colours = [THIS if name == "this project" else OTHERS for name in values]
-    bars = axes.barh(list(values), list(values.values()), color=colours, height=0.7)
+    colors = [THIS if name == "this project" else OTHERS for name in values]
+    bars = axes.barh(list(values), list(values.values()), color=colors, height=0.7)
     axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], color=TEXT, fontsize=9)
     # Leaves room for the values behind the bars.
     axes.set_xlim(0, max(values.values()) * 1.25)

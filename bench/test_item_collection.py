@@ -164,13 +164,13 @@ class Results(unittest.TestCase):
         self.assertEqual(len(accepted), 2)
         self.assertAlmostEqual(60 * sum(accepted), written["accepted"], delta=6)
 
-    def test_are_drawn_in_colours_for_light_and_dark_pages(self) -> None:
+    def test_are_drawn_in_colors_for_light_and_dark_pages(self) -> None:
         drawing = self.svg.read_text()
-        colours = set(re.findall(r"#[0-9a-f]{6}\b", drawing))
-        self.assertGreaterEqual(len(colours), 4)
-        for colour in colours:
-            with self.subTest(colour=colour):
-                parts = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+        colors = set(re.findall(r"#[0-9a-f]{6}\b", drawing))
+        self.assertGreaterEqual(len(colors), 4)
+        for color in colors:
+            with self.subTest(color=color):
+                parts = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
                 self.assertGreater(max(parts), 0x70)
                 self.assertLess(min(parts), 0xA0)
 

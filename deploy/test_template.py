@@ -213,7 +213,7 @@ class Template(unittest.TestCase):
                     if before["version"] != after["version"]:
                         self.assertTrue(published)
                     # What a caller notices needs a new version.
-                    if before["behaviour"] != after["behaviour"]:
+                    if before["behavior"] != after["behavior"]:
                         self.assertNotEqual(before["version"], after["version"])
 
     def configured(self, function: str, parameters: dict[str, str]) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class Template(unittest.TestCase):
         return {
             "function": whole,
             "kept": kept,
-            "behaviour": {name: value for name, value in kept.items() if name != "Description"},
+            "behavior": {name: value for name, value in kept.items() if name != "Description"},
             "version": resolve(version, template),
         }
 
