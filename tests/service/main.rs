@@ -1,6 +1,7 @@
 //! The service, tested from outside: one module per subject.
 
 mod configuration;
+mod connection;
 mod contract;
 mod create_user;
 mod dependencies;
