@@ -66,7 +66,7 @@ proptest! {
     fn every_signature_is_the_one_that_awss_library_makes(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
         host in "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?",
-        agent in "[a-z0-9/.]{1,40}( [a-z0-9/.]{1,20}){0,3}",
+        agent in "[a-z0-9/.]{1,40}( {1,3}[a-z0-9/.]{1,20}){0,3} {0,2}",
         calls in proptest::collection::vec((credentials(), 0..FUTURE, ".{0,500}"), 1..5),
     ) {
         let signer = Signer::new(region.clone());
