@@ -34,9 +34,9 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             sandbox.polled().await;
             assert_eq!(relay.connections(), 1, "{function}, {end:?}: the warm-up's");
 
-            signal(&sandbox, "STOP");
-            relay.end_connections(end).await;
             let process = sandbox.process_id();
+            signal(process, "STOP");
+            relay.end_connections(end).await;
             let event = match function {
                 "create-user" => Event::create_user(&format!("ada{end:?}")),
                 _ => Event::list(""),
@@ -44,7 +44,7 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let thaw = async {
                 // The event is then in the sandbox's socket.
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                signal_process(process, "CONT");
+                signal(process, "CONT");
             };
             let (reply, ()) = tokio::join!(sandbox.invoke(event, TIMEOUT), thaw);
 
@@ -58,14 +58,10 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
     }
 }
 
-fn signal(sandbox: &Sandbox, signal: &str) {
-    signal_process(sandbox.process_id(), signal);
-}
-
-fn signal_process(process: u32, signal: &str) {
+fn signal(process: u32, name: &str) {
     let mut command = Command::new("kill");
-    let status = command.args(["-s", signal, &process.to_string()]).status();
-    assert!(status.expect("a shell's kill").success());
+    let status = command.args(["-s", name, &process.to_string()]).status();
+    assert!(status.expect("kill runs").success());
 }
 
 /// How a connection ends.
@@ -166,15 +162,10 @@ async fn relay(
     if *ends.borrow() == Some(End::Reset) {
         client.set_zero_linger()?;
     }
-    drop(client);
     Ok(())
 }
 
-async fn pass(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    seen: &Mutex<Seen>,
-) -> io::Result<()> {
+async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, seen: &Mutex<Seen>) -> io::Result<()> {
     let mut bytes = Vec::new();
     while from.read_buf(&mut bytes).await? > 0 {
         lock(seen).sent.extend_from_slice(&bytes);
