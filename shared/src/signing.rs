@@ -109,7 +109,15 @@ impl Signer {
         headers.sort_unstable();
         let mut canonical = "POST\n/\n\n".to_owned();
         for (name, value) in &headers {
-            writeln!(canonical, "{name}:{value}").expect("a string takes all");
+            write!(canonical, "{name}:").expect("a string takes all");
+            // AWS signs a value without spaces around it, and with one space in place of several.
+            let mut words = value.split(' ').filter(|word| !word.is_empty());
+            canonical.extend(words.next());
+            for word in words {
+                canonical.push(' ');
+                canonical.push_str(word);
+            }
+            canonical.push('\n');
         }
         let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
