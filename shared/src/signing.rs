@@ -187,11 +187,12 @@ impl Sign for Signer {
             authorization,
         } = self.sign(signable, credentials, SystemTime::now());
         let headers = request.headers_mut();
-        headers.insert("host", host);
-        headers.insert(DATE, date);
-        headers.insert("authorization", authorization);
+        // A credential may hold what no header can.
+        headers.try_insert("host", host)?;
+        headers.try_insert(DATE, date)?;
+        headers.try_insert("authorization", authorization)?;
         if let Some(token) = credentials.session_token() {
-            headers.insert(TOKEN, token.to_owned());
+            headers.try_insert(TOKEN, token.to_owned())?;
         }
         Ok(())
     }

@@ -10,13 +10,19 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
 };
-use harness::runtime_api::{Sandbox, environment};
+use harness::{
+    Event,
+    runtime_api::{Sandbox, environment},
+};
 use proptest::prelude::*;
 use shared::signing::{Signable, Signature, Signer};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::TcpListener,
 };
+
+/// The functions' own timeout in the template.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// 2100, in seconds since 1970.
 const FUTURE: u64 = 4_102_444_800;
@@ -158,6 +164,24 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
         assert_eq!(headers["authorization"], signature.authorization);
         drop(stream);
         sandbox.stop_with_output().await;
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_no_header_can_hold_is_a_500_whose_cause_is_logged() {
+    for variable in ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"] {
+        let mut variables = environment("http://127.0.0.1:1").to_vec();
+        variables.retain(|(name, _)| *name != variable);
+        variables.push((variable, "two\nlines"));
+        let binary = harness::workspace::binary_of("create-user");
+        let mut sandbox = Sandbox::start(&binary, &variables).await;
+        let reply = sandbox.invoke(Event::create_user("ada"), TIMEOUT).await;
+        assert_eq!(reply.into_answer().status, 500, "{variable}");
+        let lines = sandbox.stop().await;
+        let cause = lines.last().and_then(|line| line["cause"].as_str());
+        let cause = cause.expect("a cause");
+        assert!(cause.contains("header value"), "{variable}: {cause}");
+        assert!(!cause.contains("two"), "{variable}: {cause}");
     }
 }
 
