@@ -89,7 +89,7 @@ pub fn region() -> Result<String, ConfigError> {
 /// Reads the URL of the table's endpoint. Returns `None` for the region's own endpoint.
 ///
 /// # Errors
-/// The variable that takes precedence is set, but not to an http or https URL without a path.
+/// The variable that takes precedence is set, but not to an http or https URL without path, query and user.
 pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {
@@ -98,10 +98,13 @@ pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
         let url = url.into_string().unwrap_or_default();
         let uri = Uri::from_str(&url).unwrap_or_default();
         let is_root = uri.path_and_query().is_some_and(|path| path == "/");
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || !is_root {
+        let has_user = uri
+            .authority()
+            .is_some_and(|host| host.as_str().contains('@'));
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || !is_root || has_user {
             return Err(ConfigError {
                 variable,
-                problem: "is not an http or https URL without a path".to_owned(),
+                problem: "is not an http or https URL without path, query and user".to_owned(),
             });
         }
         return Ok(Some(url));

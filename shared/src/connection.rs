@@ -8,7 +8,7 @@ use std::{
     error::Error,
     fmt, io, iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use aws_sdk_dynamodb::config::RuntimeComponents;
@@ -32,15 +32,25 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// How long one TCP and TLS handshake may take. It is far more than one takes within a region, since
-/// a function of the smallest memory size has only a fraction of a core for the arithmetic of TLS.
+/// How long the TCP and TLS handshakes may take together. Within a region they take some milliseconds, but a function
+/// of the smallest memory size has only a fraction of a core for the arithmetic of TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection may be idle and still be used. A connection may die without a word while the sandbox is
+/// frozen, and a request over it costs the time of an attempt. The SDK's own client has the same limit.
+const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
 /// A client of one host.
 #[derive(Clone)]
 pub struct Connection {
     tls: TlsConnector,
-    idle: Arc<Mutex<Option<SendRequest<SdkBody>>>>,
+    idle: Arc<Mutex<Option<Idle>>>,
+}
+
+/// A connection without a request.
+struct Idle {
+    connection: SendRequest<SdkBody>,
+    since: SystemTime,
 }
 
 impl Connection {
@@ -58,15 +68,18 @@ impl Connection {
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Option<SendRequest<SdkBody>>> {
+    fn idle(&self) -> MutexGuard<'_, Option<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The idle connection, unless the table has closed it.
+    /// The idle connection, unless the table has closed it or it was idle for too long.
     async fn kept(&self) -> Option<SendRequest<SdkBody>> {
-        let mut kept = self.idle().take()?;
-        kept.ready().await.ok()?;
-        Some(kept)
+        let Idle {
+            mut connection,
+            since,
+        } = self.idle().take().filter(|idle| is_fresh(idle.since))?;
+        connection.ready().await.ok()?;
+        Some(connection)
     }
 
     async fn send(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
@@ -86,7 +99,8 @@ impl Connection {
             };
             match connection.try_send_request(request).await {
                 Ok(response) => {
-                    *self.idle() = Some(connection);
+                    let since = SystemTime::now();
+                    *self.idle() = Some(Idle { connection, since });
                     let response = response.map(SdkBody::from_body_1_x);
                     return HttpResponse::try_from(response)
                         .map_err(|error| ConnectorError::other(error.into(), None));
@@ -100,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// By this, the SDK closes the connection over which a passing fault came.
+    /// Lets the SDK close the connection after a temporary fault.
     fn metadata(&self) -> ConnectionMetadata {
         let this = self.clone();
         ConnectionMetadata::builder()
@@ -142,6 +156,12 @@ where
         let _ = connection.await;
     });
     Ok(sender)
+}
+
+/// Whether a connection that is idle since then may still be used. The wall clock also counts the time in which the
+/// sandbox was frozen. If it was set back, the connection's age is unknown.
+fn is_fresh(since: SystemTime) -> bool {
+    since.elapsed().is_ok_and(|idle| idle < IDLE_LIMIT)
 }
 
 /// Puts the request into the form in which a server gets it, and returns its URI.
@@ -189,5 +209,18 @@ impl HttpClient for Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_used_for_90_idle_seconds_and_not_if_the_clock_was_set_back() {
+        let now = SystemTime::now();
+        assert!(is_fresh(now - Duration::from_secs(85)));
+        assert!(!is_fresh(now - Duration::from_secs(91)));
+        assert!(!is_fresh(now + Duration::from_secs(3600)));
     }
 }

@@ -28,8 +28,8 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Starts the function, then serves events until Lambda ends the process.
 ///
-/// `start` does the expensive work, in Lambda's INIT phase, and gives the handler. To Lambda an event
-/// never fails: what goes wrong is an answer too, a panic and a missed deadline included.
+/// `start` does the expensive work in Lambda's INIT phase and returns the handler. Lambda never sees an event fail:
+/// after a panic or a missed deadline, the function answers with a problem.
 pub async fn run<S, H, F>(route: &'static str, start: S) -> ExitCode
 where
     S: AsyncFnOnce() -> Result<H, ConfigError>,
@@ -83,7 +83,7 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // Lambda's own error would be a 5xx without a word to the sender.
+        // If the event failed, Lambda would tell the sender nothing but a 5xx.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {
@@ -112,7 +112,7 @@ where
     event::from_response(response)
 }
 
-/// Has the handler answer a request before the event's deadline, and survives its panic.
+/// Runs the handler until the event's deadline. A panic of the handler becomes a problem.
 async fn handle<H, F>(
     handler: H,
     request: Request,
@@ -134,8 +134,8 @@ where
     }
 }
 
-/// How long the handler may take, by the event's deadline. `None` when the deadline is in the
-/// past: then it is unknown, as under cargo-lambda, which sends one in 1970.
+/// How long the handler may take until the event's deadline. `None` if the deadline is in the past, which means that it
+/// is unknown: cargo-lambda sends one in 1970.
 fn time_left(context: &Context) -> Option<Duration> {
     let left = context.deadline().duration_since(SystemTime::now()).ok()?;
     Some(left.saturating_sub(DEADLINE_MARGIN))

@@ -33,28 +33,28 @@ use crate::{
 
 /// How long one attempt may take, the handshake included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
-/// How long a request may take with all its attempts. The function's own timeout must be longer,
-/// so that the caller gets an answer.
+/// How long a request may take with all its attempts. The function's own timeout must be longer, so that the caller
+/// gets an answer.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// The first attempt and two retries: with the longest waits between them they take 3.75 s, which
-/// fits into the operation's timeout.
+/// One attempt and two retries. With the longest waits between them, they take 3.75 s and so end before the
+/// operation's timeout.
 const MAX_ATTEMPTS: u32 = 3;
 /// The SDK waits a random part of this before the first retry, and of twice as much before the
 /// second.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long the warm-up may hold up start-up. The first request then finds what is ready.
+/// How long start-up waits for the warm-up. The warm-up then ends unfinished, and the first request does its work.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The certificates that vouch for DynamoDB's public endpoints. Reading all that the system trusts
-/// would lengthen every cold start.
+/// The root certificates of DynamoDB's public endpoints. To read all certificates that the system trusts would lengthen
+/// every cold start.
 const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("../certificates/amazon-trust-services.pem");
-/// A file of certificates to trust instead, in the AWS CLI's and SDKs' own variable.
+/// The variable that names a file of certificates to trust instead. The AWS CLI and SDKs read it too.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// The credentials of the function's role, which Lambda sets itself.
+/// The variables with the credentials of the function's role. Lambda sets them.
 const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// The table and a client for it. Cheap to share, expensive to make: make it once.
+/// The table and a client for it. To clone it is cheap, to make it is expensive.
 #[derive(Clone, Debug)]
 pub struct Table {
     client: Client,
@@ -73,7 +73,7 @@ impl Table {
             config::required(variable)?;
         }
         let endpoint_url = config::endpoint_url()?;
-        // Lambda hands the role's credentials over in the environment.
+        // Lambda puts the role's credentials into the environment.
         let credentials =
             SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
         let mut config = sdk_config()?
@@ -103,12 +103,10 @@ impl Table {
     }
 }
 
-/// The client's configuration as both functions use it: everything but where the table is and with
-/// which credentials it is asked.
+/// The client's configuration without the endpoint and the credentials. Both functions and the tests use it.
 ///
-/// It is made in full here rather than loaded: `aws_config::load_defaults` would look for a
-/// developer's files and for services that are not there, and brings all the code that could, which
-/// is a fifth of the binary.
+/// This code sets each value itself. `aws_config::load_defaults` would look for a developer's files and for services
+/// that Lambda does not have. The code for that would be a fifth of the binary.
 ///
 /// # Errors
 /// `AWS_CA_BUNDLE` names a file without valid certificates.
@@ -125,7 +123,7 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .http_client(Connection::new(trusted_certificates()?))
         .timeout_config(timeouts)
         .retry_config(retries)
-        // An answer is at most 1 MB; the attempt's timeout bounds a stalled one.
+        // The attempt's timeout also ends an answer that stalls.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(ConfigBuilder::from(&config)
@@ -133,8 +131,8 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .interceptor(Attempts))
 }
 
-/// Retries a write whose item somebody else's transaction holds. That passes within milliseconds, and
-/// the SDK does not retry it by itself.
+/// Retries a write to an item that another client's transaction holds. The transaction ends within milliseconds, but
+/// the SDK does not retry this error by itself.
 #[derive(Debug)]
 struct RetryTransactionConflicts;
 
@@ -179,9 +177,8 @@ fn roots(pem: &[u8]) -> Option<RootCertStore> {
     Some(roots)
 }
 
-/// Sends a request that does nothing before the first real one needs its connection, and waits
-/// for it at most a second. A failure is logged and otherwise ignored: the first real
-/// request will meet it, or not.
+/// Sends a request that changes nothing, so that the first real request finds an open connection. Waits for it at most
+/// a second. A failure is only logged, because the first real request may still succeed.
 pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
 where
     E: std::error::Error,
@@ -196,26 +193,24 @@ where
     }
 }
 
-/// Why the table did not do what it was asked, with the whole chain of causes for the log.
+/// Why a request to the table failed, with the whole chain of causes for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableError {
     /// The table refuses more requests for now.
     Throttled {
         /// What happened.
         cause: String,
-        /// Whether the limit met was that of a key range, not of the table or the account: the
-        /// sign that the one item collection is too hot
+        /// Whether a key range reached its limit, rather than the table or the account. Then the one item collection
+        /// has too much traffic
         /// ([key range throttling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/throttling-key-range-limit-exceeded-mitigation.html)).
         key_range: bool,
     },
-    /// The table could not be reached in time, or failed on its side. The request may have taken
-    /// effect.
+    /// The table did not answer in time, or failed. The request may have taken effect.
     Unavailable {
         /// What happened.
         cause: String,
     },
-    /// The request was refused for what it is, or the answer makes no sense: a bug, or a wrong
-    /// deployment.
+    /// The table rejected the request as invalid, or its answer is invalid. The cause is a bug or a wrong deployment.
     Unexpected {
         /// What happened.
         cause: String,
@@ -235,12 +230,11 @@ impl fmt::Display for TableError {
 impl std::error::Error for TableError {}
 
 impl TableError {
-    /// Checks that an answer comes from DynamoDB, which gives each an id. What stands between, such
-    /// as a proxy that ends TLS, may answer 200 for itself, and the SDK takes an empty body for an
-    /// empty result: a user as created, or a list as empty.
+    /// Checks that an answer comes from DynamoDB, which gives each answer an id. A proxy that ends TLS may answer 200
+    /// by itself. The SDK reads an empty body as an empty result, so that a user would seem created, or a list empty.
     ///
     /// # Errors
-    /// It has no id.
+    /// The answer has no id.
     pub fn check_origin(answer: &impl RequestId) -> Result<(), Self> {
         if answer.request_id().is_some() {
             return Ok(());
@@ -266,11 +260,11 @@ where
     fn from(error: SdkError<E>) -> Self {
         let cause = chain(&error);
         match &error {
-            // Nothing that makes sense came back, in all attempts.
+            // No attempt got a valid answer.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // The SDK gives a fault of the connection a kind, a certificate that is not trusted
-            // included, but for an answer that is no HTTP. It gives none either to a failure to
-            // resolve the endpoint or to sign: that is a wrong deployment.
+            // A fault of the connection has a kind, also a certificate that is not trusted. Only an answer that is
+            // not HTTP has none. A failure to resolve the endpoint or to sign has none either, but comes from a wrong
+            // deployment.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -288,7 +282,7 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // An answer without a code is not DynamoDB's own. The others pass: a transaction or
+                // An answer without a code is not from DynamoDB. The other errors are temporary: a transaction or
                 // another region writes the item, or a part of the request came too late.
                 None
                 | Some(
@@ -300,26 +294,25 @@ where
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
-            // Building the request failed, and whatever the SDK may add.
+            // The request could not be built. The SDK may also add variants.
             _ => Self::Unexpected { cause },
         }
     }
 }
 
-/// Whether what came over the connection is no HTTP: some other service's or a broken proxy's.
+/// Whether the answer is not HTTP, but that of another service or of a broken proxy.
 fn is_no_http(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
 }
 
-/// The reasons that DynamoDB gives for throttling, which every operation's error holds in its own
-/// types.
+/// Reads DynamoDB's reasons for throttling. The error of each operation has them in types of its own.
 pub trait ThrottlingReasons {
-    /// The reasons, if the error is one of throttling.
+    /// The reasons. Empty if the error is not about throttling.
     fn throttling_reasons(&self) -> &[ThrottlingReason];
 
-    /// Whether a key range met its limit.
+    /// Whether a key range reached its limit.
     fn key_range_throttled(&self) -> bool {
         let is_key_range = |reason: &ThrottlingReason| {
             let reason = reason.reason().unwrap_or_default();
@@ -329,8 +322,8 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// Implements [`ThrottlingReasons`] for operation errors, whose throttling variants are alike but
-/// of different types.
+/// Implements [`ThrottlingReasons`] for the errors of operations. Their variants for throttling look alike but have
+/// different types.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

@@ -1,7 +1,7 @@
-//! What the operator sees: one JSON line per request on standard output, which CloudWatch Logs
-//! takes as a log event and, by its `_aws` member, as metrics in the
+//! The log: one JSON line per request on standard output. CloudWatch Logs stores the line as a log event, and reads
+//! metrics from its member `_aws`, which has the
 //! [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
-//! No agent, no extension, no call to another service.
+//! So metrics need no agent, no extension and no call to another service.
 //!
 //! No line holds a username, a token, a body or a query string.
 
@@ -19,24 +19,24 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 const NAMESPACE: &str = "UsersApi";
 /// The dimension of the metrics, named as in Lambda's own.
 const FUNCTION: &str = "FunctionName";
-/// A further dimension, for what rolls a deployment back: a version is told from the one before.
-/// Nothing else has it, since each value of it is one more metric to pay for.
+/// A further dimension of the metric that rolls a deployment back, so that its alarm sees only the new version. Other
+/// metrics lack it, because each version would be one more metric to pay for.
 const VERSION: &str = "FunctionVersion";
 
-/// What is counted, besides the latency of every request.
+/// The metrics that count requests. Every request also has a latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// A user was created.
     UsersCreated,
-    /// A create was answered from the item that the same request had made before.
+    /// A create was repeated, and answered with the user that its first attempt had created.
     CreatesReplayed,
     /// A username was refused because somebody has it.
     Conflicts,
-    /// A page was sent, or found unchanged.
+    /// A page was sent, or the caller already had it (304).
     PagesListed,
     /// The table throttled a request beyond all retries.
     Throttles,
-    /// The throttle was that of a key range: the item collection is too hot.
+    /// A key range reached its limit: the item collection has too much traffic.
     KeyRangeThrottles,
     /// A request was answered with 500: a bug, or a wrong deployment.
     InternalErrors,
@@ -59,15 +59,15 @@ impl Metric {
     }
 }
 
-/// An error with its whole chain of sources, in one line. It takes only what an error displays: the
-/// SDK's `Debug` output may hold parts of items.
+/// An error with its whole chain of sources, in one line. It uses the errors' `Display`, because the SDK's `Debug` may
+/// contain parts of items.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut chain = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string();
-        // Some of the SDK's errors display their source themselves.
+        // Some of the SDK's errors already display their source.
         if !chain.ends_with(&text) {
             chain.push_str(": ");
             chain.push_str(&text);
@@ -84,13 +84,13 @@ pub struct RequestLine<'a> {
     pub request_id: &'a str,
     /// The X-Ray trace that the request belongs to.
     pub trace_id: Option<&'a str>,
-    /// The function's name, by which its metrics are told from those of other deployments.
+    /// The function's name. It separates the metrics of this deployment from those of others.
     pub function: &'a str,
     /// The function's version.
     pub version: &'a str,
     /// The method and path that the function serves.
     pub route: &'static str,
-    /// The caller, by the `sub` of its token.
+    /// The caller: a claim of its token, usually `sub`.
     pub caller: Option<&'a str>,
     /// The status of the answer.
     pub status: u16,
@@ -98,9 +98,9 @@ pub struct RequestLine<'a> {
     pub duration: Duration,
     /// Whether it is the sandbox's first request.
     pub cold_start: bool,
-    /// What the request counts in.
+    /// The metrics that count the request.
     pub metrics: &'a [Metric],
-    /// Why it failed, if it did.
+    /// Why the request failed, if it did.
     pub cause: Option<&'a str>,
 }
 
@@ -110,13 +110,13 @@ impl RequestLine<'_> {
         write_line(self);
     }
 
-    /// The metrics to count, the cold start among them.
+    /// The metrics that count the request, and that of cold starts.
     fn counted(&self) -> impl Iterator<Item = Metric> {
         let cold_start = self.cold_start.then_some(Metric::ColdStarts);
         self.metrics.iter().copied().chain(cold_start)
     }
 
-    /// What tells CloudWatch which members of the line are metrics.
+    /// The member that tells CloudWatch which other members are metrics.
     fn metadata(&self, now: SystemTime) -> Metadata {
         let directive = |dimensions, metrics| Directive {
             namespace: NAMESPACE,
@@ -228,11 +228,11 @@ pub fn write_fatal(message: &str) {
 }
 
 thread_local! {
-    /// Where this thread panicked last.
+    /// The place of this thread's last panic.
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Takes where this thread panicked last, as the cause of the request that the panic ended.
+/// Takes the place of this thread's last panic. It is the cause of the request that the panic ended.
 #[must_use]
 pub fn take_panic() -> String {
     let place = PANIC_PLACE.take();
@@ -240,10 +240,10 @@ pub fn take_panic() -> String {
     format!("a panic at {place}, whose line stands before this one")
 }
 
-/// Lets the libraries' own warnings and every panic appear as JSON lines too.
+/// Logs warnings of the libraries, and every panic, as JSON lines too.
 ///
-/// A panic's message may quote the data it failed on, so the line holds a message only when the
-/// code wrote it out, and the place where it happened.
+/// The line of a panic names its place. It has the message only if that is a constant text, because a formatted message
+/// may contain data.
 pub fn init() {
     tracing_subscriber::fmt()
         .json()
@@ -265,7 +265,6 @@ fn timestamp(time: SystemTime) -> String {
 fn write_line(line: &impl Serialize) {
     let mut bytes = serde_json::to_vec(line).expect("strings and numbers can be written as JSON");
     bytes.push(b'\n');
-    // One write, so that no other line comes in between. Where standard output is gone there is
-    // nobody left to tell.
+    // A single write keeps other lines out of this one. If standard output is closed, nobody can be told.
     let _ = io::stdout().lock().write_all(&bytes);
 }

@@ -1,9 +1,9 @@
 //! Usernames: which ones are allowed, and when two are the same.
 //!
 //! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
-//! (`UsernameCasePreserved`) is what its owner chose, in ordinary spelling. The key (`UsernameCaseMapped`) is the
-//! display form in lower case, with σ for ς. Two usernames with the same key are the same username. Only this module
-//! maps or compares usernames. Nothing trims them.
+//! (`UsernameCasePreserved`) is what its owner chose, composed and with special letters replaced by ordinary ones. The
+//! key (`UsernameCaseMapped`) is the display form in lower case, with σ for ς. Two usernames with the same key are the
+//! same username. Only this module maps or compares usernames. Nothing trims them.
 
 use std::fmt;
 
@@ -258,8 +258,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// `precis-profiles` implements this rule too, but refuses every nonspacing mark that is not at the end. That would
 /// refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
-/// There is one exception: a username may end with one `'` after a Hebrew letter. Keyboards send `'` for the geresh
-/// (U+05F3), which the rule allows at the end. Left-to-right text may draw that `'` at the other end of the name. Two
+/// There is one exception: a username may end with one `'` after a Hebrew letter. The rule allows a geresh (U+05F3)
+/// there, but keyboards send `'` instead of it. Left-to-right text may draw that `'` at the other end of the name. Two
 /// usernames still cannot look alike, because no right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
