@@ -80,6 +80,20 @@ fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
 }
 
 #[test]
+fn a_page_may_use_exactly_the_methods_of_the_routes() {
+    // The template has `!If [HasCors, {…}, nothing]` here.
+    let (_, api) = &resources("AWS::ApiGatewayV2::Api")[0];
+    let cors = &api["CorsConfiguration"][1];
+    let methods = cors["AllowMethods"].as_array().expect("methods");
+    let methods: BTreeSet<String> = methods.iter().map(text).collect();
+    let of_routes = FUNCTIONS.iter().map(|(_, route, _)| {
+        let (method, _) = route.split_once(' ').expect("a method and a path");
+        method.to_owned()
+    });
+    assert_eq!(methods, of_routes.collect());
+}
+
+#[test]
 fn only_its_own_route_may_invoke_a_function() {
     let permissions: BTreeSet<(String, String)> = resources("AWS::Lambda::Permission")
         .iter()
