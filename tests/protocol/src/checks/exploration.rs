@@ -1,6 +1,16 @@
 //! Explores the whole model, and shows what breaks without each rule.
+//!
+//! Each test prints a line for each exploration and each counter-example. To read the counter-examples as stories:
+//!
+//! ```sh
+//! cargo test --locked --workspace --test protocol -- --nocapture --test-threads 1 break
+//! ```
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    time::Instant,
+};
 
 use protocol::{
     ACKNOWLEDGED, CLIENTS, ERASED, Erasure, LISTED, Layout, NOT_BROUGHT_BACK, NOT_BY_CLIENT,
@@ -113,11 +123,11 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     let start = Instant::now();
     let checker = model.clone().checker().threads(2).spawn_bfs().join();
     assert!(checker.is_done(), "{name}");
-    println!(
+    report(&format!(
         "{name}: {} states in {:.1} s",
         checker.unique_state_count(),
         start.elapsed().as_secs_f32()
-    );
+    ));
     let discoveries = checker.discoveries();
     let mut broken = BTreeSet::new();
     for property in model.properties() {
@@ -136,5 +146,11 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));
     println!("\n{name}\n{}", story(model, &path, promise));
+    report(&format!("{name}: {} steps break: {promise}", path.len() - 1));
     assert_eq!(path.len() - 1, steps, "{name}: {promise}");
+}
+
+/// Prints a line even if the test passes: unlike `println!`, this is not captured.
+fn report(line: &str) {
+    writeln!(io::stdout(), "{line}").expect("standard output is open");
 }
