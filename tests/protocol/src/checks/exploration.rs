@@ -146,7 +146,10 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));
     println!("\n{name}\n{}", story(model, &path, promise));
-    report(&format!("{name}: {} steps break: {promise}", path.len() - 1));
+    report(&format!(
+        "{name}: {} steps break: {promise}",
+        path.len() - 1
+    ));
     assert_eq!(path.len() - 1, steps, "{name}: {promise}");
 }
 
