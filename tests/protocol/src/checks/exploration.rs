@@ -63,10 +63,15 @@ fn the_rules_keep_every_promise_in_every_order_of_events() {
 fn merged_states_hide_nothing() {
     let broken_ones = [Without::OwnId, Without::Key].map(|rule| Protocol::without(2, rule));
     for model in [Protocol::new(2)].into_iter().chain(broken_ones) {
-        let name = format!("{:?}", model.without);
+        let rule = model.without;
+        let name = rule.map_or_else(
+            || "two clients".to_owned(),
+            |rule| format!("Without {rule:?}"),
+        );
         let mut merged = model.clone();
         merged.merges = true;
-        assert_eq!(broken(&name, &merged), broken(&name, &model), "{name}");
+        let found = broken(&format!("{name}, merged"), &merged);
+        assert_eq!(found, broken(&name, &model), "{name}");
     }
 }
 
