@@ -5,7 +5,7 @@ use shared::{caller::Caller, item::Fingerprint, user::UserId};
 
 use crate::{Item, Protocol, State, Without};
 
-/// The decision of the service, without its data.
+/// The service's decision, without the user in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// 201.
@@ -26,7 +26,7 @@ impl Protocol {
             Some(Without::OwnId) => new.user.id = UserId::new(),
             Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
             Some(Without::Key) => {
-                // Treats a missing key like a key.
+                // Gives a request without a key the fingerprint of an empty key, so it can be replayed.
                 for user in [&mut new, &mut found] {
                     user.request
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

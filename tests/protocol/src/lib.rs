@@ -1,22 +1,22 @@
 //! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! The histories of `tests` only check the orders of events that happened. The model checks every
-//! order, and shows what each rule is needed for.
+//! The histories in `tests` check only the orders of events that happened. The model checks every
+//! possible order, and shows what breaks without each rule.
 //!
 //! * Up to three clients each ask for a username, with an Idempotency-Key or without, and may send
 //!   the request twice, one after the other or at the same time.
-//! Each request is one run of the function, which sends its write to the table at most twice. A write
-//! may take effect, its answer may get lost, and it may arrive after everyone has stopped waiting. A
-//! write that never arrives is lost. Functions may crash at any time.
+//! * Each request is one run of the function, which sends its write to the table at most twice. A write
+//!   may arrive after everyone has stopped waiting, or never, and its answer may get lost. Functions
+//!   may crash at any time.
 //! * An operator may erase one user.
 //!
-//! The model treats a client as told as soon as its function decides. This is stricter than necessary:
-//! the promises hold whatever happens to the answer on its way to the client.
+//! In the model, a client gets an answer as soon as the function decides. In reality the answer may get
+//! lost, so the model checks the promises for more answers than necessary.
 //!
-//! The model calls the service's code for its decisions: [`create_user::insert::judge`] decides about a
-//! failed condition, and usernames, keys and fingerprints are the service's own. [`Without`] removes
-//! one rule, to see what breaks.
+//! The model calls the service's code: [`create_user::insert::judge`] decides what to answer after a
+//! failed condition, and usernames, keys and fingerprints are the service's types. [`Without`] removes
+//! one rule, to show what breaks.
 
 mod decision;
 mod linearizable;
@@ -39,9 +39,9 @@ pub use story::{Path, shortest, story};
 pub const CLIENTS: usize = 3;
 /// The usernames that clients ask for: two names, each in two spellings.
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
-/// Callers and Idempotency-Keys: two callers with one key, and one caller with two.
+/// Pairs of caller and Idempotency-Key: two callers use the same key, and one caller uses two keys.
 pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
-/// How often a client sends its request, and a function its write, at most.
+/// The most times that a client sends its request, and that a function sends its write.
 const ATTEMPTS: usize = 2;
 
 /// What a client asks for.
@@ -49,11 +49,11 @@ const ATTEMPTS: usize = 2;
 pub struct Request {
     /// The username: an index into [`USERNAMES`].
     pub username: usize,
-    /// Caller and key: an index into [`KEYS`].
+    /// The caller and the Idempotency-Key: an index into [`KEYS`].
     pub key: Option<usize>,
 }
 
-/// One of a client's attempts, each of which runs the function once.
+/// One of a client's attempts. Each attempt runs the function once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
     /// The client.
@@ -65,9 +65,9 @@ pub struct Attempt {
 /// A user in the table, identified by the write that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
-    /// The client's attempt.
+    /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// The number of the write, if each write has its own id ([`Without::OneIdARequest`]).
+    /// The number of the write if each write has its own id ([`Without::OneIdARequest`]), otherwise 0.
     pub write: usize,
 }
 
@@ -85,7 +85,7 @@ pub enum Cell {
     Free,
     /// A user.
     User(Item),
-    /// What [`Erasure::Tombstone`] leaves.
+    /// The item that [`Erasure::Tombstone`] leaves.
     Tombstone,
 }
 
@@ -121,7 +121,7 @@ pub enum Progress {
     Deleted(Item),
     /// Waited until no earlier write can arrive any more.
     Waited(Item),
-    /// Told the person that the user is erased.
+    /// Reported that the user is erased.
     Done(Item),
 }
 
@@ -138,28 +138,29 @@ impl Progress {
     }
 }
 
-/// The state of the whole system. Sets are bit sets.
+/// The state of the whole system. Each set is a bit mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// What each client asks for.
     pub requests: [Request; CLIENTS],
-    /// Which clients have forgotten their key for the second attempt.
+    /// Which clients omit their key in the second attempt.
     pub forgetful: u8,
     /// The progress of each client's attempts.
     pub runs: [[Run; ATTEMPTS]; CLIENTS],
-    /// The table, by place and key. There is a second place only if [`Layout`] or [`Without`] needs it.
+    /// The table: a cell for each place (a region, an item collection or an old copy) and each key. The
+    /// second place is used only if [`Layout`] or [`Without`] needs it.
     pub table: [[Cell; USERNAMES.len()]; 2],
-    /// Which place was written last, for each key.
+    /// For each key, the place that was written last.
     pub newest: [u8; USERNAMES.len()],
     /// The users that a client was told of with a 201.
     pub told: u16,
     /// What went wrong: one bit for each `Wrong`.
     pub wrong: u8,
-    /// The erasure.
+    /// The progress of the erasure.
     pub progress: Progress,
     /// The attempts that were sent before the erasure began.
     pub begun: u8,
-    /// The users that the erasure may delete.
+    /// The users that the erasure rightly deleted: those of the request to erase.
     pub erased: u16,
     /// Whether a copy of the delete may still arrive.
     pub late_delete: bool,
@@ -170,14 +171,14 @@ impl State {
         &mut self.runs[attempt.client][attempt.number]
     }
 
-    /// Caller and key of an attempt: an index into [`KEYS`].
+    /// The caller and the key of an attempt: an index into [`KEYS`].
     #[must_use]
     pub fn key(&self, attempt: Attempt) -> Option<usize> {
         let forgotten = attempt.number > 0 && self.forgetful >> attempt.client & 1 == 1;
         self.requests[attempt.client].key.filter(|_| !forgotten)
     }
 
-    /// Whether two attempts are the same request: they have the same caller, key and spelling.
+    /// Whether two attempts repeat one request, with the same caller, key and spelling.
     fn are_one(&self, one: Attempt, other: Attempt) -> bool {
         let username = |attempt: Attempt| self.requests[attempt.client].username;
         let key = self.key(one);
@@ -196,20 +197,20 @@ impl State {
 /// An answer that no client may get.
 #[derive(Clone, Copy, Debug)]
 enum Wrong {
-    /// A 201 with another request's user, or with another spelling.
+    /// A 201 with another request's user, or with a spelling that the client did not ask for.
     OthersUser,
     /// A replay although no earlier request created the user.
     FalseReplay,
-    /// A 409 because of the request's own user.
+    /// A 409 although the username belongs to the request's own user.
     FalseConflict,
 }
 
-/// A rule of the service to remove.
+/// A rule of the service, which the model can remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
     /// The write has a condition.
     Condition,
-    /// When the condition failed, the ids are compared.
+    /// After a failed condition, the ids are compared.
     OwnId,
     /// The fingerprints are compared.
     Fingerprint,
@@ -219,15 +220,15 @@ pub enum Without {
     Spelling,
     /// The caller is part of the fingerprint.
     Caller,
-    /// The comparison form is the table's key.
+    /// The table's key is the username's comparison form, which ignores case.
     ComparisonForm,
     /// All writes of a request share one id.
     OneIdARequest,
     /// The answer is 503 if the table did not answer.
     Doubt,
-    /// Only an answer with a request id is DynamoDB's own.
+    /// Only an answer with a request id counts as DynamoDB's.
     RequestId,
-    /// A list is a consistent read.
+    /// A list reads the table consistently.
     ConsistentRead,
 }
 
@@ -254,31 +255,31 @@ pub enum Layout {
     /// In one item collection of one table, as the service does.
     #[default]
     One,
-    /// In a global table of two regions that replicate their writes later. Of two writes the later one
-    /// wins. The last client uses the second region.
+    /// In a global table of two regions that replicate their writes later. If both write a key, the
+    /// later write wins. The last client uses the second region.
     Regions,
-    /// In two item collections. A hash of the key chooses the collection, for all clients alike.
+    /// In two item collections. A hash of the key chooses the collection, the same for all clients.
     Shards,
-    /// In one item collection. The last client's function is a newer release that uses two.
+    /// In one item collection, but the last client's function is a newer release, which uses two.
     MoreShards,
 }
 
 /// How an operator erases a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
-    /// Delete whatever has the username.
+    /// Delete any user with the username.
     Delete,
-    /// Delete it if it still has the id that was looked up.
+    /// Delete the user if it still has the id that was looked up.
     DeleteById,
-    /// The same, but only once the user is so old that its own writes can't arrive any more.
+    /// Like `DeleteById`, but only when the user is so old that its own writes can no longer arrive.
     DeleteOldById,
-    /// Delete whatever has the username, wait until no earlier write can arrive, and delete again.
+    /// Delete any user with the username, wait until no earlier write can arrive, and delete again.
     DeleteTwice,
-    /// The same, but delete only a user with the id or the fingerprint that was looked up.
+    /// Like `DeleteTwice`, but delete only a user with the id or the fingerprint that was looked up.
     DeleteTwiceByRequest,
     /// Wait until no earlier write can arrive, and delete the user if it has the id that was looked up.
     WaitThenDelete,
-    /// Replace the user forever by an item with the same key and without personal data.
+    /// Replace the user forever by an item that has the same key and no personal data.
     Tombstone,
 }
 
@@ -323,7 +324,7 @@ pub enum Action {
     Erase,
     /// A late copy of the delete arrives.
     DeleteLate,
-    /// The place that was written last is copied to the other one, for the key with this number.
+    /// For the key with this number, the place that was written last is copied to the other place.
     Replicate(usize),
 }
 
@@ -336,14 +337,14 @@ pub struct Protocol {
     pub without: Option<Without>,
     /// Where users are kept.
     pub layout: Layout,
-    /// How one user is erased, if any. The clients then ask for one name only.
+    /// How one user is erased, if one is. All clients then ask for the same name.
     pub erasure: Option<Erasure>,
-    /// Whether to merge states whose difference can't matter any more.
+    /// Whether to merge states that can no longer behave differently.
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// The key of each username in the table.
+    /// The table's key for each username: the index of the first username with the same key.
     keys: [usize; USERNAMES.len()],
 }
 
@@ -351,7 +352,7 @@ impl Protocol {
     /// The service with all its rules.
     #[must_use]
     pub fn new(clients: usize) -> Self {
-        let usernames = USERNAMES.map(|name| Username::parse(name).expect("it is valid"));
+        let usernames = USERNAMES.map(|name| Username::parse(name).expect("the username is valid"));
         let mut protocol = Self {
             clients,
             without: None,
@@ -367,7 +368,7 @@ impl Protocol {
         protocol
     }
 
-    /// The service without a rule.
+    /// The service without this rule.
     #[must_use]
     pub fn without(clients: usize, rule: Without) -> Self {
         let mut protocol = Self::new(clients);
@@ -386,7 +387,7 @@ impl Protocol {
         let first = |username| {
             let same = |other| form(other) == form(username);
             let first = self.usernames.iter().position(same);
-            first.expect("it is the same as itself")
+            first.expect("a username equals itself")
         };
         array::from_fn(|number| first(&self.usernames[number]))
     }
@@ -404,7 +405,7 @@ impl Protocol {
         }
     }
 
-    /// Where the user of an attempt is stored: the place and the key.
+    /// Where an attempt's user is stored: the place and the key, which are indexes into [`State::table`].
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -439,7 +440,7 @@ impl Protocol {
         (item, found)
     }
 
-    /// What a client is told about a write that finds this cell, and the user in the answer.
+    /// What a client is told if its write finds this cell, and the user in the answer.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -483,7 +484,7 @@ impl Protocol {
         }
     }
 
-    /// The next step of the erasure.
+    /// Takes the next step of the erasure.
     fn erase(&self, state: &mut State, erasure: Erasure) -> Option<()> {
         state.progress = match state.progress {
             Progress::Idle => {
@@ -530,7 +531,7 @@ impl Protocol {
         })
     }
 
-    /// Waits until nothing from before the erasure can arrive any more.
+    /// Waits until no write from before the erasure and no copy of its delete can still arrive.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -540,7 +541,7 @@ impl Protocol {
         state.late_delete = false;
     }
 
-    /// Deletes the user with the username, if the erasure allows it.
+    /// Deletes the user that has the username now, if this way to erase allows that.
     fn delete(&self, state: &mut State, erasure: Erasure, user: Item) {
         let Cell::User(found) = state.table[0][0] else {
             return;
@@ -573,11 +574,11 @@ impl Protocol {
         }
     }
 
-    /// Merges states whose difference can't matter any more.
+    /// Merges states that can no longer behave differently, once nobody can delete a user.
     ///
-    /// A write that meets a user changes nothing and always gets the same answer. So once nobody can
-    /// delete the user, the number of an attempt's late writes does not matter. Then, while the
-    /// username is free, one late write is the same as two.
+    /// A write that finds a user changes nothing and always gets the same answer. So while the username
+    /// is taken, the number of an attempt's late writes does not matter. While it is free, two late
+    /// writes do the same as one, because the first takes the username.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -596,8 +597,8 @@ impl Protocol {
         }
     }
 
-    /// Whether to start from these requests. If others differ only in the order of clients or in the
-    /// names of usernames and keys, one of them is enough.
+    /// Whether to start from these requests. Of all that differ only in the order of clients or in which
+    /// usernames and keys they use, the model starts from one.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -605,7 +606,7 @@ impl Protocol {
             more.iter_mut().for_each(change);
             all.append(&mut more);
         };
-        // Swaps the names, or the spellings of one name.
+        // Swaps the two names, and the two spellings of each name.
         vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
         for name in [0, 2] {
             let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
@@ -668,7 +669,8 @@ impl Model for Protocol {
                 .collect();
         }
         all.retain(|requests| self.is_first(requests));
-        // Of equally short stories stateright reports the last one, so the plainest requests come last.
+        // Of several shortest counter-examples, stateright reports the last. So the simplest requests
+        // come last, and the reported one is easy to read.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -694,7 +696,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // The plainest come last, because stateright reports the last of equally short stories.
+        // stateright reports the last of several shortest counter-examples, so the simplest actions come last.
         for client in (0..self.clients).rev() {
             for number in (0..ATTEMPTS).rev() {
                 let attempt = Attempt { client, number };
@@ -851,7 +853,7 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // An eventually consistent list may read a copy of the table.
+                // An eventually consistent list reads the second place, a copy that may be old.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -891,7 +893,7 @@ impl Model for Protocol {
     }
 }
 
-/// Whether the table has no user that matches the erased one in this way.
+/// Whether the erasure, if done, left no user that is the erased one's according to `is_its`.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -911,19 +913,20 @@ fn is_wrong(state: &State, wrong: Wrong) -> bool {
 pub const ACKNOWLEDGED: &str = "an acknowledged user is there";
 /// A username never has two users.
 pub const ONE_OWNER: &str = "a username has one owner";
-/// Nobody is told that another request's user is its own.
+/// No 201 shows another request's user.
 pub const OWN_USER: &str = "a 201 is about the caller's own user";
-/// No replay without an earlier request.
+/// Every replay repeats an earlier request.
 pub const TRUE_REPLAY: &str = "a replay repeats an earlier request";
-/// Nobody is refused because of its own user.
+/// No request gets a 409 because of its own user.
 pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
-/// A list shows every user that a client was told of before.
+/// A list shows every user that a client was told of before the list.
 pub const LISTED: &str = "a list shows every acknowledged user";
-/// No write of the erased user arrives after the erasure.
+/// No write of the erased user takes effect after the erasure.
 pub const ERASED: &str = "an erased user does not come back";
-/// No attempt from before the erasure creates the user again, even with a new id.
-pub const NOT_BROUGHT_BACK: &str = "no attempt begun before brings an erased user back";
+/// No attempt of the same request from before the erasure creates the user again, even with a new id.
+pub const NOT_BROUGHT_BACK: &str = "no attempt from before the erasure brings an erased user back";
 /// No attempt of the same client from before the erasure creates a user, even without its key.
-pub const NOT_BY_CLIENT: &str = "no attempt of its client begun before creates a user";
-/// No attempt of the same request creates the user again, even if it begins later.
+pub const NOT_BY_CLIENT: &str =
+    "no attempt of the same client from before the erasure creates a user";
+/// No attempt of the same request creates the user again, even one that begins after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

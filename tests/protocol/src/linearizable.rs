@@ -1,10 +1,10 @@
 //! A second judge of histories, beside the rules of `tests::histories::rules`.
 //!
-//! The rules look for contradictions. This judge looks for an order instead: a history is sound if, for
-//! each username, there is one order of its operations in which each takes effect at one moment between
-//! its beginning and its end. stateright's tester of linearizability searches for that order. A create
-//! whose outcome is unknown takes effect at any moment after its beginning, or never. A page reads each
-//! username in its range.
+//! The rules look for contradictions. This judge looks for an order instead. A history is sound if the
+//! operations on each username have an order in which each takes effect at one moment between its
+//! beginning and its end. stateright's tester of linearizability searches for that order. A create whose
+//! outcome is unknown takes effect at any moment after its beginning, or never. A page counts as a read
+//! of each username in its range.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,7 +14,7 @@ use tests::histories::history::{Create, History, List, Outcome, Request, ShownUs
 /// Decides whether a history is sound.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the history.
 pub fn linearizable(history: &History) -> Result<(), String> {
     if let Some(failure) = &history.failure {
         return Err(failure.clone());
@@ -32,7 +32,7 @@ pub fn linearizable(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// The username keys of the requested display forms.
+/// The username key of each requested display form.
 fn keys(history: &History) -> BTreeMap<&str, &str> {
     let requests = history.operations.iter().map(|it| &it.request);
     let names = requests.filter_map(|request| match request {
@@ -42,13 +42,13 @@ fn keys(history: &History) -> BTreeMap<&str, &str> {
     names.collect()
 }
 
-/// The users at the end, by key, if all walks show the same.
+/// The users at the end, by key, if all walks and the table agree.
 fn end<'a>(
     history: &'a History,
     keys: &BTreeMap<&'a str, &'a str>,
 ) -> Result<BTreeMap<&'a str, &'a User>, String> {
     let [all, others @ ..] = &history.walks[..] else {
-        return Err("nobody looked at the end".to_owned());
+        return Err("nobody listed the users at the end".to_owned());
     };
     let shown = keys_of(&all.users, keys)?;
     if !all.prefix.is_empty() || !shown.is_sorted_by(|one, next| one < next) {
@@ -80,7 +80,7 @@ fn end<'a>(
     rows.sort();
     items.sort();
     if rows != items {
-        return Err("the table holds something else than the list shows".to_owned());
+        return Err("the table and the list differ".to_owned());
     }
     Ok(shown.into_iter().zip(&all.users).collect())
 }
@@ -154,7 +154,7 @@ fn operations<'a>(
                     return Err(format!("{operation:?}"));
                 }
                 let last = has_next.then(|| shown.last().copied().unwrap_or(after));
-                // The page may be this old.
+                // A page may show the users of an earlier moment, up to `max_age` seconds before.
                 let start = operation.start.saturating_sub(1_000_000 * history.max_age);
                 for &key in &names {
                     let is_in_range = key > after
@@ -177,7 +177,7 @@ fn operations<'a>(
     Ok(operations)
 }
 
-/// Whether users can be a page of any list.
+/// Whether a page is sorted, respects its cursor, prefix and limit, and is full if another page follows.
 fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
     let is_full = shown.len() == list.limit;
     [&[after], shown]
@@ -187,7 +187,7 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether the operations on one username have an order that ends with this user.
+/// Whether some order explains the operations on one username and its user at the end.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
@@ -199,7 +199,8 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
         .filter_map(|(at, it)| Some((it.end?, 1, at)));
     let mut events: Vec<(u64, u8, usize)> = begins.chain(ends).collect();
     events.sort_unstable();
-    // Each operation is a thread of its own, because one with an unknown outcome never ends.
+    // The tester allows one open operation a thread, and one with an unknown outcome stays open. So each
+    // operation is its own thread.
     let mut tester = LinearizabilityTester::new(Name(None));
     let sound = "each operation begins and ends once";
     for (_, is_end, at) in events {
@@ -215,7 +216,7 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     tester.is_consistent()
 }
 
-/// A username and its owner.
+/// A username's owner, if it has one.
 #[derive(Clone, Copy, Debug)]
 struct Name<'a>(Option<Owner<'a>>);
 
@@ -223,20 +224,20 @@ struct Name<'a>(Option<Owner<'a>>);
 struct Owner<'a> {
     number: usize,
     request: &'a Create,
-    /// `None` until somebody was told of the user.
+    /// `None` until a client was told of the user.
     user: Option<&'a User>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Asked<'a> {
-    /// A create, by its number.
+    /// A create, with its number in the history.
     Create(usize, &'a Create),
     Read,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told<'a> {
-    /// A user, and whether as a replay.
+    /// The user, and whether the answer is a replay.
     Created(&'a User, bool),
     Taken,
     Unknown,
@@ -244,12 +245,12 @@ enum Told<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// Whether this can be the owner's user.
+    /// Whether this can be the owner's user. An owner without a user gets this one.
     fn is_known_as(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }
 
-    /// Whether a create is the same request as the owner's.
+    /// Whether a create repeats the owner's request.
     fn is(&self, number: usize, request: &Create) -> bool {
         let is_repetition = request.key.is_some()
             && (&request.caller, &request.key) == (&self.request.caller, &self.request.key)

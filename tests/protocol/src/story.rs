@@ -1,4 +1,4 @@
-//! Counter-examples: the shortest way to break a promise, as a story.
+//! Counter-examples: the fewest steps that break a promise, told in sentences as a story.
 
 use std::fmt::Write;
 
@@ -12,18 +12,18 @@ use crate::{
 /// States, each with the action that follows it, if there is one.
 pub type Path = Vec<(State, Option<Action>)>;
 
-/// The longest story.
+/// The most steps of a story.
 const MAX_STEPS: usize = 12;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
 
-/// The shortest path that breaks a promise, among those of up to twelve steps.
+/// The shortest path that breaks a promise, if one of up to twelve steps does.
 #[must_use]
 pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
     (0..=MAX_STEPS).find_map(|steps| {
         let checker = model
             .clone()
             .checker()
-            // The first state counts, and the last one is not examined.
+            // The depth counts the first state, and stateright does not examine the last state.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
             .spawn_bfs()
@@ -39,9 +39,9 @@ pub fn story(model: &Protocol, path: &[(State, Option<Action>)], promise: &str) 
     for (number, (state, action)) in path.iter().enumerate() {
         let Some(action) = action else { break };
         let step = tell(model, state, *action);
-        writeln!(story, "{}. {step}", number + 1).expect("a string takes all");
+        writeln!(story, "{}. {step}", number + 1).expect("writing to a string succeeds");
     }
-    write!(story, "Broken: {promise}.").expect("a string takes all");
+    write!(story, "Broken: {promise}.").expect("writing to a string succeeds");
     story
 }
 
@@ -121,19 +121,19 @@ fn asks(state: &State, attempt: Attempt) -> String {
     )
 }
 
-/// Where the write of a client goes, if clients differ in that.
+/// Where a client's write goes, if that differs between clients.
 fn place(model: &Protocol, client: usize) -> &'static str {
     let is_last = client + 1 == model.clients;
     match (model.layout, is_last) {
         (Layout::Regions, false) => ", in the first region",
         (Layout::Regions, true) => ", in the second region",
-        (Layout::MoreShards, false) => ", from a function of one shard",
-        (Layout::MoreShards, true) => ", from a function of two shards",
+        (Layout::MoreShards, false) => ", from a function that uses one shard",
+        (Layout::MoreShards, true) => ", from a function that uses two shards",
         _ => "",
     }
 }
 
-/// The name of the attempt in the possessive, for the beginning of a sentence or the middle.
+/// The attempt's name as a possessive: "Ann's first request's".
 fn whose(attempt: Attempt) -> String {
     let ordinal = ["first", "second"][attempt.number];
     format!("{}'s {ordinal} request's", NAMES[attempt.client])
@@ -175,7 +175,7 @@ fn owner(item: Item) -> String {
     format!("{}'s", NAMES[item.attempt.client])
 }
 
-/// What follows if the function got no answer to its newest write.
+/// What happens next if the function gets no answer to its newest write.
 fn then(model: &Protocol, state: &State, attempt: Attempt) -> String {
     let is_last = matches!(
         state.runs[attempt.client][attempt.number],
@@ -192,15 +192,15 @@ fn then(model: &Protocol, state: &State, attempt: Attempt) -> String {
 fn erases(model: &Protocol, state: &State) -> String {
     let is_last_wait = model.erasure == Some(Erasure::WaitThenDelete);
     match state.progress {
-        Progress::Idle => "The operator looks the user up, to erase it.",
-        Progress::Found(_) if is_last_wait => "The operator waits for the longest retry.",
+        Progress::Idle => "The operator looks up the user to erase.",
+        Progress::Found(_) if is_last_wait => "The operator waits until the longest retry is over.",
         Progress::Found(_) if model.erasure == Some(Erasure::Tombstone) => {
-            "The operator puts a tombstone in the user's place, and says that it is done."
+            "The operator puts a tombstone in the user's place, and reports the erasure."
         }
-        Progress::Found(_) => "The operator deletes it.",
-        Progress::Deleted(_) => "The operator waits for the longest retry.",
-        Progress::Waited(_) if is_last_wait => "The operator deletes it.",
-        Progress::Waited(_) => "The operator deletes what is there again.",
+        Progress::Found(_) => "The operator deletes the user.",
+        Progress::Deleted(_) => "The operator waits until the longest retry is over.",
+        Progress::Waited(_) if is_last_wait => "The operator deletes the user.",
+        Progress::Waited(_) => "The operator deletes again.",
         Progress::Done(_) => "",
     }
     .to_owned()

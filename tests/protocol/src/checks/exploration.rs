@@ -60,7 +60,7 @@ fn the_rules_keep_every_promise_in_every_order_of_events() {
 }
 
 #[test]
-fn merged_states_hide_nothing() {
+fn merged_states_hide_no_broken_promise() {
     let broken_ones = [Without::OwnId, Without::Key].map(|rule| Protocol::without(2, rule));
     for model in [Protocol::new(2)].into_iter().chain(broken_ones) {
         let rule = model.without;
@@ -86,7 +86,7 @@ fn each_rule_taken_away_breaks_a_promise() {
 }
 
 #[test]
-fn two_regions_and_a_change_of_shards_break_promises_and_shards_alone_do_not() {
+fn two_regions_and_a_change_of_shards_break_promises_but_shards_alone_do_not() {
     for (layout, promise, steps) in [
         (Layout::Regions, ONE_OWNER, 4),
         (Layout::Regions, ACKNOWLEDGED, 5),
@@ -102,7 +102,7 @@ fn two_regions_and_a_change_of_shards_break_promises_and_shards_alone_do_not() {
 }
 
 #[test]
-fn an_erasure_that_does_not_wait_for_the_longest_retry_first_breaks_a_promise() {
+fn an_erasure_that_does_not_first_wait_for_the_longest_retry_breaks_a_promise() {
     for (erasure, promise, steps) in ERASURES {
         let mut model = Protocol::new(2);
         model.erasure = Some(erasure);
@@ -138,7 +138,7 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     for property in model.properties() {
         let is_found = discoveries.contains_key(property.name);
         if property.expectation == Expectation::Sometimes {
-            assert!(is_found, "{name}: {} never", property.name);
+            assert!(is_found, "{name}: never reached: {}", property.name);
         } else if is_found {
             broken.insert(property.name);
         }
@@ -146,7 +146,7 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     broken
 }
 
-/// The shortest story of how a model breaks a promise, which must have this many steps.
+/// Tells the shortest story of how a model breaks a promise, and checks its number of steps.
 #[track_caller]
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));

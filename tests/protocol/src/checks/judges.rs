@@ -1,4 +1,4 @@
-//! Two judges of histories, the rules and the search for an order, agree on many thousands of them.
+//! The two judges of histories, the rules and the search for an order, agree on random histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories(
         let order = linearizable(&history);
         assert!(
             rules.is_empty() == order.is_ok(),
-            "HISTORY_SEED={seed}: {corruptions:?} break {rules:?}, but the order: {order:?}\n{history:#?}"
+            "HISTORY_SEED={seed}: {corruptions:?}: broken rules {rules:?}, but the order {order:?}\n{history:#?}"
         );
         assert!(
             !corruptions.is_empty() || rules.is_empty(),
@@ -79,7 +79,7 @@ struct Plan {
     effect: u64,
     end: u64,
     request: Request,
-    /// What its client is told instead of the true outcome, if anything.
+    /// The unknown outcome that its client is told instead of the true outcome, if it is.
     unknown: Option<Outcome>,
 }
 
@@ -151,17 +151,17 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// A random interval. No two times are equal.
+/// A random operation. No two times in a history are equal.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
-    // Mostly short, so that most operations do not overlap.
+    // Most intervals are short, so that most operations do not overlap.
     for at in 1..3 {
         times[at] = times[0] + times[at] / rng.choice([1, 4, 16]).expect("one");
     }
     times.sort_unstable();
     let [start, effect, end] = [0, 1, 2].map(|at| 1000 * times[at] + 3 * number + at as u64);
     if rng.u8(..3) == 0 {
-        // A page may be old.
+        // A page may show the users of an earlier moment.
         let age = rng.u64(..=1_000_000 * max_age);
         let effect = if max_age > 0 {
             effect.saturating_sub(age) / 1000 * 1000 + 3 * number + 1
@@ -275,7 +275,7 @@ fn item(key: &str, user: &User) -> Item {
     .into()
 }
 
-/// Corrupts a history in a random way, and names it. The history may still be sound.
+/// Corrupts a history in a random way, and returns what was done. The history may still be sound.
 fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
     match rng.u8(..6) {
         0 => corrupt_end(history, rng),
@@ -292,7 +292,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let at = rng.usize(..count);
     let operation = &mut history.operations[at];
     let Request::Create(create) = &mut operation.request else {
-        // Keeps its length, so that it may move before or after operations that it overlapped.
+        // Keeps the duration, so that the page may move before or after operations that overlapped it.
         let length = operation.end - operation.start;
         operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
         operation.end = operation.start + length;
@@ -314,7 +314,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
         }
         (3, Outcome::Created { replayed, .. }) => {
             *replayed = !*replayed;
-            "a wrong mark"
+            "a wrong mark of a replay"
         }
         (4, outcome) => {
             *outcome = Outcome::Taken;
@@ -328,7 +328,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
             if matches!(&other.request, Request::Create(it) if it.name.key == create.name.key) {
                 *outcome = other.outcome;
             }
-            "another's answer"
+            "another create's answer"
         }
         (7, _) => {
             create.key = rng.choice(KEYS).flatten().map(ToOwned::to_owned);
@@ -372,7 +372,7 @@ fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
         }
         2 => {
             users.extend_from_within(..);
-            "a page with doubles"
+            "a page with duplicates"
         }
         3 => {
             users.push(stranger);
@@ -380,7 +380,7 @@ fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
         }
         4 => {
             **has_next = !**has_next;
-            "a page with another end"
+            "a page that is wrong about a next page"
         }
         5 => {
             let number = rng.u64(..100);
@@ -391,7 +391,7 @@ fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
             for (list, ..) in lists {
                 list.walk = 0;
             }
-            "one walk"
+            "all pages in one walk"
         }
     }
 }
@@ -413,7 +413,7 @@ fn corrupt_end(history: &mut History, rng: &mut Rng) -> &'static str {
         }
         1 => {
             history.walks.clear();
-            "no end"
+            "no walk at the end"
         }
         2 => {
             walk.users.push(stranger);

@@ -1,7 +1,7 @@
-//! Walks the real function and the embedded engine through the model.
+//! Follows random walks through the model with the real function and the embedded engine.
 //!
-//! Each write of the function waits until the model lets it arrive, answers it or loses it. After each
-//! step, the answers and the list must match the model.
+//! Each write of the function is held until the model says what happens to it. After each step, the
+//! answers and the list must match the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,8 +42,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How many walks through the model there are, and the most steps of a walk.
+/// How many random walks go through each model.
 const WALKS: usize = 150;
+/// The most steps of a walk.
 const STEPS: usize = 60;
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn the_real_function_answers_as_the_model_says_whatever_happens_to_its_wri
     let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
     let all = [
         "Arrive: 201",
-        "Arrive: 201, an earlier write's",
+        "Arrive: 201, by an earlier write",
         "Arrive: 201, replayed",
         "Arrive: 409",
         "ArriveLate",
@@ -99,7 +100,7 @@ struct Function {
     writes: Option<UnboundedReceiver<Write>>,
     newest: Option<Write>,
     late: Vec<Write>,
-    /// The id of its user.
+    /// The id of the user that the run writes.
     id: String,
 }
 
@@ -151,7 +152,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Does the model's action with the real function, and describes it.
+    /// Performs the model's action with the real function, and describes the action.
     async fn step(&mut self, action: Action, next: &State) -> String {
         match action {
             Action::Send(client) => self.send(Attempt { client, number: 0 }, next).await,
@@ -174,7 +175,7 @@ impl<'a> World<'a> {
                 }
                 let was_there = self.state.table.as_flattened().contains(&Cell::User(user));
                 match decision {
-                    Decision::Created if was_there => "Arrive: 201, an earlier write's",
+                    Decision::Created if was_there => "Arrive: 201, by an earlier write",
                     Decision::Created => "Arrive: 201",
                     Decision::Replayed => "Arrive: 201, replayed",
                     Decision::Taken => "Arrive: 409",
@@ -207,7 +208,7 @@ impl<'a> World<'a> {
             }
             Action::Crash(attempt) => {
                 let function = self.function(attempt);
-                function.answer.take().expect("it runs").abort();
+                function.answer.take().expect("the function runs").abort();
                 let newest = function.newest.take();
                 function.late.extend(newest);
                 "Crash".to_owned()
@@ -224,7 +225,7 @@ impl<'a> World<'a> {
                 self.delete().await;
                 "DeleteLate".to_owned()
             }
-            Action::Replicate(_) => panic!("there is one table"),
+            Action::Replicate(_) => panic!("one table is not replicated"),
         }
     }
 
@@ -282,8 +283,12 @@ impl<'a> World<'a> {
     }
 
     async fn answer(&mut self, attempt: Attempt) -> Answer {
-        let answer = self.function(attempt).answer.take().expect("it runs");
-        answer.await.expect("it does not panic")
+        let answer = self
+            .function(attempt)
+            .answer
+            .take()
+            .expect("the function runs");
+        answer.await.expect("the function does not panic")
     }
 
     /// Ends all runs from before the erasure.
@@ -322,7 +327,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Checks that the list shows what the model's table has.
+    /// Checks that the list shows exactly the users in the model's table.
     async fn assert_listed(&self) {
         let mut expected = BTreeMap::new();
         for cell in self.state.table.as_flattened() {
@@ -350,7 +355,7 @@ impl<'a> World<'a> {
 
 impl Function {
     async fn next_write(&mut self) {
-        let writes = self.writes.as_mut().expect("it runs");
+        let writes = self.writes.as_mut().expect("the function runs");
         self.newest = Some(writes.recv().await.expect("a write"));
     }
 }
@@ -369,13 +374,13 @@ impl Write {
         self.engine.call(request).await.expect("the engine answers")
     }
 
-    /// Answers the function, if it is still running.
+    /// Answers the function, which must still be running.
     fn answer(self, answer: Result<HttpResponse, ConnectorError>) {
-        let sender = self.answer.expect("somebody waits for it");
+        let sender = self.answer.expect("the function waits for it");
         sender.send(answer).expect("the function runs");
     }
 
-    /// The same write, without anybody to wait for its answer.
+    /// A copy of the write. Nobody waits for its answer.
     fn copy(&self) -> Self {
         Self {
             request: self.request.try_clone().expect("its body is in memory"),
@@ -385,7 +390,7 @@ impl Write {
     }
 }
 
-/// The SDK's HTTP client, which holds writes back.
+/// An HTTP client for the SDK that gives each write to the test, not to the table.
 #[derive(Clone, Debug)]
 struct Wire {
     client: SharedHttpClient,
@@ -421,7 +426,7 @@ impl HttpConnector for Connection {
         };
         self.send.send(write).ok();
         HttpConnectorFuture::new(async move {
-            let gone = |_| Err(ConnectorError::io("the wire is gone".into()));
+            let gone = |_| Err(ConnectorError::io("the test dropped the write".into()));
             answered.await.unwrap_or_else(gone)
         })
     }
