@@ -14,18 +14,18 @@ pub struct History {
     pub seed: u64,
     /// How old a page may be, in seconds.
     pub max_age: u64,
-    /// Why the run ended early, such as an answer outside the contract.
+    /// Why the run ended early, if it did, such as an answer outside the contract.
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// Walks through the whole list after the last write, without faults. The first one shows all
-    /// users.
+    /// Lists read to their last page, after the last write and without faults. The first has no prefix,
+    /// so it shows all users.
     pub walks: Vec<Walk>,
-    /// All items of the table at that time, read from the table itself.
+    /// All items after the last write, read from the table itself.
     pub items: Vec<StoredItem>,
 }
 
-/// The attributes of an item, except those that identify a repeated request.
+/// The attributes of an item, except the one that identifies a repeated request.
 pub type StoredItem = BTreeMap<String, String>;
 
 /// A request and its outcome.
@@ -35,7 +35,7 @@ pub struct Operation {
     pub client: usize,
     /// When the request was sent, in microseconds of one monotonic clock.
     pub start: u64,
-    /// When the client learned the outcome.
+    /// When the client learned the outcome, on the same clock.
     pub end: u64,
     /// What the client asked.
     pub request: Request,
@@ -74,7 +74,7 @@ pub struct List {
     pub limit: usize,
     /// The last username on the previous page.
     pub after: Option<String>,
-    /// The walk that the page belongs to: a list followed from page to page.
+    /// The number of the walk that the page belongs to. A walk reads a list page by page.
     pub walk: usize,
 }
 
@@ -122,7 +122,7 @@ pub struct ShownUser {
     pub created_at: String,
 }
 
-/// A list, followed to its last page.
+/// A list, read to its last page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walk {
     /// The prefix of the listed users' keys.

@@ -47,7 +47,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
     if let Err(failure) = judge(&history) {
         panic!("{failure}");
     }
-    // A history in which little happens can't break a rule.
+    // A history in which one of these never happens can't break every rule.
     let happened = [
         totals.users,
         totals.replays,
@@ -64,7 +64,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
 /// How often the engine is killed in one test.
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-/// How long the writers may take until the kill. Generous, because the machine may be busy.
+/// How long a test waits for its clients at most. The time is generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +91,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
                         assert_eq!(answer.status, 503, "{answer:?}");
                         assert!(
                             killed.load(Ordering::Relaxed),
-                            "before the kill: {answer:?}"
+                            "503 before the kill: {answer:?}"
                         );
                         return (users, username);
                     }
@@ -104,7 +104,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
             });
         }
         let wait = tokio::time::timeout(PATIENCE, enough.notified()).await;
-        wait.expect("the writers get ahead");
+        wait.expect("the writers create enough users");
         killed.store(true, Ordering::Relaxed);
         engine.kill().await;
         let ended = writers.join_all().await;
@@ -124,7 +124,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
             let is_known = acknowledged.contains_key(username) || open.contains(username);
             assert!(is_known, "nobody asked for {username}");
         }
-        // A client without an answer retries, and then has the user.
+        // Each client without a 201 retries, and gets its user.
         for username in open {
             let answer = create(&table, &username).await;
             assert_eq!(answer.status, 201, "{answer:?}");
@@ -137,14 +137,15 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
     let listed = list(&connect(engine.url())).await;
     assert_eq!(listed, acknowledged);
     say(&format!(
-        "{KILLS} engines killed under load, {} users kept, {unanswered} of them retried",
+        "{KILLS} engines killed under load, {} users kept, {unanswered} of them by repeating a create \
+         that got a 503",
         listed.len()
     ));
 }
 
 /// How many usernames are created. Every second one is erased.
 const NAMES: usize = 24;
-/// How long an operator waits here between looking a user up and erasing it. Longer than the longest
+/// How long the operator waits after looking up users, before erasing them: longer than the longest
 /// delay of a write.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -175,7 +176,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let mut owners = JoinSet::new();
     for (number, (username, user)) in erased.iter().enumerate() {
         let id = user["id"].as_str().expect("a user has an id");
-        // The second one is a repeated command.
+        // The second erasure is a repeated command.
         for _ in 0..2 {
             operators.spawn(erase(proxy.url(), username.clone(), id.to_owned()));
         }
@@ -188,12 +189,12 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let struck = proxy.struck();
     assert_eq!(list(&table).await, kept.into_iter().chain(owners).collect());
     say(&format!(
-        "{} users erased under {struck} faults, each name taken by the next owner",
+        "{} users erased under {struck} faults, each username then taken by another owner",
         erased.len()
     ));
 }
 
-/// What the network does to writes and deletes. The delay is longer than a client waits.
+/// What the network does to writes and deletes. Both delays are longer than a client waits.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),
@@ -224,10 +225,10 @@ async fn own(url: String, username: String) -> (String, Value) {
     };
     tokio::time::timeout(PATIENCE, wait)
         .await
-        .expect("the name gets free")
+        .expect("the erased username becomes free")
 }
 
-/// Erases the user with this id, as docs/operations.md says, and retries until that is confirmed.
+/// Erases the user with this id, as docs/operations.md says. Retries until the table confirms that.
 async fn erase(url: String, username: String, id: String) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let table = connect(&url);
@@ -265,7 +266,7 @@ async fn list(table: &Table) -> HashMap<String, Value> {
         let listed = page.json().as_array().expect("a page").clone();
         for (username, user) in page.usernames().into_iter().zip(listed) {
             let before = users.insert(username, user);
-            assert_eq!(before, None, "a user is there twice");
+            assert_eq!(before, None, "a user is listed twice");
         }
         next = page.next_query();
     }

@@ -2,8 +2,8 @@
 //! keep the rules that follow from two promises: a username belongs to one user, and an acknowledged
 //! user is never lost or duplicated.
 //!
-//! [`run`](run::run) makes a history with the functions' real processes over an engine on a file, and
-//! [`check`] judges it. A history is data: it can be saved to a file, read, and judged again.
+//! [`run`](run::run) makes a history with the functions' real processes and an engine that stores its
+//! table in a file. [`check`] judges a history, which can also be saved, read, and judged again.
 //!
 //! A seed decides the maximum age of a page, what each client asks for, and when faults and kills
 //! happen. It does not decide how processes are scheduled, so the same seed makes the same choices but
@@ -26,7 +26,7 @@ use self::{
 /// The seed in `HISTORY_SEED`, or a random one.
 ///
 /// # Panics
-/// `HISTORY_SEED` is not a seed.
+/// `HISTORY_SEED` is not a number.
 #[must_use]
 pub fn seed() -> u64 {
     let seed = env::var("HISTORY_SEED").unwrap_or_default();
@@ -46,7 +46,7 @@ pub fn seed() -> u64 {
 /// # Panics
 /// The file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
-    /// A lost user breaks a rule on every page.
+    /// The most violations to show of a rule. A lost user breaks a rule on every page.
     const SHOWN: usize = 3;
 
     let violations = check(history);
@@ -62,7 +62,7 @@ pub fn judge(history: &History) -> Result<(), String> {
     }
     let file = write(history);
     let mut lines = vec![format!(
-        "HISTORY_SEED={} made a history that breaks rules; it is in {}",
+        "HISTORY_SEED={} made a history that breaks rules, saved in {}",
         history.seed,
         file.display()
     )];

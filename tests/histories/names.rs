@@ -1,12 +1,12 @@
 //! Usernames that conflict: a few names, each in several spellings.
 //!
-//! The expected result of each spelling was found by hand, so that the histories do not depend on the
+//! The expected forms of each spelling were written by hand, so that the histories do not depend on the
 //! service's own code.
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// A username as a client writes it, and the expected result.
+/// A username as a client writes it, and its expected forms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// What the client sends.
@@ -34,12 +34,12 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("カナ", "カナ", "カナ"),
     ("ｶﾅ", "カナ", "カナ"),
     ("ｶナ", "カナ", "カナ"),
-    // Outside the Basic Multilingual Plane, where UTF-8 and UTF-16 sort differently.
+    // UTF-8 and UTF-16 sort these two differently: only the first is outside the Basic Multilingual Plane.
     ("\u{20bb7}", "\u{20bb7}", "\u{20bb7}"),
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Prefixes as a client writes them, with the prefixes of their keys.
+/// Prefixes as a client writes them, each with the key prefix that it selects.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),
@@ -52,7 +52,7 @@ const PREFIXES: [(&str, &str); 8] = [
 ];
 
 impl Name {
-    /// One of the names with this number.
+    /// A random name, ending with this number.
     pub fn choose(rng: &mut Rng, number: usize) -> Self {
         let (spelling, display, key) = NAMES[rng.usize(..NAMES.len())];
         Self {
@@ -73,7 +73,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// A random prefix. Every second one is empty.
+    /// A random prefix, which is empty about every second time.
     pub fn choose(rng: &mut Rng) -> Self {
         let number = rng.usize(..2 * PREFIXES.len());
         Self::all().nth(number).unwrap_or(Self {

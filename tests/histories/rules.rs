@@ -1,8 +1,8 @@
 //! The rules that every history keeps.
 //!
-//! The rules only assume an order that the clients could see. One operation comes before another only
-//! if it ended before the other began. A create whose outcome is unknown may take effect at any time
-//! after it began, even after its client has stopped waiting.
+//! The rules assume only the order that clients could see: one operation comes before another only if
+//! it ended before the other began. A create whose outcome is unknown may take effect at any time after
+//! it began, even after its client has stopped waiting.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
@@ -18,27 +18,27 @@ use super::history::{
 pub enum Rule {
     /// The run came to its end: every answer was in the contract, and none was a 500.
     Answer,
-    /// A username belongs to one user, which one request created once, and a user has one username.
+    /// A username belongs to one user, and a user has one username. One request created the user, once.
     OneOwner,
     /// Every user that any client was told of is in the list at the end.
     Kept,
-    /// Every user was requested in its display form, by a request that was not refused, before any
-    /// client was told of the user.
+    /// For every user, a request that was not refused asked for its display form before any client was
+    /// told of the user.
     Asked,
     /// All attempts of one request get the same user. All but one of them get it as a replay. Only a
     /// request with an Idempotency-Key is replayed.
     Replay,
-    /// A request is refused only if another one could have created the user before.
+    /// A request is refused only if another request could have created the user before.
     Conflict,
-    /// Some attempt can have created the user: it was sent before any client was told of the user, it
-    /// got the one 201 that is not a replay, if there is one, and no attempt of its request was
-    /// refused. Checked only if no other rule is broken.
+    /// Some attempt can have created the user. It was sent before any client was told of the user, and
+    /// no attempt of its request was refused. If one 201 is not a replay, this attempt got it. Checked
+    /// only if no other rule is broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and cursor.
     /// It is full if it links to a next page.
     Page,
-    /// A page has every user in its range that any client was told of before the page was requested,
-    /// minus the maximum age of a page.
+    /// A page has every user in its range that any client was told of before the oldest moment that the
+    /// page may show: the time of its request minus the maximum age of a page.
     Complete,
     /// A walk shows a user at most once.
     Walk,
@@ -99,7 +99,7 @@ enum Identity<'a> {
     Single(usize),
 }
 
-/// A create, sent once by a client.
+/// One attempt of a client to create a user.
 #[derive(Clone, Copy, Debug)]
 struct Attempt<'a> {
     number: usize,
@@ -123,7 +123,7 @@ struct Checker<'a> {
     history: &'a History,
     /// All creates, by username key.
     attempts: BTreeMap<&'a str, Vec<Attempt<'a>>>,
-    /// The username keys of the requested display forms.
+    /// The username key of each requested display form.
     keys: HashMap<&'a str, &'a str>,
     /// The users at the end, by username key.
     users: BTreeMap<&'a str, &'a ShownUser>,
@@ -166,10 +166,10 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Records the list at the end, and compares the walks with it.
+    /// Records the list at the end, and compares the walks and the table with the list.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
-            self.report(Rule::Quiet, "nobody looked at the end".to_owned());
+            self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
             return;
         };
         let mut ids = HashSet::new();
@@ -196,13 +196,14 @@ impl<'a> Checker<'a> {
                 limit,
                 users: shown,
             } = walk;
-            // The map is sorted.
+            // The map is sorted by key, as a list is.
             let all = self.users.iter();
             let all = all
                 .filter(|(key, _)| key.starts_with(prefix))
                 .map(|it| *it.1);
             if !all.eq(shown) {
-                let what = format!("a walk by {limit} with the prefix {prefix:?} shows {shown:?}");
+                let what =
+                    format!("a walk with limit {limit} and prefix {prefix:?} shows {shown:?}");
                 self.report(Rule::Quiet, what);
             }
         }
@@ -238,8 +239,8 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that a user that a client was told of at this time was requested. Returns its username
-    /// key.
+    /// Checks that somebody requested a user before a client was told of the user, at this time.
+    /// Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
         let attempts = key.and_then(|key| self.attempts.get(key));
@@ -252,7 +253,7 @@ impl<'a> Checker<'a> {
         key
     }
 
-    /// Checks that a user that a client was told of is the same at the end.
+    /// Checks that the user that a client was told of is the same at the end.
     fn check_kept(&mut self, user: &ShownUser, key: &str) {
         match self.users.get(key) {
             None => self.report(Rule::Kept, format!("{user:?} is lost")),
@@ -273,7 +274,7 @@ impl<'a> Checker<'a> {
     ) {
         let name = &attempt.create.name;
         if user.username != name.display {
-            let what = format!("{name:?} was asked for, and answered with {user:?}");
+            let what = format!("a request for {name:?} was answered with {user:?}");
             self.report(Rule::Asked, what);
         }
         self.check_asked(user, attempt.operation.end);
@@ -312,7 +313,7 @@ impl<'a> Checker<'a> {
 
     fn check_taken(&mut self, attempt: &Attempt<'a>, attempts: &[Attempt<'a>]) {
         let Some(owner) = self.users.get(&*attempt.create.name.key) else {
-            let what = format!("nobody has the username of {:?}", attempt.operation);
+            let what = format!("nobody has the refused username: {:?}", attempt.operation);
             self.report(Rule::Kept, what);
             return;
         };
@@ -325,12 +326,15 @@ impl<'a> Checker<'a> {
                 && other.operation.start < attempt.operation.end
         };
         if !attempts.iter().any(may_own) {
-            let what = format!("nobody else had the username of {:?}", attempt.operation);
+            let what = format!(
+                "nobody else had the refused username: {:?}",
+                attempt.operation
+            );
             self.report(Rule::Conflict, what);
         }
     }
 
-    /// Checks that one attempt explains all answers about a username. The time is when any client was
+    /// Checks that one attempt explains all answers about a username. `told` is when any client was
     /// first told of its user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
@@ -349,7 +353,7 @@ impl<'a> Checker<'a> {
                 })
         };
         if !attempts.iter().any(may_be_creator) {
-            let what = format!("no attempt explains what was told of {user:?}");
+            let what = format!("no attempt explains all answers about {user:?}");
             self.report(Rule::Creator, what);
         }
     }
@@ -370,7 +374,7 @@ impl<'a> Checker<'a> {
             let mut keys = Vec::with_capacity(users.len());
             for user in users {
                 if !shown.insert(&user.id) {
-                    let what = format!("{user:?} once more: {operation:?}");
+                    let what = format!("{user:?} is shown again: {operation:?}");
                     self.report(Rule::Walk, what);
                 }
                 if let Some(key) = self.check_asked(user, operation.end) {
@@ -379,12 +383,12 @@ impl<'a> Checker<'a> {
                 }
             }
             let after = list.after.as_deref();
-            // No username key is empty.
+            // Without a cursor, a page begins after "", which comes before every username key.
             let after = after.and_then(|after| self.keys.get(after)).copied();
             let after = after.unwrap_or_default();
             self.check_page(operation, list, after, &keys, *has_next);
 
-            // Before a next page, it only promises users up to its last one.
+            // A page that links to a next page promises only users up to its own last one.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
             for (key, time) in told {
@@ -411,7 +415,7 @@ impl<'a> Checker<'a> {
             .is_sorted_by(|one, next| one < next);
         let is_sound = is_sorted
             && keys.len() <= list.limit
-            // DynamoDB may end a query early, but only at a megabyte, which no page of a history has.
+            // DynamoDB may end a query early, but only at a megabyte. No page of a history is so large.
             && (keys.len() == list.limit || !has_next)
             && keys.iter().all(|key| key.starts_with(&list.prefix));
         if !is_sound {
@@ -419,7 +423,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The usernames that any client knew to be taken, and since when.
+    /// The username keys that clients knew to be taken, each with the time when the first client knew.
     fn told(&self) -> BTreeMap<&'a str, u64> {
         let mut told = BTreeMap::<&str, u64>::new();
         for operation in &self.history.operations {

@@ -1,4 +1,4 @@
-//! Tests of the rules: each rule finds what breaks it.
+//! Tests of the rules: each rule finds the histories that break it.
 
 use std::collections::BTreeSet;
 
@@ -122,17 +122,17 @@ fn a_user_that_nobody_asked_for_is_found() {
 }
 
 #[test]
-fn a_user_in_a_form_that_nobody_asked_for_is_found() {
+fn a_user_in_a_display_form_that_nobody_requested_is_found() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
-    // The request was refused, so the user can't be its own.
+    // The request for "ADA" was refused, so it can't have created the user.
     story.create("bea", None, "ADA", Outcome::Taken);
     story.end(&[(1, "ADA")]);
     story.assert_broken(&[Rule::Asked, Rule::Conflict]);
 }
 
 #[test]
-fn an_answer_in_another_form_than_was_asked_for_is_found() {
+fn an_answer_in_another_display_form_than_requested_is_found() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
     story.create("ada", None, "ADA", created(1, "ada"));
@@ -232,7 +232,7 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // It may have come first, but the user is known to belong to another request.
+    // bea's request may have come first, but the user is known to belong to ada's request.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -291,7 +291,7 @@ fn an_unsorted_page_is_found() {
 }
 
 #[test]
-fn a_page_with_a_double_is_found() {
+fn a_page_with_a_duplicate_is_found() {
     let mut story = Story::with_users();
     story.list("b", 9, None, &[(2, "bea"), (2, "bea")], false);
     story.assert_broken(&[Rule::Page, Rule::Walk]);
@@ -312,7 +312,7 @@ fn a_page_beyond_its_prefix_is_found() {
 }
 
 #[test]
-fn a_page_before_its_beginning_is_found() {
+fn a_page_with_a_user_that_is_not_after_its_cursor_is_found() {
     let pages: [&[_]; 2] = [&[(2, "bea"), (3, "cleo")], &[(1, "ada"), (3, "cleo")]];
     for page in pages {
         let mut story = Story::with_users();
@@ -322,7 +322,7 @@ fn a_page_before_its_beginning_is_found() {
 }
 
 #[test]
-fn a_page_that_is_not_full_before_a_next_one_is_found() {
+fn a_page_that_is_not_full_but_links_to_a_next_page_is_found() {
     let pages: [&[_]; 2] = [&[(1, "ada")], &[]];
     for page in pages {
         let mut story = Story::with_users();
@@ -332,17 +332,17 @@ fn a_page_that_is_not_full_before_a_next_one_is_found() {
 }
 
 #[test]
-fn a_page_with_a_hole_is_found() {
+fn a_page_that_lacks_a_user_is_found() {
     for (limit, after, users, has_next) in [
-        // In the middle.
+        // A user in the middle is missing.
         (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
-        // In the middle, before a next page.
+        // The same, on a page that links to a next page.
         (2, None, &[(1, "ada"), (3, "cleo")], true),
-        // At the beginning: the cursor skipped one.
+        // The first user is missing: the cursor skipped it.
         (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),
-        // At the end.
+        // The last user is missing.
         (3, None, &[(1, "ada"), (2, "bea"), (3, "cleo")], false),
-        // Everywhere.
+        // All users are missing.
         (3, None, &[], false),
     ] {
         let mut story = Story::with_users();
@@ -352,7 +352,7 @@ fn a_page_with_a_hole_is_found() {
 }
 
 #[test]
-fn a_page_without_a_user_that_was_seen_or_refused_before_is_found() {
+fn a_page_without_a_user_that_was_seen_or_met_by_a_conflict_before_is_found() {
     for is_seen in [true, false] {
         let mut story = Story::default();
         story.create("ada", None, "ada", Outcome::Killed);
@@ -378,7 +378,7 @@ fn a_page_may_lack_a_user_that_is_created_meanwhile() {
 }
 
 #[test]
-fn a_page_may_lack_a_user_for_as_long_as_it_may_be_old() {
+fn a_page_may_lack_a_user_only_until_its_maximum_age() {
     for (old, broken) in [(1_999_990, &[][..]), (2_000_010, &[Rule::Complete])] {
         let mut story = Story::default();
         story.history.max_age = 2;
@@ -395,7 +395,7 @@ fn a_page_may_lack_a_user_for_as_long_as_it_may_be_old() {
 fn a_walk_that_shows_a_user_twice_is_found() {
     let mut story = Story::with_users();
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
-    // The cursor led too far back.
+    // The second page repeats the first.
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
     for operation in &mut story.history.operations {
         if let Request::List(list) = &mut operation.request {
@@ -406,7 +406,7 @@ fn a_walk_that_shows_a_user_twice_is_found() {
 }
 
 #[test]
-fn an_end_at_which_nobody_looked_is_found() {
+fn a_history_without_a_walk_at_the_end_is_found() {
     Story::default().assert_broken(&[Rule::Quiet]);
 }
 
@@ -467,7 +467,7 @@ fn a_listed_user_that_is_not_in_the_table_is_found() {
 }
 
 #[test]
-fn a_history_is_the_same_after_it_was_in_a_file() {
+fn a_history_is_the_same_after_being_written_and_read_as_json() {
     let mut story = Story::with_users();
     story.create("ada", Some("one"), "Ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);

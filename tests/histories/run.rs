@@ -1,4 +1,4 @@
-//! A run: many clients of the functions' real processes, over an engine that can be killed.
+//! A run: many clients call the functions' real processes, which use an engine that can be killed.
 
 use std::{
     any::Any,
@@ -36,19 +36,19 @@ use harness::{
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Processes of each function. Each handles one event at a time, and there are more clients than
-/// processes, so clients wait for a free one.
+/// How many processes each function has. A process handles one event at a time, and there are more
+/// clients than processes, so clients wait for a free process.
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// Where an endless walk is cut off, to be judged.
+/// The most pages of a walk. An endless walk ends here, so that it can be judged.
 const MAX_PAGES: usize = 1000;
 
-/// How old a page may be, in seconds. The first is the template's default, and the last makes the
-/// function keep pages.
+/// The maximum ages of a page, in seconds, of which a run picks one. 0 is the template's default. 2
+/// makes the function keep pages.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// Few, so that two callers often use the same key.
+/// There are few callers and keys, so that two callers often use the same key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -65,7 +65,7 @@ pub struct Plan {
 /// What happened in runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// Requests that ended for a client, or whose function was killed.
+    /// Requests that were answered, or whose function was killed.
     pub operations: usize,
     /// Users at the end.
     pub users: usize,
@@ -141,7 +141,7 @@ impl fmt::Display for Totals {
 /// Runs clients against a service whose table is in this folder, and returns their history.
 ///
 /// # Panics
-/// A process does not start or stop. What a client should never see goes into the history.
+/// A process does not start or stop. An answer outside the contract goes into the history instead.
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
@@ -175,7 +175,7 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             && let Ok(panic) = error.try_into_panic()
         {
             failure.get_or_insert_with(|| message(&*panic));
-            // One bad answer is enough.
+            // One bad answer ends the run.
             clients.abort_all();
         }
     }
@@ -233,8 +233,8 @@ impl World {
         if history.failure.is_none() {
             self.creators.stop().await;
             self.listers.stop().await;
-            // Writes whose clients stopped waiting may still be on their way. They end with the engine,
-            // and a new engine reads the list from the file.
+            // Writes whose clients stopped waiting may still be on their way. Killing the engine ends
+            // them, and a new engine reads the table from the file.
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
@@ -422,7 +422,7 @@ impl Client {
     /// Creates a user with a username that other clients also ask for, and retries like a client that
     /// does not know the outcome.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // The numbers grow with the clients, so some names are always free.
+        // The numbers grow with each client's steps, so some names are always free.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -431,7 +431,7 @@ impl Client {
         };
         for _ in 0..4 {
             let outcome = self.create_once(rng, &create).await;
-            // Some retry after an answer, too, and some forget their key.
+            // Some clients also retry after a known outcome, and some retry without their key.
             let repeats = outcome.is_unknown() || rng.u8(..8) == 0;
             if !repeats || rng.u8(..8) == 0 {
                 return;
@@ -473,7 +473,7 @@ impl Client {
             let pool = &self.world.listers;
             let (answer, outcome) = self.ask(rng, pool, "get", event, request).await;
             let Outcome::Page { users, .. } = outcome else {
-                // The same page again.
+                // Requests the same page again.
                 continue;
             };
             if let Some(user) = users.last() {
@@ -486,7 +486,7 @@ impl Client {
         }
     }
 
-    /// Sends an event to a function, and records the question and the answer.
+    /// Sends an event to a function, and records the request and its outcome.
     async fn ask(
         &self,
         rng: &mut Rng,
@@ -529,7 +529,7 @@ impl Client {
     }
 }
 
-/// What a client may be told, if the answer is in the contract.
+/// The outcome that an answer tells a client, if its status is one that a client may get.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {
@@ -569,7 +569,7 @@ fn fault(rng: &mut Rng) -> WireFault {
         // A proxy that answers by itself.
         31..33 => WireFault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         33 => WireFault::ContentType("text/html"),
-        // These take long, so they are rarer. The function gives up on an attempt after 1.2 s.
+        // These faults take long, so they are rarer. The function abandons an attempt after 1.2 s.
         34 => WireFault::Stall,
         35 => WireFault::StallAnswer,
         36 => WireFault::StallWithinAnswer(at(rng)),
