@@ -1,5 +1,5 @@
-//! Usernames chosen to deceive, to hide or to break something: what is refused, and what is not
-//! prevented.
+//! Usernames chosen to deceive, to hide or to break something: which are refused, and which are
+//! accepted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The scripts that may be mixed with each other and with Latin.
+/// The scripts that may be mixed with Latin, and some of them with each other.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -52,7 +52,7 @@ fn look_alikes() -> BTreeMap<String, Vec<char>> {
     look_alikes
 }
 
-/// Whether a character is a username that looks as it was typed.
+/// Whether a character alone is a username that is displayed as it was typed.
 fn is_shown_as_itself(c: char) -> bool {
     parse(&c.to_string()).is_ok_and(|it| it.as_str() == c.to_string())
 }
@@ -77,7 +77,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
             match parse(&format!("pa{other}pal")) {
                 Err(MixedScripts | DisallowedCharacter { .. }) => refused += 1,
                 Err(error) => panic!("{other}: {error}"),
-                // It looks like a plain character and is mapped to it.
+                // The look-alike is mapped to the plain character.
                 Ok(username) if username.as_str().is_ascii() => {}
                 Ok(_) => accepted.push(other),
             }
@@ -107,7 +107,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
                 let are_east_asian = [one, other]
                     .iter()
                     .all(|c| script(*c) == Script::Latin || EAST_ASIAN.contains(&script(*c)));
-                // Several scripts share some digits.
+                // Some digits belong to several scripts, so they may stand beside letters of each.
                 let is_digit = [one, other]
                     .iter()
                     .any(|c| category(*c) == GeneralCategory::DecimalNumber);
@@ -122,8 +122,8 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
 }
 
 #[tokio::test]
-async fn look_alikes_within_one_script_and_whole_words_of_another_are_not_prevented() {
-    // Not prevented: RFC 8265 treats them as different, although a person may confuse them.
+async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted() {
+    // RFC 8265 treats these usernames as different, although a person may confuse them.
     let service = Service::start();
     for (one, other) in [
         ("scope", "ѕсоре"),
@@ -139,12 +139,11 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_not_preven
         // With and without a joiner that is almost invisible.
         ("क्ष", "क्\u{200d}ष"),
         ("محمد", "م\u{200c}حمد"),
-        // An apostrophe, and letters that look like one; a geresh typed as an apostrophe.
+        // An apostrophe, and characters that look like an apostrophe.
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // The ring of Thai below and above the tone mark, possible only if the parts are typed
-        // separately.
+        // The Thai ring below and above the tone mark. Only a vowel typed in parts allows both.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -182,9 +181,9 @@ async fn spellings_that_look_alike_are_one_user() {
 }
 
 #[test]
-fn no_spelling_makes_a_username_that_cannot_be_written_in_ordinary_letters() {
-    // So composing and special letters add no look-alikes. Whatever is displayed can be typed, and was
-    // a username before special letters were supported, except with a Hebrew geresh.
+fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
+    // So parsing adds no look-alikes, and whatever is displayed can be typed. Except for those with a
+    // Hebrew geresh, the usernames were valid before special letters were supported.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -213,7 +212,7 @@ fn no_spelling_makes_a_username_that_cannot_be_written_in_ordinary_letters() {
 }
 
 #[test]
-fn the_advice_of_a_refusal_is_a_character_that_is_allowed() {
+fn the_alternative_that_an_error_suggests_is_allowed() {
     let mut advised = 0;
     for c in '\0'..=char::MAX {
         let Err(error @ DisallowedCharacter { .. }) = parse(&format!("a{c}b")) else {
@@ -235,9 +234,9 @@ fn the_advice_of_a_refusal_is_a_character_that_is_allowed() {
 }
 
 #[test]
-fn right_to_left_usernames_that_end_with_a_geresh_look_unlike_each_other() {
-    // In left-to-right text, an apostrophe at the end is drawn before the name. Nobody can confuse it
-    // with a name that begins with one, because no such username is valid.
+fn right_to_left_usernames_may_end_but_not_begin_with_a_geresh() {
+    // In left-to-right text, an apostrophe at the end is drawn before the name. The name can't be
+    // confused with one that begins with an apostrophe, because no such username is valid.
     let marks = ["", "'", "''", "׳", "\"", "-", "."];
     for before in marks {
         for behind in marks {
@@ -260,7 +259,7 @@ fn invisible_characters_are_refused_at_every_position() {
             || GeneralCategoryGroup::Control.contains(category(*c))
             || GeneralCategoryGroup::Format.contains(category(*c))
             || GeneralCategoryGroup::Separator.contains(category(*c))
-            // Spaces that count as symbols.
+            // Blank characters that Unicode counts as symbols.
             || ['\u{2800}', '\u{1d159}'].contains(c)
     };
     let mut refused = 0;
@@ -318,7 +317,7 @@ fn a_username_is_made_of_letters_marks_digits_and_visible_ascii() {
     };
     let (mut accepted, mut others) = (0, Vec::new());
     for c in '\0'..=char::MAX {
-        // A mark needs something before it.
+        // A mark is allowed only after another character.
         let texts = [c.to_string(), format!("1{c}")];
         for username in texts.iter().filter_map(|text| parse(text).ok()) {
             accepted += 1;
@@ -333,14 +332,15 @@ fn a_username_is_made_of_letters_marks_digits_and_visible_ascii() {
 }
 
 #[tokio::test]
-async fn beyond_the_first_plane_there_are_letters_and_nothing_else() {
+async fn beyond_the_basic_multilingual_plane_letters_are_allowed_but_not_symbols() {
     let service = Service::start();
     for username in ["𐌰𐌱", "𐐀𐐁", "𠀋", "𐤀𐤁", "𒀀"] {
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
     for username in [
-        // Adlam, which is newer than Unicode 6.3, and a mathematical letter.
+        // Adlam is newer than Unicode 6.3.
         "𞤀𞤁",
+        // A mathematical letter.
         "𝐚",
         "😀",
         "👩\u{200d}🚀",
@@ -365,7 +365,7 @@ async fn beyond_the_first_plane_there_are_letters_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_username_in_escapes_is_the_username() {
+async fn a_username_in_json_escapes_is_the_same_username() {
     let service = Service::start();
     for (username, escaped) in [
         ("ada", r"\u0061d\u0061"),
@@ -381,14 +381,14 @@ async fn a_username_in_escapes_is_the_username() {
 }
 
 #[tokio::test]
-async fn a_flood_of_marks_is_one_username_within_80_characters() {
-    // RFC 8265 allows them, and the limit of 80 characters bounds them.
+async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
+    // RFC 8265 allows any number of marks, so only the limit of 80 characters bounds them.
     let service = Service::start();
     let marks = ['\u{31b}', '\u{323}', '\u{301}', '\u{334}'];
     let flood = |length: usize| marks.iter().cycle().take(length).collect::<String>();
     let username = format!("q{}", flood(79));
     assert_eq!(service.create(&username).await.status, 201);
-    // The order of marks at different places of a letter does not matter.
+    // The order of marks at different positions of a letter does not matter.
     let mut sorted: Vec<char> = flood(79).chars().collect();
     for _ in 0..2 {
         sorted.sort_unstable();
@@ -396,7 +396,7 @@ async fn a_flood_of_marks_is_one_username_within_80_characters() {
         assert_eq!(service.create(&username).await.status, 409);
         sorted.reverse();
     }
-    // As many as fit into a body.
+    // One mark too many, and as many as fit into a body.
     for length in [80, 8_000] {
         let body = json!({ "username": format!("q{}", flood(length)) });
         let answer = service.post(Event::create(&body.to_string())).await;
@@ -405,12 +405,12 @@ async fn a_flood_of_marks_is_one_username_within_80_characters() {
 }
 
 #[tokio::test]
-async fn only_one_of_a_letter_and_its_small_letter_is_a_user() {
+async fn a_letter_and_its_small_letter_are_the_same_username() {
     let letters = ('\0'..=char::MAX).filter(|c| is_shown_as_itself(*c));
     let pairs = letters.filter_map(|letter| {
         let small: String = letter.to_lowercase().collect();
         let simple = CaseMapper::new().simple_lowercase(letter);
-        // The small letter of this one has two characters.
+        // The small letter of İ has two characters.
         assert!(letter == 'İ' || small == simple.to_string(), "{letter}");
         let letter = letter.to_string();
         (letter != small).then_some((letter, small))
@@ -428,7 +428,7 @@ async fn only_one_of_a_letter_and_its_small_letter_is_a_user() {
             }
         }
     }
-    // Its small letters are newer than Unicode 6.3, and refused.
+    // Cherokee's small letters are newer than Unicode 6.3, so they are refused.
     assert_eq!(cherokee, 85);
 
     let service = Service::start();

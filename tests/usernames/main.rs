@@ -1,4 +1,4 @@
-//! Usernames: which ones are valid, and which ones are the same.
+//! Usernames: which texts are valid, and which are the same username.
 
 mod hostile;
 mod rules;

@@ -46,7 +46,7 @@ fn the_legal_usernames_of_rfc_8265_are_accepted() {
 
 #[test]
 fn the_illegal_usernames_of_rfc_8265_are_refused() {
-    // The illegal ones: a space, nothing at all, Roman numeral four, a black chess king.
+    // The illegal examples: a space, an empty text, Roman numeral four, a black chess king.
     refuse("foo bar", &disallowed(' '));
     refuse("", &UsernameError::Empty);
     refuse("henryⅣ", &disallowed('Ⅳ'));
@@ -61,10 +61,10 @@ fn case_width_and_normalization_are_mapped_to_one_key() {
     check("JOSE\u{301}", "JOS\u{c9}", "jos\u{e9}");
     check("ｶﾞ", "ガ", "ガ");
     check("İstanbul", "İstanbul", "i\u{307}stanbul");
-    // The capital has no composed form, but the small letter has.
+    // With a caron, J has no composed form, but j has one.
     check("J\u{30c}ana", "J\u{30c}ana", "ǰana");
     check("ǰana", "ǰana", "ǰana");
-    // Every sigma is the same, wherever it stands in the word.
+    // Every sigma has the same key, wherever it stands in the word.
     check("ΣΊΣΥΦΟΣ", "ΣΊΣΥΦΟΣ", "σίσυφοσ");
     check("Σίσυφος", "Σίσυφος", "σίσυφοσ");
     check("σίσυφοσ", "σίσυφοσ", "σίσυφοσ");
@@ -95,7 +95,7 @@ fn characters_outside_of_the_identifier_class_are_refused() {
         'ﬁ',
         '„',
     ] {
-        // The ideographic space is a wide space, so width mapping makes it a plain one.
+        // Width mapping makes the ideographic space a plain space, which the error names.
         let named = if character == '\u{3000}' {
             ' '
         } else {
@@ -118,13 +118,14 @@ fn characters_that_need_a_context_are_allowed_only_in_it() {
 }
 
 #[test]
-fn a_combining_mark_is_allowed_only_behind_a_letter() {
+fn a_combining_mark_is_not_allowed_at_the_beginning() {
     check("x\u{301}", "x\u{301}", "x\u{301}");
-    // Nonspacing, spacing, one that is half-width, and of a right-to-left script.
+    // A nonspacing, a spacing, a Hebrew and a Greek mark.
     for mark in ['\u{301}', '\u{93e}', '\u{5b4}', '\u{345}'] {
         refuse(&mark.to_string(), &UsernameError::LeadingMark { mark });
         refuse(&format!("{mark}а"), &UsernameError::LeadingMark { mark });
     }
+    // A half-width mark.
     refuse("ﾞか", &UsernameError::LeadingMark { mark: '\u{3099}' });
     refuse(
         "\u{5b4}שלום",
@@ -134,12 +135,12 @@ fn a_combining_mark_is_allowed_only_behind_a_letter() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // Each character is allowed alone. Composed, they are a symbol, an upper case letter that case
-    // mapping changes, and an L that does not allow a middle dot beside it.
+    // Each character is allowed here, but not what NFC composes: a symbol, a titlecase letter, and an ĺ
+    // after a middle dot, which must stand between two plain l.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
-    // A Greek question mark is a semicolon, and an en quad is an en space.
+    // NFC replaces a Greek question mark by a semicolon, and an en quad by an en space.
     check("a\u{37e}", "a;", "a;");
     refuse("a\u{2000}", &disallowed('\u{2002}'));
 }
@@ -161,7 +162,7 @@ fn canonically_equivalent_spellings_are_one_username() {
         ("渚", &["\u{fa46}"]),
         // Hebrew shin with its dot.
         ("\u{5e9}\u{5c1}לום", &["\u{fb2a}לום"]),
-        // Å, and the sign of ångström.
+        // Å, and the ångström sign.
         ("Å", &["\u{212b}", "A\u{30a}"]),
         // Korean syllables in parts.
         (
@@ -173,7 +174,7 @@ fn canonically_equivalent_spellings_are_one_username() {
         ),
         // The order of marks above and below a letter does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
-        // The joiner follows the virama, whatever was typed between them.
+        // NFC moves a nukta before the virama, so the joiner follows the virama.
         (
             "\u{915}\u{93c}\u{94d}\u{200d}ष",
             &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
@@ -194,7 +195,7 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
         ("ໝອກ", "ຫມອກ", "ຫມອກ"),
         ("ໜູ", "ຫນູ", "ຫນູ"),
-        // The tone mark is typed before the vowel and drawn above its ring.
+        // The tone mark is typed before the vowel but drawn above its ring, so the ring moves first.
         (
             "น\u{e49}\u{e33}ทิพย์",
             "น\u{e4d}\u{e49}\u{e32}ทิพย์",
@@ -224,10 +225,11 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         check(typed, display, key);
         assert_eq!(UsernamePrefix::parse(typed).unwrap().as_str(), key);
     }
-    // Half of the mapped name also finds it.
+    // A prefix that ends with a mapped letter also finds the name.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // The vowel alone is a mark, and the length counts the mapped characters.
+    // Mapped, the vowel alone begins with a mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
+    // The length counts the mapped characters.
     refuse(
         &"\u{fdf2}".repeat(21),
         &UsernameError::TooLong { length: 84 },
@@ -235,14 +237,14 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
 }
 
 #[test]
-fn typographic_apostrophes_are_the_one_on_the_keyboard() {
+fn typographic_apostrophes_become_the_one_on_the_keyboard() {
     check("D’Alia", "D'Alia", "d'alia");
     check("Ulug‘bek", "Ulug'bek", "ulug'bek");
     check("डी’सोउज़ा", "डी'सोउ\u{91c}\u{93c}ा", "डी'सोउ\u{91c}\u{93c}ा");
     check("О’Лірі", "О'Лірі", "о'лірі");
     check("O＇Brien", "O'Brien", "o'brien");
     assert_eq!(UsernamePrefix::parse("D’A").unwrap().as_str(), "d'a");
-    // These are letters: the okina of Hawaiian and Uzbek, and the apostrophe of Ukrainian.
+    // These stay, because they are letters: the okina of Hawaiian and Uzbek, the apostrophe of Ukrainian.
     check("Kaʻiulani", "Kaʻiulani", "kaʻiulani");
     check("Вʼячеслав", "Вʼячеслав", "вʼячеслав");
 }
@@ -319,7 +321,7 @@ fn a_refusal_says_what_to_write_instead() {
 }
 
 #[test]
-fn the_character_that_lacks_a_neighbor_is_named() {
+fn the_error_names_the_character_that_lacks_a_neighbor() {
     for (text, character) in [
         ("\u{5f3}א", '\u{5f3}'),
         ("·l", '·'),
@@ -350,8 +352,9 @@ fn the_length_counts_the_characters_of_the_display_form() {
         let error = UsernameError::TooLong { length: 81 };
         refuse(&character.repeat(81), &error);
     }
-    // 160 characters that normalize to 80, and a key that is longer than its display form.
+    // 160 characters that normalize to 80.
     check(&"e\u{301}".repeat(80), &"é".repeat(80), &"é".repeat(80));
+    // A key that is longer than its display form.
     check(&"İ".repeat(80), &"İ".repeat(80), &"i\u{307}".repeat(80));
     refuse(
         &"e\u{301}".repeat(81),
@@ -387,7 +390,7 @@ fn any_single_script_is_allowed() {
 }
 
 #[test]
-fn latin_goes_with_japanese_korean_and_chinese() {
+fn latin_may_be_mixed_with_japanese_korean_and_chinese() {
     for username in [
         "Toyota車",
         "taroたろう",
@@ -457,7 +460,7 @@ fn no_character_takes_more_than_four_bytes_in_lower_case() {
     assert_eq!(longest.max(), Some(4));
 }
 
-/// Texts of one script, most of them usernames, with characters that mappings change.
+/// Texts of one script, with characters that mappings change. Most are usernames.
 fn a_likely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z0-9._@À-ÖØ-öø-ÿａ-ｚＡ-ＺİıßJ\u{301}\u{307}\u{308}\u{30c}]{1,80}",
@@ -476,7 +479,7 @@ fn a_likely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Texts, many of which are almost usernames.
+/// Texts of which many are almost usernames.
 fn an_unlikely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[al=<·ｌ\u{301}\u{338}\u{345}\u{200c}\u{200d}]{1,6}",
@@ -498,7 +501,7 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn most_likely_usernames_are_usernames() {
+fn most_texts_made_as_likely_usernames_are_usernames() {
     // The properties below rely on this: they say little about a text that is not a username.
     let mut runner = TestRunner::deterministic();
     let texts = (0..2000).map(|_| a_likely_username().new_tree(&mut runner).unwrap().current());
@@ -514,14 +517,14 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // RFC 8264's tables are for Unicode 6.3, in which Cherokee has no small letters.
+            // In Unicode 6.3, RFC 8264's version, Cherokee has no small letters, so its keys are refused.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
                     Ok(key) => {
                         prop_assert_eq!((key.as_str(), key.key()), (username.key(), username.key()));
                     }
-                    // A small letter may have two characters, as that of İ.
+                    // The key may be too long, because the small letter of İ has two characters.
                     Err(error) => {
                         let is_too_long = matches!(error, UsernameError::TooLong { .. });
                         prop_assert!(is_too_long, "{}", error);
@@ -532,25 +535,26 @@ proptest! {
     }
 
     #[test]
-    fn a_username_is_what_the_profile_of_the_crate_makes_of_its_ordinary_spelling(text in any_text()) {
+    fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
-        // The crate checks the characters before it composes them, and has no special letters.
+        // The crate checks characters before it composes them, and does not spell out special letters. So
+        // it gets the display form.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // If the crate refuses the display form because of marks, it refuses the key too.
-                // The crate maps letter by letter, so ς does not become σ.
+                // The crate treats marks in the display form and the key alike, so it accepts the key too.
+                // It maps letter by letter, so ς does not become σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }
-            // Rules that the profile does not have.
+            // Only the service has these rules.
             (Ok(_), Err(error)) => {
                 matches!(error, TooLong { .. } | MixedScripts | LeadingMark { .. })
             }
-            // The crate's Bidi Rule refuses nonspacing marks between right-to-left letters, and a
+            // Only the crate's Bidi Rule refuses nonspacing marks between right-to-left letters, and a
             // geresh typed as an apostrophe.
             (Err(PrecisError::Invalid), Ok(username)) => {
                 let mut characters = username.as_str().chars();
@@ -567,7 +571,7 @@ proptest! {
     }
 
     #[test]
-    fn a_username_keeps_its_limits(text in any_text()) {
+    fn a_username_and_its_key_keep_their_limits(text in any_text()) {
         if let Ok(username) = Username::parse(&text) {
             let length = username.as_str().chars().count();
             prop_assert!((1..=Username::MAX_CHARS).contains(&length));
@@ -576,7 +580,7 @@ proptest! {
     }
 
     #[test]
-    fn a_username_is_found_by_the_prefix_that_it_is(text in any_text()) {
+    fn a_username_as_a_prefix_finds_itself(text in any_text()) {
         if let Ok(username) = Username::parse(&text) {
             for spelling in [text.as_str(), username.as_str()] {
                 let prefix = UsernamePrefix::parse(spelling).unwrap();

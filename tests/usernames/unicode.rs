@@ -1,8 +1,8 @@
-//! Usernames over all of Unicode, compared with ICU4X, which has other code and its own tables.
+//! Usernames over all of Unicode, compared with ICU4X, which has its own code and tables.
 //!
-//! Two promises are checked. First, no two users have names that RFC 8265 calls equal: the key of each
-//! accepted text must be the form that the RFC compares, for the ordinary spelling and with σ for ς.
-//! This file computes that form without the functions' code. Second, texts that Unicode calls
+//! Two promises are checked. First, no two users have names that RFC 8265 calls equal. So the key of
+//! each accepted text must be the form that the RFC compares, with special letters spelled out and σ for
+//! ς. This file computes that form without the functions' code. Second, texts that Unicode calls
 //! canonically equivalent are the same username, or all are refused for the same reason.
 
 use std::{
@@ -56,7 +56,7 @@ fn decomposed(text: &str) -> String {
     normalizer.normalize(text).into_owned()
 }
 
-/// Replaces full-width and half-width characters by their compatibility equivalents, and no others.
+/// Replaces only full-width and half-width characters, by their compatibility equivalents.
 fn narrow(text: &str) -> String {
     let widths = CodePointMapData::<EastAsianWidth>::new();
     let compatible = ComposingNormalizerBorrowed::new_nfkc();
@@ -72,7 +72,7 @@ fn narrow(text: &str) -> String {
     narrow
 }
 
-/// Unicode's `toLowerCase()`, including the rule of final sigma.
+/// Unicode's `toLowerCase()`, including the final-sigma rule.
 fn lower(text: &str) -> String {
     let no_language = "und".parse().expect("a language");
     let mapper = CaseMapper::new();
@@ -98,7 +98,7 @@ fn rfc_form(text: &str) -> String {
     composed(&lower(&narrow(text)))
 }
 
-/// The special letters of decision 2, with their ordinary spellings.
+/// The special letters of decision 2, with the ordinary letters that spell them out.
 const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{2018}', "'"),
     ('\u{2019}', "'"),
@@ -120,7 +120,7 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // The ring of SARA AM is moved later. Until then it is a private-use character.
+    // `ordinary` moves the ring of SARA AM. Until then, a private-use character stands for the ring.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -138,7 +138,7 @@ fn ordinary(text: &str) -> String {
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // The ring moves before the tone marks that it was typed after.
+    // The ring was typed after the tone marks, and moves before them.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -156,8 +156,8 @@ pub(crate) fn display_form(text: &str) -> String {
     composed(&ordinary(&composed(&narrow(text))))
 }
 
-/// RFC 8264's tables are for Unicode 6.3, in which Cherokee has no small letters, so its keys are not
-/// usernames.
+/// In Unicode 6.3, the version of RFC 8264's tables, Cherokee has no small letters. So Cherokee keys are
+/// not usernames.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
@@ -169,7 +169,7 @@ fn parse_and_check(text: &str) -> Option<Username> {
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // The RFC composes later, which makes no difference without special letters.
+    // The RFC composes only after lower case. Without special letters, the order makes no difference.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -179,8 +179,8 @@ fn parse_and_check(text: &str) -> Option<Username> {
     Some(username)
 }
 
-/// Whether RFC 8264 §4.2 and §8 allow a character in an identifier, in any context. Ignores the version
-/// of Unicode.
+/// Whether RFC 8264 §4.2 and §8 allow a character in an identifier, in at least one context. Ignores the
+/// version of Unicode.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -204,7 +204,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
             | Category::SpacingMark
     );
     match c {
-        // The exceptions, §9.6, the joiners, §9.8, and visible ASCII, §9.11.
+        // The exceptions (§9.6), the joiners (§9.8) and visible ASCII (§9.11).
         '\u{df}'
         | '\u{3c2}'
         | '\u{6fd}'
@@ -232,7 +232,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// The single characters that NFC replaces by another one, grouped by the result: U+212B under Å.
+/// Characters that NFC replaces by another single character, which is the map's key: Å has U+212B.
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));
@@ -265,7 +265,7 @@ fn equivalents(text: &str) -> Vec<String> {
     let mut equivalents = vec![
         with_singletons,
         reordered,
-        // Each character separately.
+        // Each character normalized separately.
         text.chars().map(|c| decomposed(&c.to_string())).collect(),
         text.chars().map(|c| composed(&c.to_string())).collect(),
         decomposed_text,
@@ -280,7 +280,7 @@ fn equivalents(text: &str) -> Vec<String> {
     equivalents
 }
 
-/// The marks of each letter in another order, which does not matter for marks at different places.
+/// Reorders the marks of each letter. Only marks at different positions swap, which does not matter.
 fn marks_reversed(decomposed: &str) -> String {
     let mut characters: Vec<char> = decomposed.chars().collect();
     for letter in characters.chunk_by_mut(|_, next| is_mark(*next)) {
@@ -302,7 +302,7 @@ fn combining_class(c: char) -> u8 {
     CodePointMapData::<CanonicalCombiningClass>::new().get(c).0
 }
 
-/// Checks that every equivalent spelling of a text gets the same answer, and returns their number.
+/// Checks that every equivalent spelling of a text gets the same answer. Returns the number of spellings.
 fn check_equivalents(text: &str) -> usize {
     let equivalents = equivalents(text);
     if equivalents.is_empty() {
@@ -333,7 +333,7 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // Lower case undoes most of upper and title case, but not the `SS` of `ß`.
+    // Lower case undoes most upper and title case, but does not make `ß` of its upper case `SS`.
     let capitals = [upper(username), title(username)];
     let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(leads_back));
@@ -341,7 +341,7 @@ fn spellings(username: &str) -> Vec<String> {
     spellings
 }
 
-/// The first character of each script that is a username by itself.
+/// For each script, the first letter that is a username by itself.
 fn letters() -> BTreeMap<Script, char> {
     let scripts = CodePointMapData::<Script>::new();
     let categories = CodePointMapData::<GeneralCategory>::new();
@@ -378,7 +378,7 @@ fn every_key_over_all_of_unicode_is_the_form_that_rfc_8265_compares() {
             String::from_iter([c, letter]),
             String::from_iter([c, c]),
         ];
-        // Around a sigma, whose lower case depends on its neighbors.
+        // The character beside a sigma, whose lower case depends on its neighbors.
         if [Script::Greek, Script::Common, Script::Inherited].contains(&script) {
             texts.extend([
                 String::from_iter(['Α', c, 'Σ']),
@@ -425,11 +425,11 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from(c),
             String::from_iter([letter, c]),
             String::from_iter([c, letter]),
-            // This mark composes to symbols.
+            // With this mark, NFC composes symbols.
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
-            // Between marks above and below a letter.
+            // The character between marks above and below a letter.
             texts.push(String::from_iter([letter, '\u{301}', c, '\u{323}']));
         }
         respelled += texts.iter().map(|it| check_equivalents(it)).sum::<usize>();
@@ -451,7 +451,7 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
         let [source, nfc, nfd, nfkc, nfkd] = &columns[..] else {
             panic!("five columns: {line}");
         };
-        // Many are marks, which are only allowed after a letter.
+        // Many texts are marks, which are allowed only after another character.
         let script = source
             .chars()
             .map(|c| scripts.get(c))
@@ -466,7 +466,7 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
                 accepted += usernames.iter().flatten().count();
                 for pair in usernames.windows(2) {
                     pairs += usize::from(pair[0].is_some());
-                    // Either all are refused or none. The display form is composed too.
+                    // All are refused, or all are one username with one display form.
                     assert_eq!(pair[0], pair[1], "{line}");
                 }
             }
@@ -486,9 +486,9 @@ fn text_of(column: &str) -> String {
 }
 
 #[test]
-fn no_key_moves_with_the_tables_of_a_newer_toolchain_or_crate() {
-    // A stored key must be found by all later releases. If a sum changes, show that no key has moved,
-    // or migrate the table.
+fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
+    // All later releases must find a stored key. If a checksum changes, show that no key has changed, or
+    // migrate the table.
     let mut keys = crc32fast::Hasher::new();
     let mut unmapped_keys = crc32fast::Hasher::new();
     let update = |keys: &mut crc32fast::Hasher, username: &Username| {
@@ -498,20 +498,20 @@ fn no_key_moves_with_the_tables_of_a_newer_toolchain_or_crate() {
         }
     };
     for c in '\0'..=char::MAX {
-        // A mark needs something before it.
+        // A mark is allowed only after another character.
         for text in [c.to_string(), format!("1{c}")] {
             let Ok(username) = Username::parse(&text) else {
                 continue;
             };
             update(&mut keys, &username);
-            // Only the mapping of widths changes these.
+            // The mapping of widths alone gives these texts their display form.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // These were already usernames before characters were judged after composing, and before special
-    // letters. The sum has not changed since, so no key has moved.
+    // These usernames were valid before characters were checked after composing, and before special
+    // letters were spelled out. Their checksum has not changed since, so no key has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }
