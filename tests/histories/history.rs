@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Name;
 
-/// What clients asked of one service, and what they were told.
+/// The history of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The seed of the clients' choices.

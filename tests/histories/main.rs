@@ -1,5 +1,4 @@
-//! Histories under faults: a username belongs to one user, and an acknowledged user is never lost or
-//! duplicated.
+//! Histories under faults.
 
 mod rules_tests;
 
@@ -61,10 +60,9 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
     assert!(happened.iter().all(|count| *count > 0), "{totals}");
 }
 
-/// How often the engine is killed in one test.
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-/// How long a test waits for its clients at most. The time is generous, because the machine may be busy.
+/// How long a test waits for its clients. The time is long, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,7 +254,6 @@ async fn create(table: &Table, username: &str) -> Answer {
     post(table, event).await
 }
 
-/// All users, by their usernames.
 async fn list(table: &Table) -> HashMap<String, Value> {
     let lister = Lister::new(table.clone(), Duration::ZERO);
     let mut users = HashMap::new();

@@ -41,7 +41,7 @@ pub fn seed() -> u64 {
 /// Judges a history. Saves it to a file if it breaks a rule.
 ///
 /// # Errors
-/// The seed, the file and the broken rules, for a person to read.
+/// The seed, the file and the broken rules.
 ///
 /// # Panics
 /// The file can't be written.

@@ -37,8 +37,8 @@ pub enum Rule {
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and cursor.
     /// It is full if it links to a next page.
     Page,
-    /// A page has every user in its range that any client was told of before the oldest moment that the
-    /// page may show: the time of its request minus the maximum age of a page.
+    /// A page has every user in its range that any client was told of more than the maximum age of a
+    /// page before the page was requested.
     Complete,
     /// A walk shows a user at most once.
     Walk,
@@ -109,7 +109,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Whether this attempt may be the one that wrote a user with this display form.
+    /// Whether this attempt may have written a user with this display form.
     fn may_have_created(&self, display: &str) -> bool {
         let may = match &self.operation.outcome {
             Outcome::Created { replayed, .. } => !replayed,
@@ -210,7 +210,6 @@ impl<'a> Checker<'a> {
         self.check_table(users);
     }
 
-    /// Compares the table with the whole list.
     fn check_table(&mut self, users: &[ShownUser]) {
         let mut listed: Vec<StoredItem> = users.iter().map(|user| self.item(user)).collect();
         for item in &self.history.items {
@@ -224,7 +223,6 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The item of a user.
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
         // Another rule reports a user that nobody requested.

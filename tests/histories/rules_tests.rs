@@ -232,7 +232,7 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // bea's request may have come first, but the user is known to belong to ada's request.
+    // bea's request may have come first, but the user is known to be ada's.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -336,7 +336,7 @@ fn a_page_that_lacks_a_user_is_found() {
     for (limit, after, users, has_next) in [
         // A user in the middle is missing.
         (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
-        // The same, on a page that links to a next page.
+        // The same, before a next page.
         (2, None, &[(1, "ada"), (3, "cleo")], true),
         // The first user is missing: the cursor skipped it.
         (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),
@@ -557,7 +557,6 @@ impl Story {
         check(&self.history).iter().map(|it| it.rule).collect()
     }
 
-    /// Asserts that exactly these rules are broken.
     #[track_caller]
     fn assert_broken(&self, rules: &[Rule]) {
         let broken = self.broken();

@@ -36,8 +36,8 @@ use harness::{
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many processes each function has. A process handles one event at a time, and there are more
-/// clients than processes, so clients wait for a free process.
+/// Processes of each function. A process handles one event at a time. There are more clients than
+/// processes, so clients wait.
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
@@ -175,7 +175,6 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             && let Ok(panic) = error.try_into_panic()
         {
             failure.get_or_insert_with(|| message(&*panic));
-            // One bad answer ends the run.
             clients.abort_all();
         }
     }
@@ -183,14 +182,12 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     world.end(seed, rng, failure).await
 }
 
-/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// The state that all clients share.
 struct World {
     creators: Pool,
     listers: Pool,
@@ -208,7 +205,6 @@ impl World {
         elapsed.try_into().expect("a run is short")
     }
 
-    /// Kills the engine, and restarts it after this time.
     async fn kill_engine(&self, pause: Duration) {
         let mut engine = self.engine.lock().await;
         engine.kill().await;
@@ -257,8 +253,7 @@ impl World {
     }
 }
 
-/// Walks through the list of this table with several limits and prefixes. The first walk shows the
-/// whole list.
+/// Walks through the list of this table with several limits and prefixes.
 async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
@@ -294,7 +289,6 @@ async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     walks
 }
 
-/// All items of this table.
 async fn items(table_url: &str) -> Vec<StoredItem> {
     let table = connect(table_url);
     let scan = table.client().scan().table_name(table.name());
@@ -328,7 +322,7 @@ fn users_of(page: &Answer) -> Vec<ShownUser> {
     serde_json::from_str(&page.body).expect("a page is an array of users")
 }
 
-/// The processes of a function, each of which handles one event at a time.
+/// The processes of a function.
 struct Pool {
     function: &'static str,
     table_url: String,
@@ -419,8 +413,7 @@ impl Client {
         }
     }
 
-    /// Creates a user with a username that other clients also ask for, and retries like a client that
-    /// does not know the outcome.
+    /// Asks for a username that other clients also ask for, and retries if the outcome is unknown.
     async fn create(&self, rng: &mut Rng, deed: usize) {
         // The numbers grow with each client's steps, so some names are always free.
         let number = deed / 4 + rng.usize(..3);
@@ -457,7 +450,6 @@ impl Client {
         outcome
     }
 
-    /// Lists at most this many pages.
     async fn walk(&self, rng: &mut Rng, limit: usize, pages: usize) {
         let prefix = Prefix::choose(rng);
         let mut list = List {
@@ -529,7 +521,7 @@ impl Client {
     }
 }
 
-/// The outcome that an answer tells a client, if its status is one that a client may get.
+/// The outcome that an answer means, if its status is in the contract.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {
@@ -546,7 +538,6 @@ fn outcome(answer: &Answer) -> Option<Outcome> {
     })
 }
 
-/// A random fault of the wire or the table.
 fn fault(rng: &mut Rng) -> WireFault {
     let error = |exception: &str| {
         let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");

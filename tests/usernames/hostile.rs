@@ -1,5 +1,4 @@
-//! Usernames chosen to deceive, to hide or to break something: which are refused, and which are
-//! accepted.
+//! Usernames chosen to deceive, to hide or to break something.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,7 +56,6 @@ fn is_shown_as_itself(c: char) -> bool {
     parse(&c.to_string()).is_ok_and(|it| it.as_str() == c.to_string())
 }
 
-/// The text with a character inserted at each position in turn.
 fn with_at_each_position(c: char, text: &str) -> impl Iterator<Item = String> {
     let ends = text.char_indices().map(|(index, _)| index);
     ends.chain(iter::once(text.len())).map(move |index| {
@@ -182,8 +180,7 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // So parsing adds no look-alikes, and whatever is displayed can be typed. Except for those with a
-    // Hebrew geresh, the usernames were valid before special letters were supported.
+    // So parsing adds no look-alikes, and whatever is displayed can be typed.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));

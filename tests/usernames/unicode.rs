@@ -79,7 +79,6 @@ fn lower(text: &str) -> String {
     mapper.lowercase_to_string(text, &no_language).into_owned()
 }
 
-/// Unicode's `toUpperCase()`.
 fn upper(text: &str) -> String {
     let no_language = "und".parse().expect("a language");
     let mapper = CaseMapper::new();
@@ -131,7 +130,6 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{fefb}', "\u{644}\u{627}"),
 ];
 
-/// Replaces special letters by ordinary ones.
 fn ordinary(text: &str) -> String {
     let mut text = SPECIAL_LETTERS
         .iter()
@@ -151,7 +149,6 @@ fn ordinary(text: &str) -> String {
     text
 }
 
-/// The display form of a text.
 pub(crate) fn display_form(text: &str) -> String {
     composed(&ordinary(&composed(&narrow(text))))
 }

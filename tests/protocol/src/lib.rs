@@ -15,8 +15,7 @@
 //! lost, so the model checks the promises for more answers than necessary.
 //!
 //! The model calls the service's code: [`create_user::insert::judge`] decides what to answer after a
-//! failed condition, and usernames, keys and fingerprints are the service's types. [`Without`] removes
-//! one rule, to show what breaks.
+//! failed condition, and usernames, keys and fingerprints are the service's types.
 
 mod decision;
 mod linearizable;
@@ -185,7 +184,6 @@ impl State {
         one == other || key.is_some() && key == self.key(other) && username(one) == username(other)
     }
 
-    /// The users in the table.
     fn users(&self) -> impl Iterator<Item = Item> {
         self.table.iter().flatten().filter_map(|cell| match cell {
             Cell::User(item) => Some(*item),
@@ -405,7 +403,7 @@ impl Protocol {
         }
     }
 
-    /// Where an attempt's user is stored: the place and the key, which are indexes into [`State::table`].
+    /// An attempt's place and key in [`State::table`].
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -484,7 +482,6 @@ impl Protocol {
         }
     }
 
-    /// Takes the next step of the erasure.
     fn erase(&self, state: &mut State, erasure: Erasure) -> Option<()> {
         state.progress = match state.progress {
             Progress::Idle => {
@@ -523,7 +520,6 @@ impl Protocol {
         Some(())
     }
 
-    /// The attempts that were sent so far.
     fn begun(state: &State) -> u8 {
         let runs = state.runs.iter().flatten().enumerate();
         runs.fold(0, |begun, (number, run)| {
@@ -893,7 +889,7 @@ impl Model for Protocol {
     }
 }
 
-/// Whether the erasure, if done, left no user that is the erased one's according to `is_its`.
+/// Whether no user matches the erased one, once the erasure is done.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -919,7 +915,7 @@ pub const OWN_USER: &str = "a 201 is about the caller's own user";
 pub const TRUE_REPLAY: &str = "a replay repeats an earlier request";
 /// No request gets a 409 because of its own user.
 pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
-/// A list shows every user that a client was told of before the list.
+/// A list shows every user that any client was told of.
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// No write of the erased user takes effect after the erasure.
 pub const ERASED: &str = "an erased user does not come back";

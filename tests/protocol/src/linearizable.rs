@@ -32,7 +32,7 @@ pub fn linearizable(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// The username key of each requested display form.
+/// The key of each requested display form.
 fn keys(history: &History) -> BTreeMap<&str, &str> {
     let requests = history.operations.iter().map(|it| &it.request);
     let names = requests.filter_map(|request| match request {
@@ -106,7 +106,6 @@ struct Operation<'a> {
     told: Told<'a>,
 }
 
-/// The operations on each username.
 fn operations<'a>(
     history: &'a History,
     keys: &BTreeMap<&'a str, &'a str>,
@@ -154,7 +153,7 @@ fn operations<'a>(
                     return Err(format!("{operation:?}"));
                 }
                 let last = has_next.then(|| shown.last().copied().unwrap_or(after));
-                // A page may show the users of an earlier moment, up to `max_age` seconds before.
+                // The page may be up to `max_age` seconds old.
                 let start = operation.start.saturating_sub(1_000_000 * history.max_age);
                 for &key in &names {
                     let is_in_range = key > after

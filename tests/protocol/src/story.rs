@@ -109,7 +109,6 @@ fn tell(model: &Protocol, state: &State, action: Action) -> String {
     }
 }
 
-/// What an attempt asks for.
 fn asks(state: &State, attempt: Attempt) -> String {
     let username = USERNAMES[state.requests[attempt.client].username];
     state.key(attempt).map_or_else(

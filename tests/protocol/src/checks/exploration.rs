@@ -123,7 +123,6 @@ fn an_erasure_that_waits_first_is_undone_only_by_a_request_that_is_sent_later() 
     }
 }
 
-/// Explores the whole model, and returns the broken promises.
 fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     let start = Instant::now();
     let checker = model.clone().checker().threads(2).spawn_bfs().join();

@@ -79,7 +79,7 @@ struct Plan {
     effect: u64,
     end: u64,
     request: Request,
-    /// The unknown outcome that its client is told instead of the true outcome, if it is.
+    /// What its client is told if it does not learn the true outcome.
     unknown: Option<Outcome>,
 }
 
@@ -161,7 +161,7 @@ fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     times.sort_unstable();
     let [start, effect, end] = [0, 1, 2].map(|at| 1000 * times[at] + 3 * number + at as u64);
     if rng.u8(..3) == 0 {
-        // A page may show the users of an earlier moment.
+        // The page may be up to `max_age` seconds old.
         let age = rng.u64(..=1_000_000 * max_age);
         let effect = if max_age > 0 {
             effect.saturating_sub(age) / 1000 * 1000 + 3 * number + 1
@@ -284,7 +284,6 @@ fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
     }
 }
 
-/// Changes a create or its answer.
 fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let count = history.operations.len();
     let other = history.operations[rng.usize(..count)].clone();
@@ -344,7 +343,6 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     }
 }
 
-/// Changes a page or its request.
 fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
     let stranger = user(99, rng.choice(NAMES).expect("one").0);
     let lists = history.operations.iter_mut().filter_map(|operation| {
@@ -396,7 +394,6 @@ fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
     }
 }
 
-/// Changes the list or the table at the end.
 fn corrupt_end(history: &mut History, rng: &mut Rng) -> &'static str {
     let stranger = user(99, rng.choice(NAMES).expect("one").0);
     let number = rng.usize(..3);

@@ -1,4 +1,4 @@
-//! The protocol: the explored model, the real function compared with it, and the judges of histories.
+//! The checks of the protocol's model.
 
 mod exploration;
 mod judges;

@@ -84,7 +84,6 @@ async fn the_real_function_answers_as_the_model_says_whatever_happens_to_its_wri
     assert_eq!(seen, all);
 }
 
-/// The service and its running requests.
 struct World<'a> {
     model: &'a Protocol,
     state: State,
@@ -93,7 +92,6 @@ struct World<'a> {
     functions: [[Function; 2]; CLIENTS],
 }
 
-/// One run of the function.
 #[derive(Default)]
 struct Function {
     answer: Option<JoinHandle<Answer>>,
@@ -304,7 +302,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Deletes the user as an operator would.
     async fn delete(&self) {
         let user = self.state.progress.user().expect("it was looked up");
         let Attempt { client, number } = user.attempt;
@@ -368,7 +365,6 @@ struct Write {
 }
 
 impl Write {
-    /// Sends the write to the table.
     async fn arrive(&self) -> HttpResponse {
         let request = self.request.try_clone().expect("its body is in memory");
         self.engine.call(request).await.expect("the engine answers")
@@ -390,7 +386,7 @@ impl Write {
     }
 }
 
-/// An HTTP client for the SDK that gives each write to the test, not to the table.
+/// The SDK's HTTP client, which gives each write to the test.
 #[derive(Clone, Debug)]
 struct Wire {
     client: SharedHttpClient,
