@@ -31,7 +31,7 @@ pub type StoredItem = BTreeMap<String, String>;
 /// A request and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// The client that made it.
+    /// The client that sent the request.
     pub client: usize,
     /// When the request was sent, in microseconds of one monotonic clock.
     pub start: u64,
@@ -85,16 +85,16 @@ pub enum Outcome {
     Created {
         /// The user.
         user: ShownUser,
-        /// Whether an earlier attempt of the same request created it.
+        /// Whether an earlier attempt of the same request created the user.
         replayed: bool,
     },
     /// 409: another request owns the username.
     Taken,
     /// 200: a page.
     Page {
-        /// Its users.
+        /// The users on the page.
         users: Vec<ShownUser>,
-        /// Whether it links to a next page.
+        /// Whether the page links to a next page.
         has_next: bool,
     },
     /// 503: the request may have taken effect, or may still do so.

@@ -46,7 +46,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
     if let Err(failure) = judge(&history) {
         panic!("{failure}");
     }
-    // A history in which one of these never happens can't break every rule.
+    // A run in which one of these never happens tests too little.
     let happened = [
         totals.users,
         totals.replays,
@@ -226,7 +226,7 @@ async fn own(url: String, username: String) -> (String, Value) {
         .expect("the erased username becomes free")
 }
 
-/// Erases the user with this id, as docs/operations.md says. Retries until the table confirms that.
+/// Erases the user with this id, as docs/operations.md says. Retries until the table confirms the erasure.
 async fn erase(url: String, username: String, id: String) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let table = connect(&url);

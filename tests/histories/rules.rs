@@ -22,8 +22,8 @@ pub enum Rule {
     OneOwner,
     /// Every user that any client was told of is in the list at the end.
     Kept,
-    /// For every user, a request that was not refused asked for its display form before any client was
-    /// told of the user.
+    /// Before any client was told of a user, a request asked for the user's display form. That request
+    /// was not refused.
     Asked,
     /// All attempts of one request get the same user. All but one of them get it as a replay. Only a
     /// request with an Idempotency-Key is replayed.
@@ -99,7 +99,7 @@ enum Identity<'a> {
     Single(usize),
 }
 
-/// One attempt of a client to create a user.
+/// An attempt to create a user.
 #[derive(Clone, Copy, Debug)]
 struct Attempt<'a> {
     number: usize,
@@ -121,7 +121,6 @@ impl Attempt<'_> {
 
 struct Checker<'a> {
     history: &'a History,
-    /// All creates, by username key.
     attempts: BTreeMap<&'a str, Vec<Attempt<'a>>>,
     /// The username key of each requested display form.
     keys: HashMap<&'a str, &'a str>,
@@ -237,7 +236,7 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that somebody requested a user before a client was told of the user, at this time.
+    /// Checks that somebody requested a user before this time, when a client was told of the user.
     /// Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();

@@ -352,7 +352,7 @@ fn a_page_that_lacks_a_user_is_found() {
 }
 
 #[test]
-fn a_page_without_a_user_that_was_seen_or_met_by_a_conflict_before_is_found() {
+fn a_page_that_lacks_a_user_known_from_a_page_or_a_conflict_is_found() {
     for is_seen in [true, false] {
         let mut story = Story::default();
         story.create("ada", None, "ada", Outcome::Killed);
@@ -378,7 +378,7 @@ fn a_page_may_lack_a_user_that_is_created_meanwhile() {
 }
 
 #[test]
-fn a_page_may_lack_a_user_only_until_its_maximum_age() {
+fn a_page_may_lack_a_user_that_is_younger_than_the_maximum_age() {
     for (old, broken) in [(1_999_990, &[][..]), (2_000_010, &[Rule::Complete])] {
         let mut story = Story::default();
         story.history.max_age = 2;
@@ -538,7 +538,6 @@ impl Story {
         });
     }
 
-    /// Sets the list and the table at the end.
     fn end(&mut self, users: &[(u64, &str)]) {
         self.walk("", 1000, users);
         let items = users.iter().map(|(id, username)| item(*id, username));

@@ -376,7 +376,6 @@ impl Pool {
     }
 }
 
-/// A client, which makes one request at a time.
 struct Client {
     number: usize,
     world: Arc<World>,
@@ -400,7 +399,6 @@ impl Client {
         }
     }
 
-    /// Sometimes causes a fault in the service.
     async fn disturb(&self, rng: &mut Rng) {
         let world = &self.world;
         if rng.u8(..5) == 0 {
@@ -557,7 +555,7 @@ fn fault(rng: &mut Rng) -> WireFault {
         25..27 => WireFault::Answer("400 Bad Request", error("ThrottlingException")),
         27..29 => WireFault::Answer("500 Internal Server Error", error("InternalServerError")),
         29..31 => WireFault::Answer("503 Service Unavailable", String::new()),
-        // A proxy that answers by itself.
+        // A proxy answers instead of the table.
         31..33 => WireFault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         33 => WireFault::ContentType("text/html"),
         // These faults take long, so they are rarer. The function abandons an attempt after 1.2 s.

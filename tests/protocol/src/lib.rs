@@ -116,7 +116,7 @@ pub enum Progress {
     Idle,
     /// Looked up the user.
     Found(Item),
-    /// Deleted it for the first time.
+    /// Deleted the user for the first time.
     Deleted(Item),
     /// Waited until no earlier write can arrive any more.
     Waited(Item),
@@ -159,7 +159,7 @@ pub struct State {
     pub progress: Progress,
     /// The attempts that were sent before the erasure began.
     pub begun: u8,
-    /// The users that the erasure rightly deleted: those of the request to erase.
+    /// The users that the erasure rightly deleted: the user to erase, and others of the same request.
     pub erased: u16,
     /// Whether a copy of the delete may still arrive.
     pub late_delete: bool,
@@ -335,7 +335,7 @@ pub struct Protocol {
     pub without: Option<Without>,
     /// Where users are kept.
     pub layout: Layout,
-    /// How one user is erased, if one is. All clients then ask for the same name.
+    /// How one user is erased, or `None`. With an erasure, all clients ask for the same name.
     pub erasure: Option<Erasure>,
     /// Whether to merge states that can no longer behave differently.
     pub merges: bool,

@@ -62,7 +62,7 @@ fn end<'a>(
         let of_prefix = shown.iter().zip(&all.users);
         let of_prefix = of_prefix.filter(|(key, _)| key.starts_with(&walk.prefix));
         if !of_prefix.map(|(_, user)| user).eq(&walk.users) {
-            return Err(format!("another walk shows {walk:?}"));
+            return Err(format!("a walk differs from the first: {walk:?}"));
         }
     }
     let rows = shown.iter().zip(&all.users).map(|(key, user)| {

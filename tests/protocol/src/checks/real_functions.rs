@@ -303,7 +303,7 @@ impl<'a> World<'a> {
     }
 
     async fn delete(&self) {
-        let user = self.state.progress.user().expect("it was looked up");
+        let user = self.state.progress.user().expect("the user was looked up");
         let Attempt { client, number } = user.attempt;
         let stored = self.model.stored(&self.state, user);
         let table = self.service.table();
@@ -366,7 +366,7 @@ struct Write {
 
 impl Write {
     async fn arrive(&self) -> HttpResponse {
-        let request = self.request.try_clone().expect("its body is in memory");
+        let request = self.request.try_clone().expect("the body is in memory");
         self.engine.call(request).await.expect("the engine answers")
     }
 
@@ -379,7 +379,7 @@ impl Write {
     /// A copy of the write. Nobody waits for its answer.
     fn copy(&self) -> Self {
         Self {
-            request: self.request.try_clone().expect("its body is in memory"),
+            request: self.request.try_clone().expect("the body is in memory"),
             engine: self.engine.clone(),
             answer: None,
         }
