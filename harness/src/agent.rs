@@ -1,4 +1,4 @@
-//! X-Ray's agent as it runs beside a function's sandbox: it receives the spans.
+//! Stands in for X-Ray's agent, which runs beside a function's sandbox and receives its spans.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::net::UdpSocket;
 /// The header of a sampled trace, as Lambda passes it to a function.
 pub const SAMPLED: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;\
                            Sampled=1;Lineage=1:a87bd80c:0";
-/// The IDs of that trace and of Lambda's segment.
+/// The trace ID and the ID of Lambda's segment in [`SAMPLED`].
 pub const IDS: (u128, u64) = (
     0x6928_1c3f_5d3b_8c1a_2f4e_6a7b_8c9d_0e1f,
     0x5399_5c3f_42cd_8ad8,
@@ -17,7 +17,7 @@ pub const IDS: (u128, u64) = (
 /// How long to wait for a datagram: generous for a busy machine, but bounded.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An agent that listens.
+/// A running agent.
 #[derive(Debug)]
 pub struct Agent {
     socket: UdpSocket,

@@ -6,7 +6,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use shared::{problem::Problem, response::LoggedResponse};
 
-/// Lambda's request ID in every request that the tests make themselves.
+/// Lambda's request ID of every request that a test passes straight to a handler.
 pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
 /// An answer: its status, all its headers, and its body.
@@ -54,7 +54,7 @@ impl Answer {
     /// The query string of the link to the next page; `None` on the last page.
     ///
     /// # Panics
-    /// The link has another form.
+    /// The link is not to a next page.
     #[must_use]
     pub fn next_query(&self) -> Option<String> {
         let link = self.header("link")?;
@@ -99,14 +99,14 @@ impl Answer {
     }
 }
 
-/// Headers in the form that an [`Answer`] has.
+/// Converts headers to the map that an [`Answer`] has.
 #[must_use]
 pub fn headers(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
     headers.iter().map(owned).collect()
 }
 
-/// The response that the function's runtime makes of a handler's result.
+/// Converts a handler's result to a response, as the function's runtime does.
 #[must_use]
 pub fn respond(result: Result<LoggedResponse, Problem>) -> LoggedResponse {
     result.unwrap_or_else(|problem| problem.into_response(REQUEST_ID))

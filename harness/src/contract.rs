@@ -34,7 +34,7 @@ pub fn check(method: &str, answer: &Answer) {
     check_at(PATH, method, answer);
 }
 
-/// Asserts the same for a method of another path.
+/// Asserts what [`check`] asserts, for a method of any path.
 ///
 /// # Panics
 /// The answer is not in the contract.
@@ -42,7 +42,7 @@ pub fn check(method: &str, answer: &Answer) {
 pub fn check_at(path: &str, method: &str, answer: &Answer) {
     let status = answer.status.to_string();
     let response = resolve(&CONTRACT["paths"][path][method]["responses"][&status]);
-    assert!(response.is_object(), "{method} has no {status}: {answer:?}");
+    assert!(response.is_object(), "no {status} for {method} in the contract: {answer:?}");
 
     let headers = response["headers"].as_object();
     let documented: HashMap<String, &'static Value> = headers
@@ -52,7 +52,7 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
         .collect();
     for name in answer.headers.keys() {
         let is_documented = documented.contains_key(name) || name == "content-type";
-        assert!(is_documented, "{method} {status} has no header {name}");
+        assert!(is_documented, "no header {name} for {method} {status}");
     }
     for (name, header) in &documented {
         let Some(value) = answer.header(name) else {
@@ -78,7 +78,7 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
         return;
     };
     let content = content.and_then(|content| content.get(media_type));
-    let content = content.unwrap_or_else(|| panic!("{method} {status} is never {media_type}"));
+    let content = content.unwrap_or_else(|| panic!("no {media_type} for {method} {status}"));
     assert_valid(&content["schema"], &answer.json());
 }
 

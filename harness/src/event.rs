@@ -60,7 +60,7 @@ impl Event {
         self
     }
 
-    /// The same event from another caller: the claim `sub` of the token.
+    /// The same event from this caller, named by the token's claim `sub`.
     #[must_use]
     pub fn by(mut self, caller: &str) -> Self {
         self.0["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = caller.into();

@@ -50,7 +50,7 @@ impl LocalRun {
         Self::start_by(program("local"), data)
     }
 
-    /// Starts the service with a command that passes its environment on to it.
+    /// Starts the service with this command, which must pass its environment on to the service.
     ///
     /// # Panics
     /// The service does not get ready.
@@ -92,7 +92,7 @@ impl LocalRun {
     /// The service's port.
     ///
     /// # Panics
-    /// The service has printed a URL of another form.
+    /// The URL that the service printed has no port.
     #[must_use]
     pub fn port(&self) -> u16 {
         let port = self.users_url.strip_suffix("/api/users");
@@ -171,7 +171,7 @@ impl LocalRun {
         answer(self.agent.run(request)).expect("an answer")
     }
 
-    /// Sends a request for users with these headers. Returns the answer's status and its CORS headers.
+    /// Sends a request with these headers to [`PATH`]. Returns the answer's status and CORS headers.
     ///
     /// # Panics
     /// No answer comes.
@@ -199,8 +199,8 @@ impl LocalRun {
         answer
     }
 
-    /// Creates a user. The contract may not allow the answer: when the service is killed, cargo-lambda
-    /// may outlive it for a moment and answer by itself.
+    /// Creates a user. Does not check the answer against the contract: when the service is killed,
+    /// cargo-lambda may outlive it for a moment and send an answer of its own.
     ///
     /// # Errors
     /// No answer comes.
@@ -274,7 +274,7 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        // A failing test must not leave anything behind either. The other processes end with this one.
+        // A failing test must not leave a process behind either. The others end with this one.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -334,7 +334,7 @@ fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 /// Waits for a process to end.
 ///
 /// # Panics
-/// The process does not end in time. It is killed then.
+/// The process does not end in time. It is killed before the panic.
 fn wait(process: &mut Child) -> ExitStatus {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Reads `MINUTES`: how long a long test runs.
+//! Reads `MINUTES`, which sets how long a long test runs.
 
 use std::env;
 
@@ -17,6 +17,6 @@ pub fn minutes(least: u64) -> Result<u64, String> {
         text => text.parse().ok().filter(|minutes| *minutes >= least),
     };
     minutes.ok_or_else(|| {
-        format!("MINUTES is not a whole number from {least}, as in MINUTES=10: {text}")
+        format!("MINUTES must be a whole number from {least}, such as MINUTES=10, not {text}")
     })
 }

@@ -143,7 +143,7 @@ impl Sandbox {
         Self::start_command(Command::new(binary), environment).await
     }
 
-    /// Starts a function with a command, in the same environment.
+    /// Starts a function as [`Sandbox::start`] does, but with a command.
     ///
     /// # Panics
     /// The process can't be started.
@@ -230,7 +230,7 @@ impl Sandbox {
     }
 
     /// Waits until the function polls for its next event. Returns the time from the function's start to
-    /// the poll. Each call returns another poll.
+    /// the poll. The next call waits for the next poll.
     ///
     /// # Panics
     /// The function does not poll.
@@ -243,13 +243,13 @@ impl Sandbox {
     /// Sends the function an event and returns its reply.
     ///
     /// # Panics
-    /// No reply comes within `timeout`, after which Lambda would end the function, or a reply comes to
+    /// No reply comes within `timeout`, after which Lambda would end the function, or the reply is to
     /// another event.
     pub async fn invoke(&mut self, event: Event, timeout: Duration) -> Reply {
         self.invoke_timed(event.into_json(), timeout).await.0
     }
 
-    /// Sends the function an event. Returns its reply and the time that it took.
+    /// Sends the function an event. Returns the reply and the time until it came.
     ///
     /// # Panics
     /// As [`Sandbox::invoke`].
@@ -264,7 +264,7 @@ impl Sandbox {
     /// if the function had not replied by then.
     ///
     /// # Panics
-    /// A reply comes to another event, or the process can't be killed.
+    /// The reply is to another event, or the process can't be killed.
     pub async fn invoke_and_kill(
         mut self,
         event: Event,

@@ -63,7 +63,7 @@ impl Service {
         &self.table
     }
 
-    /// The same table behind a proxy that can inject faults into its connections.
+    /// A proxy in front of the table that can inject faults, and a table and a lister that use it.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
         let table = connect(&proxy.url());
@@ -124,7 +124,7 @@ pub fn engine() -> Engine {
     engine
 }
 
-/// A URL that accepts no connections as long as the socket is kept.
+/// A URL that refuses connections while the returned socket is open.
 ///
 /// # Panics
 /// There is no free port.

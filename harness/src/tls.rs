@@ -28,7 +28,8 @@ impl Authority {
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Without its own name, OpenSSL takes the certificates that it signs for self-signed ones.
+        // By default, all certificates have the same name. OpenSSL would then take every certificate of
+        // this authority for a self-signed one.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");
@@ -80,7 +81,7 @@ pub fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAccep
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("ring knows the versions")
+        .expect("ring supports the TLS versions")
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key.into())
         .expect("the key is the certificate's");

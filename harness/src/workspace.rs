@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 /// The top-level folder of the workspace. It is found from the current folder, because the workspace
-/// may have been moved since this was built.
+/// may have been moved since the tests were built.
 ///
 /// # Panics
 /// The current folder is outside of the workspace.
@@ -90,7 +90,7 @@ pub fn built(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// With this variable, the tests start the functions as they are deployed.
+/// If this variable is set, the tests start the functions as they are deployed.
 const RELEASED: &str = "RELEASED";
 
 /// The path of a function's binary: a debug build of the current source or, with `RELEASED=1`, the
@@ -107,7 +107,7 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of an example of a function, built in the same way.
+/// The path of an example of a function, built like the binary of [`binary_of`].
 ///
 /// # Panics
 /// The debug build fails, or the example to deploy was not built.
@@ -191,8 +191,8 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Runs cargo in the workspace and returns its output. It sees only the variables of the prompt,
-/// because some crates rebuild when the variables change that cargo sets for the tests.
+/// Runs cargo in the workspace and returns its output. Removes the variables that cargo sets for the
+/// tests, because cargo would rebuild some crates when these variables change.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

@@ -23,7 +23,7 @@ use shared::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// The crates that a function is built of.
+/// How many crates a function may be built of.
 const CRATES: usize = 175;
 
 /// The allocations to create the table's client, before its first request.
@@ -93,7 +93,7 @@ fn the_spans_of_a_create_keep_within_their_budget() {
     }
     let without = create("barbara", TRACE_ID).count_total;
     let with = create("margaret", SAMPLED).count_total;
-    println!("{without} allocations of a create that is not sampled, {with} of one that is");
+    println!("allocations of a create: {without} if it is not sampled, {with} if it is");
     assert!(with <= without + SPANS_ALLOCATIONS, "{without}, {with}");
 }
 

@@ -32,7 +32,7 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// The error of a change to a path now: 0, ENOSPC or EROFS.
+// The error with which a change to a path fails now: ENOSPC, EROFS, or 0 for none.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))
@@ -49,7 +49,7 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// The same for an open file.
+// The error with which a change to an open file fails now.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;
@@ -62,7 +62,7 @@ static int fault_of(int file) {
     return fault_of_path(path);
 }
 
-// How much of a write succeeds: only a part if the disk becomes full. Zero on failure, with errno set.
+// How many bytes of a write succeed: a part if the disk becomes full, and 0 with errno set if it fails.
 static size_t possible(int file, size_t length) {
     int fault = fault_of(file);
     if (fault == 0)

@@ -86,7 +86,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // An empty folder, and one with users.
+        // Tries an empty folder first, then one with a user.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();
@@ -163,7 +163,7 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that another SQLite than the engine's finds no fault in the database file.
+    /// Asserts that Python's own SQLite, not the engine's, finds no fault in the database file.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

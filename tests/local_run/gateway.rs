@@ -1,5 +1,5 @@
-//! The local run's gateway, from outside: it answers like API Gateway, and gives no web page more than
-//! our own page gets.
+//! The local run's gateway, from outside: it answers like API Gateway, and allows no web page more than
+//! it allows our own.
 
 use std::{
     io::{Read, Write},
@@ -129,7 +129,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The functions' runtime ends if it can't read the context.
+    // The functions' runtime ends if it can't read a context, so the gateway refuses all contexts.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
@@ -186,7 +186,7 @@ fn no_web_page_can_invoke_a_function_with_a_whole_event() {
         (answer.status, &answer.json()["statusCode"]),
         (200, &json!(201))
     );
-    // Lambda's API in cargo-lambda sets the status of a function's error.
+    // The status 200 is that of Lambda's API. The function's own status, 500, is in the body.
     let answer = run.send("POST", INVOKE, &[plain], "{}");
     assert_eq!(
         (answer.status, &answer.json()["statusCode"]),
@@ -322,7 +322,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
         assert_eq!(answer.status, 415, "{media_type}");
     }
     assert_eq!(run.send("POST", PATH, &[], body("ada")).status, 415);
-    // The values of a repeated header are one value, in which none wins.
+    // The values of a repeated header are joined, so neither of these two applies.
     let text: (&str, &[u8]) = ("content-type", b"text/plain");
     for headers in [[text, JSON], [JSON, text]] {
         assert_eq!(run.send("POST", PATH, &headers, body("ada")).status, 415);
@@ -473,7 +473,7 @@ fn a_body_of_any_length_gets_its_answer() {
             Some("application/problem+json")
         );
     }
-    // Lambda accepts events of at most 6 MB, in which bytes take more room than text.
+    // Lambda accepts events of at most 6 MB. Bytes need more of that than text, because of base64.
     for (header, length) in [(JSON, 6_300_000), (JSON, 11_000_000), (octets, 5_900_000)] {
         let answer = run.send("POST", PATH, &[header], "a".repeat(length));
         assert_message(&answer, 413, "Request Entity Too Large");

@@ -29,7 +29,7 @@ use local::http;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-/// One test at a time, because a changed source file affects every running service.
+/// Lets one test run at a time, because a changed source file affects every running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     // If another test panicked, that test reports it.
@@ -54,9 +54,9 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // The earlier ones come from requests that the service sends before it is ready.
+    // Earlier spans come from requests that the service sends before it is ready.
     let [.., invocation, of_table] = &lines[..] else {
-        panic!("two spans: {output}");
+        panic!("fewer than two spans: {output}");
     };
     assert_eq!(invocation[2..5], ["POST", "/api/users", "at"]);
     assert_eq!(invocation.last(), Some(&"201"));
@@ -158,7 +158,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
             data.path().join("hypothesis"),
         )
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    // Repeats a failure with the seed at the end of its output.
+    // To repeat a failure, set SEED to the seed at the end of its output.
     if let Ok(seed) = env::var("SEED") {
         fuzzer.args(["--seed", &seed]);
     }
@@ -189,7 +189,7 @@ impl Fuzzer {
         Self(command.spawn().unwrap())
     }
 
-    /// Waits until it has ended. It takes a minute or two.
+    /// Waits until the fuzzer has ended, which takes a minute or two.
     fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(1800) {
@@ -306,7 +306,7 @@ fn a_run_whose_cargo_lambda_is_killed_ends_and_leaves_no_process() {
     assert!(!run.ended().success());
 }
 
-/// The process of a function, which may be about to start.
+/// Waits up to a minute for a function's process, and returns it.
 fn function(run: &LocalRun, name: &str) -> Process {
     let program = format!("/{name}");
     for _ in 0..6000 {
@@ -399,7 +399,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // A copy also has the build output, and cargo reuses it.
+    // A real copy of the project has the build output too, and cargo reuses it.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");
@@ -414,7 +414,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // On a busy machine, cargo-lambda only begins to watch the files after the service is ready.
+    // Edits repeatedly: on a busy machine, cargo-lambda begins to watch the files late.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;
@@ -477,7 +477,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
         let data = temporary_folder();
         let mut make = Command::new("make");
         make.arg("run").current_dir(root());
-        // Without the flags of a `make` that may run the tests.
+        // Removes the flags that a `make` which runs the tests passes on.
         make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
         let run = LocalRun::start_by(make, data.path());
         assert_eq!(run.create("ada").status, 201);
@@ -750,7 +750,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// Both ports are free ones.
+/// `PORT` and `PAGE_PORT`: 0 means any free port.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

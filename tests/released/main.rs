@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, fs, io::Write as _};
 use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
-/// The bytes of a binary as `cargo lambda build --release` makes it.
+/// The size of a binary that `cargo lambda build --release` makes.
 const BINARY_BYTES: usize = 5_300_000;
-/// Its bytes in the archive that Lambda takes.
+/// The compressed size of the binary in the archive for Lambda.
 const ARCHIVE_BYTES: usize = 2_450_000;
 
 #[test]
@@ -34,7 +34,7 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // Panic messages name source files, and so their crates.
+        // Panic messages contain the paths of source files, which name the crates.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }
