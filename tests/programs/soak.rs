@@ -1,5 +1,5 @@
-//! `make soak`: both functions for minutes at the machine's limit. Checks every answer, and that no
-//! process uses more memory or files at the end than at the start.
+//! `make soak`: runs both functions for minutes at the machine's limit. Checks every answer, and that
+//! no process uses more memory or files at the end than at the start.
 
 use std::{
     fmt::{Display, Write as _},
@@ -23,22 +23,22 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// How much a process's memory, and its peak, may grow from the first minute to the last, in KiB. This
-/// finds a leak of 5 bytes a call in the at least 100,000 calls of ten minutes. Without a leak, the
-/// allocator's memory grows by a tenth of it.
+/// How much a process's memory, and its peak, may grow from the first minute to the last, in KiB. Ten
+/// minutes have at least 100,000 calls, so this finds a leak of 5 bytes a call. Without a leak, the
+/// allocator's memory grows by a tenth of this limit.
 const MAX_GROWTH_KIB: usize = 512;
-/// The functions' own timeout in the template.
+/// The functions' timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval between samples of the processes.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Samples in a minute.
 const MINUTE: usize = 60;
-/// Pages of a list that are requested in a row.
+/// How many pages of a list are requested in a row.
 const PAGES: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // A first minute and a last one.
+    // At least two minutes: a first and a last one.
     let minutes = match minutes(2) {
         Ok(minutes) => minutes,
         Err(message) => {
@@ -76,7 +76,7 @@ async fn main() -> ExitCode {
         interval.tick().await;
         // Only a wrong answer ends a task early, and the task has printed it.
         if running.try_join_next().is_some() {
-            eprintln!("make soak: a call went wrong, as told above");
+            eprintln!("make soak: an answer was wrong: see above");
             return ExitCode::FAILURE;
         }
         functions.iter_mut().for_each(Function::look);
@@ -214,7 +214,7 @@ struct Look {
 }
 
 impl Look {
-    /// The peak of a process in a minute.
+    /// The largest value of each resource in these samples.
     fn over(looks: &[Look]) -> Self {
         let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
         Self {
@@ -242,7 +242,7 @@ impl Function {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// How many users it created.
+    /// How many users this process created.
     fn created(&self) -> usize {
         match self.name {
             "create-user" => self.calls() / CALLS_PER_USER,
@@ -261,26 +261,26 @@ impl Function {
         });
     }
 
-    /// The first and the last minute.
+    /// The largest values in the first minute and in the last.
     fn minutes(&self) -> [Look; 2] {
         let looks = &self.looks;
         [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
     }
 
-    /// The growth from the start to the end.
+    /// What has grown too much from the first minute to the last.
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
-        // Memory may be higher between two samples.
+        // The peak includes the memory between two samples.
         let peak_growth = last.peak_memory_kib.saturating_sub(first.peak_memory_kib);
         let of = format!("{} ({})", self.name, self.process);
         [
-            (growth > MAX_GROWTH_KIB).then(|| format!("{of} holds {growth} KiB more memory")),
+            (growth > MAX_GROWTH_KIB).then(|| format!("{of} grew by {growth} KiB of memory")),
             (peak_growth > MAX_GROWTH_KIB)
-                .then(|| format!("{of} held {peak_growth} KiB more memory at its peak")),
+                .then(|| format!("{of} grew by {peak_growth} KiB of peak memory")),
             (last.descriptors > first.descriptors)
-                .then(|| format!("{of} holds more file descriptors")),
-            (last.connections > first.connections).then(|| format!("{of} holds more connections")),
+                .then(|| format!("{of} has more file descriptors at the end")),
+            (last.connections > first.connections).then(|| format!("{of} has more connections at the end")),
         ]
         .into_iter()
         .flatten()

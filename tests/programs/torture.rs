@@ -1,5 +1,5 @@
 //! `make torture MINUTES=10`: runs histories under faults until the time is up or one breaks a rule.
-//! Each prints its seed before it begins. The seed is random unless `HISTORY_SEED` sets it.
+//! Each history prints its seed before it begins. The seed is random unless `HISTORY_SEED` sets it.
 //! `target/debug/torture --check FILE` judges the history in a file again.
 
 use std::{
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let result = match &arguments[..] {
         [] => torture(),
         [option, file] if option == "--check" => check_again(file),
-        _ => Err("there is only --check FILE".to_owned()),
+        _ => Err("the only option is --check FILE".to_owned()),
     };
     match result {
         Ok(message) => {
@@ -79,5 +79,5 @@ fn check_again(file: &str) -> Result<String, String> {
     let history: History =
         serde_json::from_str(&history).map_err(|error| format!("{file}: {error}"))?;
     judge(&history)?;
-    Ok(format!("{file} keeps every rule."))
+    Ok(format!("The history in {file} keeps every rule."))
 }

@@ -1,5 +1,5 @@
-//! Measures what spans cost a function: the processor time of a warm create without an agent, with one
-//! when the request is not sampled, and when it is. Run `RELEASED=1 cargo run --locked --package tests
+//! Measures what spans cost a function: the processor time of a warm create without an agent, with an
+//! agent but not sampled, and sampled. Run `RELEASED=1 cargo run --locked --package tests
 //! --bin trace_cost` after `cargo lambda build --release`.
 
 use std::{fs, time::Duration};
@@ -13,7 +13,7 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Process runs per case. The cases take turns, so that noise affects all alike.
+/// How often each case runs a process. The cases take turns, so that noise affects all alike.
 const ROUNDS: usize = 15;
 /// The measured creates of each run, and the warm-up creates before them.
 const CREATES: usize = 1_000;
@@ -39,11 +39,11 @@ async fn main() {
         times.sort_unstable();
         let quartile = |number: usize| times[number * (ROUNDS - 1) / 4].as_secs_f64() * 1e6;
         let [low, median, high] = [1, 2, 3].map(quartile);
-        println!("{name:<12} {median:6.1} µs of the processor a create ({low:.1} to {high:.1})");
+        println!("{name:<12} {median:6.1} µs of processor time per create ({low:.1} to {high:.1})");
     }
 }
 
-/// The average processor time of a create in one process run.
+/// The average processor time of a create in one run of the process.
 async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();

@@ -47,7 +47,7 @@ async fn main() {
     println!("{} shows the spans of this run", file.display());
 }
 
-/// The spans below each other, on one axis of time.
+/// Draws the spans below each other, on one time axis.
 fn draw(spans: &[Span]) -> String {
     let begun = spans[0].start_time_unix_nano;
     let all = milliseconds(begun, spans[0].end_time_unix_nano);

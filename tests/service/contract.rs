@@ -60,7 +60,7 @@ fn the_template_has_exactly_the_routes() {
 fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
     let stages = resources("AWS::ApiGatewayV2::Stage");
     let [(_, stage)] = &stages[..] else {
-        panic!("one stage: {stages:?}");
+        panic!("not exactly one stage: {stages:?}");
     };
     let limits = stage["RouteSettings"].as_object().expect("settings");
     let routes = resources("AWS::ApiGatewayV2::Route");
@@ -106,7 +106,7 @@ fn only_its_own_route_may_invoke_a_function() {
         })
         .collect();
     let expected = expected_routes().into_iter().map(|(function, route)| {
-        // A path parameter may have any value.
+        // The permission has a `*` for a path parameter, which may have any value.
         let segments = route.split('/').map(|segment| match segment {
             parameter if parameter.starts_with('{') => "*",
             segment => segment.trim_end(),
@@ -124,13 +124,13 @@ fn each_function_may_do_exactly_one_thing() {
             .iter()
             .find(|(function, _, _)| *function == binary);
         let (_, _, action) = known.unwrap_or_else(|| panic!("{binary} is not in FUNCTIONS"));
-        // Its own log group.
+        // Each function has its own log group.
         let log_group = text(&function["Properties"]["LoggingConfig"]["LogGroup"]);
         assert_eq!(
             resource(&log_group)["Properties"]["LogGroupName"],
             format!("/aws/lambda/${{AWS::StackName}}-{binary}")
         );
-        // A role of its own, with nothing that SAM adds.
+        // Each function has its own role, to which SAM adds nothing.
         assert_eq!(function["Properties"]["Policies"], Value::Null);
         let role = text(&function["Properties"]["Role"]);
         let role = resource(role.strip_suffix(".Arn").expect("a role"));
@@ -214,7 +214,7 @@ fn the_template_has_the_limits_of_the_code() {
     let timeout = template["Globals"]["Function"]["Timeout"]
         .as_u64()
         .expect("seconds");
-    // Includes the start, whose warm-up may take a second.
+    // The timeout includes the start, whose warm-up may take a second.
     assert!(Duration::from_secs(timeout) > OPERATION_TIMEOUT + Duration::from_secs(2));
     let max_age = &template["Parameters"]["ListMaxAgeSeconds"];
     assert_eq!(max_age["MinValue"], 0);
@@ -291,7 +291,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
         let mut problem = answer.json();
         let mut example = examples[name]["value"].clone();
         assert_eq!(answer.status, example["status"], "{name}");
-        // The only field that depends on the request.
+        // Removes the only field that depends on the request.
         for document in [&mut problem, &mut example] {
             let instance = document["instance"].take();
             assert!(
@@ -351,13 +351,13 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The function binary behind an alias, which deployments move.
+/// The binary of the function that an alias belongs to.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])
 }
 
-/// The template. Replaces each CloudFormation tag by its argument.
+/// The template, with each CloudFormation tag replaced by its argument.
 fn template() -> Value {
     without_tags(serde_norway::from_str(&read("template.yaml")).expect("YAML"))
 }

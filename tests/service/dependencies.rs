@@ -26,7 +26,7 @@ fn the_fuzz_targets_are_built_from_the_same_crates() {
         .map(|(name, _)| name)
         .collect();
     let of_fuzzer = ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"];
-    // The other JSON parser.
+    // The JSON parser that the fuzz targets compare with ours.
     let of_jiter = [
         "bitvec",
         "funty",
@@ -78,7 +78,7 @@ fn manifests() -> BTreeMap<PathBuf, toml::Table> {
         .collect()
 }
 
-/// The project's source files, without what is built or installed.
+/// The project's source files, without build output and installed tools.
 fn files(is_wanted: impl Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![root()];

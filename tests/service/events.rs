@@ -21,10 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most memory that a function may use for any event: that of the smallest Lambda function.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
-/// Events of each kind for each property.
+/// How many events of each kind a property is tested with.
 const CASES: u32 = 1000;
 
-/// What the log may name of an event that is not an HTTP API event: fields, and never values.
+/// What the log may say about an event that is not an HTTP API event: names of fields, never values.
 const MEMBERS: [&str; 4] = [
     "outermost value",
     "version",
@@ -53,7 +53,7 @@ impl Functions {
         }
     }
 
-    /// Has the function for a method handle an event.
+    /// Sends an event to the function for this method.
     fn reply(&self, method: &str, event: String) -> Reply {
         let sandbox = if method == "post" {
             &self.create
@@ -65,7 +65,7 @@ impl Functions {
         self.runtime.block_on(reply).0
     }
 
-    /// Has the function for a method answer an event, and checks the answer against the contract.
+    /// Sends an event to the function for this method, and checks its answer against the contract.
     fn answer(&self, method: &str, event: String) -> Answer {
         let answer = self.reply(method, event).into_answer();
         contract::check(method, &answer);
@@ -77,7 +77,7 @@ impl Functions {
         let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
             let sandbox = sandbox.into_inner();
-            // Only Linux reports the peak.
+            // Only Linux reports the peak of the memory.
             if cfg!(target_os = "linux") {
                 let memory = memory_kib(sandbox.process_id(), "VmHWM");
                 assert!(memory < MAX_MEMORY_KIB, "{memory} KiB");
@@ -120,7 +120,7 @@ fn any_request_is_answered_and_none_with_a_5xx() {
         (("get", 400), 100),
     ] {
         let times = answered.get(&kind).copied().unwrap_or_default();
-        assert!(times >= least, "{kind:?} {times} times of {answered:?}");
+        assert!(times >= least, "{kind:?} only {times} times: {answered:?}");
     }
 }
 
@@ -219,8 +219,8 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
     functions.stop();
 }
 
-/// A runner for one property, because it counts its cases forever. It prints a failing event, which
-/// then gets a test of its own.
+/// A new runner for each property, because a runner never resets its count of cases. It prints a
+/// failing event, for which you then add a test.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -238,7 +238,7 @@ fn event(method: &str) -> Value {
     serde_json::from_str(event).expect("the event is JSON")
 }
 
-/// A part of a request that the client or the gateway fills.
+/// A part of a request that comes from the client or the gateway.
 #[derive(Clone, Debug)]
 enum Part {
     Query(String),
@@ -293,7 +293,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // Applied last, because a missing part can't be filled.
+        // Removes fields last, because a part can't be put into a field that is missing.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -304,7 +304,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Requests that are valid, except that a username may be taken: there are few, so both happen.
+/// Valid requests. They share few usernames, so some creates succeed and others find theirs taken.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {
@@ -430,7 +430,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
         event.insert(place.index(event.len()), c);
         event
     });
-    // Lambda never sends text after the JSON, and its runtime interface ignores it.
+    // Excludes JSON with text after it: Lambda never sends that, and the runtime interface would ignore
+    // the text.
     let begins_with_json = |text: &str| {
         let mut json = serde_json::Deserializer::from_str(text);
         IgnoredAny::deserialize(&mut json).is_ok()
@@ -487,7 +488,7 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // The right format with parts of another type. A list may replace a structure.
+    // The right format, with a part of another type. It is no list, which serde accepts for a structure.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);
@@ -507,7 +508,7 @@ async fn a_query_with_characters_that_are_invalid_in_a_uri_is_accepted() {
         let page = service.list(&format!("prefix={username}")).await;
         assert_eq!(page.usernames(), [username]);
     }
-    // No username has such characters, so no user matches.
+    // No username has these characters, so no user matches.
     for raw in ["prefix=ada lovelace", "prefix=\u{e4}\u{7}"] {
         let page = service.list(raw).await;
         assert_eq!((page.status, &*page.body), (200, "[]"), "{raw}");
@@ -554,7 +555,7 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // A header that the service reads is rejected, not ignored.
+        // In a header that the service reads, such a value is not accepted.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");
         let media_type = format!("application/json; charset=\"{value}\"");

@@ -19,7 +19,7 @@ use shared::{
     telemetry::Metric,
 };
 
-/// The largest number of attempts of the SDK.
+/// The most attempts that the SDK makes.
 const ATTEMPTS: usize = 3;
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_silent_table_is_answered_503_in_time() {
             get(&lister, Event::list("")),
         )
     };
-    // The functions' own timeout in the template.
+    // The functions' timeout in the template.
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
     let (created, listed) = answers.expect("answers before the function is ended");
     assert_unavailable(&created);
@@ -159,8 +159,8 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
 /// [`Query`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html#API_Query_Errors),
 /// [error handling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
 /// [common errors](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html)),
-/// with its HTTP status, the status of the answer, and how often the request is sent.
-/// [`OF_A_WRITE`] has those that no `Query` gets.
+/// with DynamoDB's HTTP status, the status of the service's answer, and how often the SDK sends the
+/// request. [`OF_A_WRITE`] has the codes that no `Query` gets.
 ///
 /// `ConditionalCheckFailedException` is missing because the tests of `create_user.rs` cover it.
 const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
@@ -173,7 +173,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     ),
     ("400 Bad Request", "RequestLimitExceeded", 503, ATTEMPTS),
     ("400 Bad Request", "ThrottlingException", 503, ATTEMPTS),
-    // So is a conflict with another request for the same item.
+    // A conflict with another request for the same item is temporary.
     (
         "400 Bad Request",
         "ReplicatedWriteConflictException",
@@ -192,7 +192,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
         503,
         ATTEMPTS,
     ),
-    // So is a failure of DynamoDB or on the way to it.
+    // A failure of DynamoDB, or on the way to it, is temporary.
     ("400 Bad Request", "RequestTimeoutException", 503, ATTEMPTS),
     (
         "500 Internal Server Error",
@@ -358,7 +358,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let throttled = json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            // The spelling depends on the exception.
+            // The spelling of the field depends on the exception.
             member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
@@ -384,7 +384,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     let table = service.table();
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let lister = Lister::new(table.clone(), Duration::ZERO);
-    // An invalid UUID, and one whose time RFC 3339 can't write.
+    // An invalid UUID, and a valid one whose time has no RFC 3339 form.
     for id in ["1", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
         let put = table.client().put_item().table_name(table.name());
         let put = put

@@ -501,7 +501,7 @@ fn the_kept_pages_are_bounded() {
         cache.insert(wanted(limit), Arc::new(page), now);
     }
     let kept = (1..=1000).filter(|limit| cache.get(&wanted(*limit), now).is_some());
-    // 8 MiB have room for 83 pages of this size, and the cache may leave some of it empty.
+    // The cache has room for 83 pages of this size (8 MiB), and may leave some of the room empty.
     assert!((42..=83).contains(&kept.count()));
 }
 
@@ -624,7 +624,7 @@ proptest! {
 }
 
 proptest! {
-    // Each case creates a table and sends some hundred requests.
+    // Only 32 cases, because each creates a table and sends some hundred requests.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]

@@ -154,7 +154,7 @@ async fn a_page_that_may_be_old_is_read_at_half_the_price() {
 
 #[test]
 fn the_largest_item_is_paid_with_one_write_unit() {
-    // The longest key and the longest display form: 80 characters of four bytes, in both cases.
+    // The longest display form and the longest key: each has 80 characters of four bytes.
     let longest = "\u{10400}".repeat(Username::MAX_CHARS);
     let username = Username::parse(&longest).unwrap();
     assert_eq!(username.as_str().len(), 4 * Username::MAX_CHARS);
@@ -165,7 +165,7 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     };
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
-    assert!(size <= 1024, "one write unit");
+    assert!(size <= 1024, "more than one write unit");
     // One query reads a page of the largest items and one item of the next page.
     assert!(size * (usize::from(list_users::request::MAX_LIMIT) + 1) < 1024 * 1024);
 }
@@ -296,7 +296,7 @@ impl Intercept for Meter {
         let output = context.output_or_error().expect("the engine answers");
         let put = output.downcast_ref().map(PutItemOutput::consumed_capacity);
         let query = || output.downcast_ref().map(QueryOutput::consumed_capacity);
-        let consumed = put.or_else(query).flatten().expect("the engine tells");
+        let consumed = put.or_else(query).flatten().expect("the engine reports it");
         let units = consumed.capacity_units().expect("a total");
         self.0.lock().unwrap().push(units);
         Ok(())
@@ -312,7 +312,7 @@ fn a_template_without_exactly_one_table_and_a_damaged_database_are_different_err
             "Resources: {}".to_owned(),
             "template.yaml: it declares 0 tables instead of one",
         ),
-        // Two partition keys, which the engine refuses.
+        // A table with two partition keys, which the engine refuses.
         (
             template.replace("KeyType: RANGE", "KeyType: HASH"),
             "template.yaml: ",

@@ -166,7 +166,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // Also counted by version, to roll back the version's deployment.
+        // The error is also counted by version, so that an alarm can roll back its deployment.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -183,7 +183,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
 
 #[tokio::test]
 async fn a_function_answers_503_before_its_deadline() {
-    // Nothing accepts on this socket, but the system still completes connections to it.
+    // The test accepts no connection on this socket, but the system still completes them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = Sandbox::of("create-user", &url).await;
@@ -237,7 +237,7 @@ async fn a_developers_files_do_not_reach_a_function() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(".aws");
     fs::create_dir(&folder).unwrap();
-    // Either line would keep the function from its table.
+    // With either line, the function would not reach its table.
     let config = "[default]\nignore_configured_endpoint_urls = true\nuse_fips_endpoint = true\n";
     fs::write(folder.join("config"), config).unwrap();
 
@@ -291,7 +291,7 @@ fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -
 fn assert_lines(lines: &[Value], expected: &[Value]) {
     let mut lines = lines.to_vec();
     for line in &mut lines {
-        // Checks the form of times, then leaves them out.
+        // Checks the format of the times, then removes them.
         let mut take = |member: &str| line.as_object_mut().unwrap().remove(member);
         let timestamp = take("timestamp").expect("a timestamp");
         let timestamp = timestamp.as_str().expect("a text");

@@ -19,7 +19,7 @@ use local::spans::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// The functions' own timeout in the template.
+/// The functions' timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:function-under-test";
@@ -202,7 +202,7 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Faults that a retry overcomes, their names in a span, and the possible statuses of the answer.
+/// Faults that a retry overcomes, each with its `error.type` and the statuses that the table may answer.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -215,7 +215,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
         (answer("503 Service Unavailable", ""), "503", &[503]),
         (WireFault::Stall, "timeout", &[]),
         (WireFault::LoseRequest, "connection", &[]),
-        // A create takes effect all the same, so the next attempt finds the username taken.
+        // The create takes effect although its answer is cut off, so the next attempt gets a 400.
         (
             WireFault::TruncateAnswer(Break::Body),
             "response",
@@ -235,7 +235,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
         "create-user" => Event::create_user(username),
         _ => Event::list(""),
     };
-    // Waits for a warm-up that is slow on a busy machine, so that it meets no fault.
+    // Waits for the warm-up, which may be slow on a busy machine, so that no fault hits it.
     assert!(
         call(&mut sandbox, event("grace")).await.status < 300,
         "{case}"
@@ -293,7 +293,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
 
 #[tokio::test]
 async fn a_call_that_the_deadline_ends_is_an_error() {
-    // Nothing accepts on this socket, but the system still completes connections to it.
+    // The test accepts no connection on this socket, but the system still completes them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let agent = Agent::start().await;
@@ -371,7 +371,7 @@ async fn a_function_works_without_an_agent() {
         environment.extend(address.map(|address| ("AWS_XRAY_DAEMON_ADDRESS", address)));
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
-        // The system itself refuses the second datagram to a closed port.
+        // At a closed port, the system refuses datagrams only from the second on.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,
