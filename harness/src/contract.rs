@@ -42,7 +42,7 @@ pub fn check(method: &str, answer: &Answer) {
 pub fn check_at(path: &str, method: &str, answer: &Answer) {
     let status = answer.status.to_string();
     let response = resolve(&CONTRACT["paths"][path][method]["responses"][&status]);
-    assert!(response.is_object(), "no {status} for {method} in the contract: {answer:?}");
+    assert!(response.is_object(), "no {status} for {method}: {answer:?}");
 
     let headers = response["headers"].as_object();
     let documented: HashMap<String, &'static Value> = headers

@@ -20,7 +20,7 @@ const { chromium } = load('playwright-core');
  * closes it.
  */
 export function launch(...args) {
-    // Chromium keeps shared memory in files. It leaves one behind when it is stopped before it unlinks it.
+    // Chromium keeps shared memory in files. If it is stopped early, it leaves files behind.
     const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
     process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
     const { executablePath, libraries } = program();
@@ -40,7 +40,7 @@ export function launch(...args) {
     });
 }
 
-/** The installed Chromium if it runs on this machine, otherwise the machine's own. */
+/** The Chromium that the tools install if it runs on this machine, otherwise the machine's own. */
 function program() {
     if (process.platform === 'linux' && process.arch === 'x64') {
         return {

@@ -26,8 +26,8 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // These names resolve to this machine, so their pages are not pages of the internet. Newer browsers
-    // already stop pages of the internet from reaching this machine.
+    // Newer browsers already stop pages of the internet from reaching this machine. These names resolve
+    // to this machine, so the browser does not take their pages for pages of the internet.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -62,7 +62,7 @@ async function hasHadNoEffect(name) {
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // The gateway would wait 30 seconds for the answer to an event that somebody else had taken.
+    // If a page had taken an event from a function, the gateway would wait 30 seconds for its answer.
     assert(Date.now() - started < 20_000);
 }
 
@@ -147,14 +147,14 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
-    // Pages of the same host, of the same machine, and of another site.
+    // Pages of the same host, of another name of this machine, and of another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
             const answers = [];
             page.on('response', (answer) => answers.push(answer));
             const input = { origins, event: JSON.stringify(event) };
             assert.deepEqual(await page.evaluate(attack, input), [], host);
-            // The requests that browsers send without a preflight were sent, and refused.
+            // Browsers send these requests without a preflight. They were sent, and the gateway refused all.
             const sent = ['POST /api/users', 'POST /2015-03-31/functions/create-user/invocations',
                 'GET /.rt/create-user/2018-06-01/runtime/invocation/next'];
             for (const name of names) {

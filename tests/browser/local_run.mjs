@@ -19,11 +19,11 @@ const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'd
 /** What the service prints when it is ready: the users URL and the page's URL. */
 const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 
-/** A service and its page. They keep their ports and data when they are started again. */
+/** A service and its page, which keep their ports and data when they are started again. */
 export class LocalRun {
     #process;
     #output = '';
-    // Any free ports at the first start.
+    // 0 means any free port. Later starts use the ports of the first.
     #ports = { PORT: '0', PAGE_PORT: '0' };
 
     constructor(data) {
@@ -77,7 +77,7 @@ export class LocalRun {
         }
     }
 
-    /** Creates a user without the page. */
+    /** Creates a user through the API, not the page. */
     tryCreate(username) {
         const headers = { 'Content-Type': 'application/json' };
         const body = JSON.stringify({ username });

@@ -11,7 +11,7 @@ import { LocalRun } from './local_run.mjs';
 
 const axe = readFileSync(load.resolve('axe-core/axe.min.js'), 'utf8');
 
-/** The browser's own log line about an error response, which these tests expect. */
+/** The browser's own log lines about an error response and a failed request, which tests expect. */
 const REFUSED = /^Failed to load resource: the server responded with a status of 4\d\d/;
 const UNREACHABLE = /^Failed to load resource: net::ERR_/;
 
@@ -59,7 +59,7 @@ function parts(page) {
     };
 }
 
-/** Waits until an element has this text. Ignores the marks that isolate a name's direction. */
+/** Waits until an element has this text. Ignores the characters that isolate a name's direction. */
 async function says(locator, text) {
     const said = async () => (await locator.textContent()).replace(/[\u2068\u2069]/g, '');
     await eventually(async () => assert.equal(await said(), text));
@@ -81,7 +81,7 @@ async function eventually(check) {
     }
 }
 
-/** Delays the answer about a prefix. */
+/** Delays the answer to a list with this prefix. */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
     const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -187,7 +187,7 @@ test('an empty username and one that is too long are told without the API', asyn
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // Two code points compose to one character, so 160 are 80.
+        // Two code points compose to one character, so 160 code points are 80 characters.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
@@ -454,7 +454,7 @@ test('all of it is done by the keyboard', async () => {
         await tabTo(previous, 'Shift+Tab');
         await keyboard.press('Enter');
         await lists(rows, names.slice(0, 10));
-        // The focused element shows that it has the focus.
+        // The element with the focus has an outline.
         const outline = await previous.evaluate((element) => getComputedStyle(element).outlineStyle);
         assert.equal(outline, 'solid');
     });
@@ -496,7 +496,7 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
 /** Brings the page into a state and checks it with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // The page's policy blocks foreign scripts, but not those of a debugger.
+    // The page's policy blocks foreign scripts, so axe runs as a debugger's script, which is allowed.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

@@ -25,7 +25,7 @@ const replayed = await create("ada", "one");
 assert.equal(replayed.response.headers.get("idempotent-replayed"), "true");
 assert.deepEqual(replayed.data, ada);
 
-// The problem's type tells errors apart.
+// Programs tell errors apart by the problem's type.
 const taken = await create("ADA");
 assert.equal(taken.data, undefined);
 assert(taken.error !== undefined && "type" in taken.error);
@@ -45,7 +45,7 @@ await create("bea");
 
 type Query = paths["/api/users"]["get"]["parameters"]["query"];
 
-// A page, and the query of the next one.
+// Gets a page. Returns its usernames and the query of the next page.
 async function list(query: Query): Promise<[string[], Query]> {
     const { data, response } = await client.GET("/api/users", { params: { query } });
     assert(data !== undefined);

@@ -1,6 +1,6 @@
 """Tests of clients that are generated from openapi.yaml, against the running service.
 
-Run by `make verify`; alone, when its tools are installed and the local run is built:
+`make verify` runs them. To run them alone, with the tools installed and the local run built:
 
     .tools/python-client/bin/python -m unittest discover -s tests/clients -p "test_*.py"
 """
@@ -27,8 +27,8 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# How long the service may take to get ready, and each command to run, in seconds: generous for a
-# busy machine, but bounded.
+# How many seconds the service may take to get ready, and each command to end: generous for a busy
+# machine, but bounded.
 PATIENCE = 300
 
 
@@ -87,7 +87,7 @@ class Clients(unittest.TestCase):
         )
         for name, value in re.findall(r"^@(\w+) = (.*)$", titles, re.MULTILINE):
             variables[name] = value
-        # The other tests create users too, so this one needs its own username.
+        # The other tests create users too, so this test needs its own username.
         variables |= {"host": self.url, "username": "joan"}
         self.assertEqual(len(requests), 6)
         for request in requests:

@@ -36,7 +36,7 @@ pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) ->
     event.into_request()
 }
 
-/// The answer to a refused caller.
+/// The answer to a refused request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status.
@@ -98,7 +98,7 @@ pub fn refusal(problem: Problem) -> Refusal {
     }
 }
 
-/// The code of a fault.
+/// The code of one error in a problem.
 fn code(fault: Value) -> String {
     let Value::Object(mut fault) = fault else {
         panic!("no object: {fault}");
@@ -106,7 +106,7 @@ fn code(fault: Value) -> String {
     match (fault.remove("pointer"), fault.remove("parameter")) {
         (Some(pointer), None) => assert_eq!(pointer, "#/username"),
         (None, Some(Value::String(parameter))) => assert!(parameter.chars().count() <= 40),
-        place => panic!("no place: {place:?}"),
+        place => panic!("not exactly one of pointer and parameter: {place:?}"),
     }
     let code = text(fault.remove("code"));
     text(fault.remove("detail"));
@@ -114,7 +114,7 @@ fn code(fault: Value) -> String {
     code
 }
 
-/// A field that is a string and not empty.
+/// The text of a field, which must not be empty.
 fn text(member: Option<Value>) -> String {
     match member {
         Some(Value::String(text)) if !text.is_empty() => text,

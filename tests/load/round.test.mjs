@@ -12,7 +12,7 @@ import { LocalRun, root } from '../browser/local_run.mjs';
 // k6 is installed beside the other tools.
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
-/** Requests a second: far less than the local run takes, as the machine may be busy. */
+/** Requests a second: far fewer than the local run can answer, because the machine may be busy. */
 const RATE = 50;
 const SECONDS = 5;
 
@@ -26,7 +26,7 @@ after(async () => {
     rmSync(service.data, { recursive: true });
 });
 
-/** Sends requests at the rate, and sees that each gets this status. */
+/** Sends requests at this rate, and checks that each gets this status. */
 async function round(status, request) {
     const result = await autocannon({
         url: service.users,

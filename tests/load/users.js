@@ -1,4 +1,4 @@
-// k6 (https://k6.io) load for a deployment: one create for nine lists, at a rate that does not depend
+// k6 (https://k6.io) load for a deployment: nine lists for each create, at a rate that does not depend
 // on the speed of the answers. docs/load.md says how to run it and what to watch.
 
 import { check, fail } from 'k6';
@@ -7,11 +7,11 @@ import http from 'k6/http';
 
 const { API_URL, TOKEN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, RATE = '10', DURATION = '5m' } = __ENV;
 
-/** Requests a second, lists and creates. */
+/** Requests a second: lists and creates together. */
 const rate = Number(RATE);
 
 /**
- * A tenth of the rate to begin with, the whole of it from the second minute on.
+ * Starts at a tenth of the rate, rises for a minute, and then stays at the full rate.
  * @returns {import('k6/options').RampingArrivalRateScenario}
  */
 const arrivals = (share) => ({
@@ -34,16 +34,16 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // The failure limit of the alarms, and the times on the dashboard.
+        // The failure limit is that of the alarms. The times are those on the dashboard.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // More means that k6 itself can't keep up.
+        // If k6 drops more, it can't keep up itself.
         dropped_iterations: ['rate<0.01'],
     },
 };
 
-/** Gets one token for all, by the client for machines. Without an endpoint nobody asks for a token. */
+/** Gets one token for all requests, as the client for machines. Gets none without TOKEN_ENDPOINT. */
 export function setup() {
     if (!API_URL) fail('Set API_URL to the stack output of this name, with --env API_URL=https://...');
     if (!TOKEN_ENDPOINT) return { Accept: 'application/json' };
@@ -57,7 +57,7 @@ export function setup() {
     return { Authorization: `Bearer ${response.json('access_token')}` };
 }
 
-/** Creates a user. The names are in no order: DynamoDB never splits a collection for names that count up. */
+/** Creates a user with a random name: DynamoDB never splits an item collection whose keys only increase. */
 export function create(headers) {
     const username = `load-${Math.random().toString(36).slice(2)}`;
     const response = http.post(API_URL, JSON.stringify({ username }), {
@@ -66,7 +66,7 @@ export function create(headers) {
     check(response, { created: ({ status }) => status === 201 });
 }
 
-/** Lists the first page, the hottest. */
+/** Lists the first page, which is read most. */
 export function list(headers) {
     const response = http.get(API_URL, { headers });
     check(response, { listed: ({ status }) => status === 200 });

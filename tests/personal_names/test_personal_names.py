@@ -1,8 +1,8 @@
-"""People's names in the service: which of a public library's names are not usernames, and why.
+"""Which people's names from a public library the service refuses as usernames, and why.
 
-The library is Faker. Its names are those of all its locales that are one word with at least one
-character outside ASCII: given names, family names and middle names, in native scripts and in Latin
-letters, without the spaces around some of them. `make names` runs this and prints the report.
+The library is Faker. The test takes the given, family and middle names of all its locales, in native
+scripts and in Latin letters, and strips the spaces around some of them. It keeps those that are one
+word with at least one character outside ASCII. `make names` runs this and prints the report.
 """
 
 # ruff: noqa: RUF001 - names of people, as they are written
@@ -20,7 +20,7 @@ import faker.providers.person
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# All names that are refused: the code, and the reason for people who write the language.
+# All refused names, each with the error code, and the reason in terms of the name's language.
 JOINER = "invisible: it joins nothing here, and the name without it looks the same"
 MARK_FIRST = "a typing error: the vowel sign stands before the letter that carries it"
 EPSILON = "a typing error: ε is Greek, and Twi has ɛ (U+025B)"
@@ -43,7 +43,7 @@ REFUSED = {
 
 
 def names() -> tuple[int, set[str]]:
-    """How many locales the library has, and its names."""
+    """The number of the library's locales, and its names."""
     locales = [
         importlib.import_module(f"{faker.providers.person.__name__}.{module.name}").Provider
         for module in pkgutil.iter_modules(faker.providers.person.__path__)
@@ -66,7 +66,7 @@ def names() -> tuple[int, set[str]]:
 
 
 def refusals(usernames: list[str]) -> dict[str, tuple[str, str]]:
-    """The code and the sentence for each that is refused."""
+    """The error code and the error sentence of each refused username."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     output = subprocess.run(
         [ROOT / target / "debug" / "examples" / "usernames"],
@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # Every name was counted.
+        # The test has read the whole library.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

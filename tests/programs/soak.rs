@@ -280,7 +280,8 @@ impl Function {
                 .then(|| format!("{of} grew by {peak_growth} KiB of peak memory")),
             (last.descriptors > first.descriptors)
                 .then(|| format!("{of} has more file descriptors at the end")),
-            (last.connections > first.connections).then(|| format!("{of} has more connections at the end")),
+            (last.connections > first.connections)
+                .then(|| format!("{of} has more connections at the end")),
         ]
         .into_iter()
         .flatten()

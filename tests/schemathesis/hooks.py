@@ -1,4 +1,4 @@
-"""Extends schemathesis beyond openapi.yaml: links to follow, and additional checks."""
+"""Gives schemathesis what openapi.yaml lacks: links to follow, and additional checks."""
 
 import re
 from typing import Any

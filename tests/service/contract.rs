@@ -351,7 +351,7 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The binary of the function that an alias belongs to.
+/// The binary of the function behind an alias, which each deployment moves to its new version.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])

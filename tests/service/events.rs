@@ -488,7 +488,7 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // The right format, with a part of another type. It is no list, which serde accepts for a structure.
+    // The right format, with a part of another type. No list, because serde may read it as a structure.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);

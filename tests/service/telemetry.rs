@@ -183,7 +183,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
 
 #[tokio::test]
 async fn a_function_answers_503_before_its_deadline() {
-    // The test accepts no connection on this socket, but the system still completes them.
+    // The system completes connections to this socket, but nothing answers on them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = Sandbox::of("create-user", &url).await;

@@ -293,7 +293,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
 
 #[tokio::test]
 async fn a_call_that_the_deadline_ends_is_an_error() {
-    // The test accepts no connection on this socket, but the system still completes them.
+    // The system completes connections to this socket, but nothing answers on them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let agent = Agent::start().await;

@@ -1,5 +1,5 @@
 //! Any message as a create: header lines, an empty line, and a body. It must create the user that the
-//! body asks for, or give a problem of the contract that names its first error.
+//! body asks for, or give a problem of the contract that names the body's first error.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -20,7 +20,7 @@ fuzz_target!(|message: &[u8]| {
         let as_text = create(&headers, text, false);
         assert_eq!(
             as_text, created,
-            "the gateway's encoding makes no difference"
+            "plain and base64 bodies give different results"
         );
     }
 
@@ -78,7 +78,7 @@ fn create(headers: &HeaderMap, body: &str, is_base64: bool) -> Result<NewUser, R
     parse(&request(headers, "", body, is_base64)).map_err(refusal)
 }
 
-/// Compares the result for a body with what another parser, jiter, reads in it.
+/// Compares the result for a body with what another parser, jiter, reads in the body.
 fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
     let code = match created {
         Ok(_) => "created",
@@ -91,7 +91,7 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         Ok(JsonValue::Object(members)) => members,
         Ok(_) => return assert_eq!(code, "invalid-body"),
         Err(error) => {
-            // The service skips this part, but the other parser has to convert it.
+            // In a part that the service skips, jiter still reports errors of these types.
             let is_only_read_over = matches!(
                 error.error_type,
                 JsonErrorType::RecursionLimitExceeded

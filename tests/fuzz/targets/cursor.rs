@@ -11,13 +11,13 @@ fuzz_target!(|text: &str| {
         return;
     };
 
-    // As a client may send it: an accepted cursor is one that the service would make.
+    // The text as a cursor: if the service accepts it, the service would also make it.
     if let Ok(key) = decode(text, &prefix) {
         check_key(&key, &prefix);
         assert_eq!(encode(&prefix, &key), text);
     }
 
-    // As the service makes it: it accepts the cursor of a key, and nothing similar.
+    // The text as a key: the service accepts the cursor that it makes of a key, but no damaged one.
     let made = encode(&prefix, text);
     if decode(&made, &prefix).is_ok_and(|key| key == text) {
         check_key(text, &prefix);
@@ -34,7 +34,7 @@ fn check_key(key: &str, prefix: &UsernamePrefix) {
     assert!(key.starts_with(prefix.as_str()));
 }
 
-/// The cursor with one other character. The cursor itself decides which and where.
+/// The cursor with one character replaced. The sum of its bytes selects the place and the character.
 fn damaged(cursor: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = cursor.as_bytes().to_vec();

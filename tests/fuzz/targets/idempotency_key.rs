@@ -1,5 +1,5 @@
-//! Any bytes as an Idempotency-Key: the service accepts exactly what the contract allows, and treats
-//! both spellings of a key alike.
+//! Any bytes as an Idempotency-Key: the service accepts exactly what the contract allows, and treats a
+//! key alike with and without quotes.
 #![no_main]
 
 use create_user::request::{MAX_IDEMPOTENCY_KEY_CHARS, parse};
@@ -26,7 +26,7 @@ fuzz_target!(|value: &[u8]| {
         let bare = HeaderValue::from_str(&key).expect("visible ASCII");
         assert_eq!(fingerprint([bare]), expected);
     }
-    assert_eq!(fingerprint([value, quoted]), None, "one key, sent twice");
+    assert_eq!(fingerprint([value, quoted]), None, "two keys were accepted");
 });
 
 /// The key in a value, by the contract.
@@ -50,7 +50,7 @@ fn key(value: &HeaderValue) -> Option<String> {
     (is_short && key.chars().all(is_visible)).then_some(key)
 }
 
-/// The fingerprint of a create with these Idempotency-Keys, if the service accepts it.
+/// The fingerprint of a create with these Idempotency-Keys, if the service accepts them.
 fn fingerprint(keys: impl IntoIterator<Item = HeaderValue>) -> Option<Fingerprint> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

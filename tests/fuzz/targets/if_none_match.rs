@@ -11,7 +11,7 @@ const ETAG: &str = "\"2ZpisHpxpyiZ-GXX6rkF8A\"";
 fuzz_target!(|lines: &[u8]| {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
-        // White space around a value does not arrive.
+        // A value arrives without the white space around it.
         if let Ok(value) = HeaderValue::from_bytes(line.trim_ascii()) {
             headers.append(IF_NONE_MATCH, value);
         }

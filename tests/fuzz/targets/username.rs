@@ -1,4 +1,4 @@
-//! Any text as a username: an accepted one keeps every promise about usernames.
+//! Any text as a username: an accepted username keeps every promise about usernames.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 fuzz_target!(|text: &str| {
     let answer = Username::parse(text);
-    // Canonically equivalent texts get the same answer.
+    // Canonically equivalent texts (NFC and NFD) get the same result.
     for spelling in [text.nfc().collect::<String>(), text.nfd().collect()] {
         assert_eq!(Username::parse(&spelling), answer);
         assert_eq!(
@@ -45,9 +45,9 @@ fn check_accepted(text: &str, username: &Username) {
     // The key is itself a username.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
-        // A small letter may have two characters, as that of İ.
+        // The key may be longer than the username: the small letter of İ has two characters.
         Err(UsernameError::TooLong { .. }) => {}
-        // RFC 8264's tables are for Unicode 6.3, in which Cherokee has no small letters.
+        // RFC 8264's tables are for Unicode 6.3, which lacks the small letters of Cherokee.
         Err(UsernameError::DisallowedCharacter {
             character: Some(character),
         }) => {
@@ -74,7 +74,7 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The text may only contain it after composing, or in another width.
+            // The text may contain the refused character only after composing, or in another width.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);
