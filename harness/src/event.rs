@@ -90,7 +90,7 @@ impl Event {
         self
     }
 
-    /// The event in the form in which the runtime passes it to the handler.
+    /// The event as the request that the runtime passes to the handler.
     #[must_use]
     pub fn into_request(self) -> Request {
         let event = self.0.to_string();

@@ -34,7 +34,7 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of the functions. Each has a folder of its name.
+/// The names of the functions, which are also the names of their folders.
 ///
 /// # Panics
 /// There is no folder `functions`.

@@ -38,7 +38,7 @@ export const options = {
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // If k6 drops more, it can't keep up itself.
+        // If k6 drops more iterations, k6 itself can't keep up with the rate.
         dropped_iterations: ['rate<0.01'],
     },
 };

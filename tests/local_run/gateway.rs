@@ -303,8 +303,8 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    // A page can send these to another origin without a preflight. In an older browser, no header
-    // reveals the other origin.
+    // A page can send requests with these media types to another origin without a preflight. In an older
+    // browser, no header reveals the page's origin.
     for media_type in [
         "",
         "text/plain",

@@ -414,7 +414,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // Edits repeatedly: on a busy machine, cargo-lambda begins to watch the files late.
+    // Edits until a build starts: on a busy machine, cargo-lambda may not watch the files yet.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;

@@ -116,7 +116,7 @@ async fn start(function: &str, table_url: &str) -> Sandbox {
     sandbox
 }
 
-/// Requests for each user: the create, its retry, and a create with a username that is then taken.
+/// Requests for each user: the create, its retry, and a create that finds the username taken.
 const CALLS_PER_USER: usize = 3;
 
 /// Creates users until the time is up.

@@ -96,7 +96,7 @@ fn draw(spans: &[Span]) -> String {
     svg
 }
 
-#[expect(clippy::cast_precision_loss, reason = "it is the length of a request")]
+#[expect(clippy::cast_precision_loss, reason = "a request is short enough")]
 fn milliseconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }

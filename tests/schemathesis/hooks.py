@@ -36,7 +36,7 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
 
 @schemathesis.check
 def every_header_is_documented(_context: CheckContext, response: Response, case: Case) -> None:
-    """Rejects undocumented headers, because the tool only checks documented ones."""
+    """Rejects undocumented headers, because schemathesis only checks documented ones."""
     documented = case.operation.responses.find_by_status_code(response.status_code)
     if documented is None:
         return
@@ -53,7 +53,7 @@ def input_that_the_contract_allows_in_words_is_accepted(
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # A cursor is valid only with its prefix, and U+FFFD means broken UTF-8.
+        # May be refused: a cursor of another prefix, and U+FFFD, which stands for invalid UTF-8.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

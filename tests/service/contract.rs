@@ -362,7 +362,7 @@ fn template() -> Value {
     without_tags(serde_norway::from_str(&read("template.yaml")).expect("YAML"))
 }
 
-/// The properties of the template's resources of one type, by their names.
+/// The names and properties of the template's resources of one type.
 fn resources(kind: &str) -> Vec<(String, Value)> {
     let template = template();
     let resources = template["Resources"].as_object().expect("resources");

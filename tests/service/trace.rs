@@ -224,7 +224,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     ]
 }
 
-/// Makes a function meet a fault this many times, and returns its spans.
+/// Makes a function meet a fault this many times, and checks its spans.
 async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statuses: &[u16]) {
     let case = format!("{function}, {times} times {fault:?}");
     let service = Service::start();

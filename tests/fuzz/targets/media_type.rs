@@ -21,7 +21,7 @@ static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// One parameter, at the start of the remaining ones.
+/// The first of the remaining parameters.
 static PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
         r"\A[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|{QUOTED_STRING}))?"

@@ -35,7 +35,7 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // The displayed username can be typed, and finds its user.
+    // The displayed username is valid itself, and finds its user.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
@@ -58,7 +58,7 @@ fn check_accepted(text: &str, username: &Username) {
         Err(error) => panic!("{error}"),
     }
 
-    // Another width or case is the same username.
+    // The text in another width or case gives the same username.
     let wide: String = text.chars().map(widened).collect();
     assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
     if let Ok(other) = Username::parse(&text.to_ascii_uppercase()) {
