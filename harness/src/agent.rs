@@ -1,4 +1,4 @@
-//! Stands in for X-Ray's agent, which runs beside a function's sandbox and receives its spans.
+//! Stands in for X-Ray's agent, which runs beside a function and receives its spans.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio::net::UdpSocket;
 /// The header of a sampled trace, as Lambda passes it to a function.
 pub const SAMPLED: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;\
                            Sampled=1;Lineage=1:a87bd80c:0";
-/// The trace ID and the ID of Lambda's segment in [`SAMPLED`].
+/// The IDs of the trace and of Lambda's segment in [`SAMPLED`].
 pub const IDS: (u128, u64) = (
     0x6928_1c3f_5d3b_8c1a_2f4e_6a7b_8c9d_0e1f,
     0x5399_5c3f_42cd_8ad8,
 );
 
-/// How long to wait for a datagram: generous for a busy machine, but bounded.
+/// How long to wait for a datagram, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running agent.

@@ -1,4 +1,4 @@
-//! The local run as its users start it: the program behind `make run`, with everything that it starts.
+//! The local run as its users start it: the program behind `make run`, and what it starts.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
     workspace::{built, root, target_profile},
 };
 
-/// How long a test waits for anything: generous for a busy machine, but bounded.
+/// How long a test waits for anything, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The pause between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ impl LocalRun {
         Self::start_by(program("local"), data)
     }
 
-    /// Starts the service with this command, which must pass its environment on to the service.
+    /// Starts the service with a command that passes its environment to the service.
     ///
     /// # Panics
     /// The service does not get ready.
@@ -199,8 +199,8 @@ impl LocalRun {
         answer
     }
 
-    /// Creates a user. Does not check the answer against the contract: when the service is killed,
-    /// cargo-lambda may outlive it for a moment and send an answer of its own.
+    /// Creates a user. Does not check the answer against the contract, because a killed service's
+    /// cargo-lambda may still answer by itself for a moment.
     ///
     /// # Errors
     /// No answer comes.
@@ -245,10 +245,10 @@ impl LocalRun {
         assert!(kill.expect("kill runs").success());
     }
 
-    /// Stops the service with SIGTERM. Checks that it exits with success and leaves no process behind.
+    /// Stops the service with SIGTERM.
     ///
     /// # Panics
-    /// It exits with an error or leaves a process behind.
+    /// The service exits with an error or leaves a process behind.
     pub fn stop(self) {
         self.signal("TERM");
         assert!(self.ended().success());
@@ -331,10 +331,7 @@ fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     take
 }
 
-/// Waits for a process to end.
-///
-/// # Panics
-/// The process does not end in time. It is killed before the panic.
+/// Waits for a process to end. Kills it and panics if it does not end in time.
 fn wait(process: &mut Child) -> ExitStatus {
     let started = Instant::now();
     loop {

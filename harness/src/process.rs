@@ -110,7 +110,7 @@ pub fn memory_kib(process: u32, size: &str) -> usize {
 #[must_use]
 pub fn descriptors(process: u32) -> Vec<String> {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
-    // A descriptor may have been closed after the folder was read.
+    // A descriptor may be closed after the folder is read.
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     targets.map(|path| path.display().to_string()).collect()
 }

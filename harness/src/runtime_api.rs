@@ -34,7 +34,7 @@ use crate::{
 /// The trace header of the events that a sandbox sends, unless [`Sandbox::trace`] sets another.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
-/// How long a sandbox waits for anything: generous for a busy machine, but bounded.
+/// How long a sandbox waits for anything, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The function's reply to an event.

@@ -28,8 +28,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // By default, all certificates have the same name. OpenSSL would then take every certificate of
-        // this authority for a self-signed one.
+        // With the default name, which its certificates have too, OpenSSL takes them for self-signed.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");

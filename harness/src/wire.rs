@@ -15,8 +15,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A fault that the proxy injects into a request. A connection that ends looks as if the process at the
-/// other end had ended. One that is reset looks as if the machine at the other end had failed.
+/// A fault that the proxy injects into a request. An ended connection looks as if the process at the
+/// other end had ended. A reset connection looks as if its machine had failed.
 #[derive(Clone, Debug)]
 pub enum WireFault {
     /// The table gets the request after this time.

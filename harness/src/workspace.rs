@@ -34,7 +34,7 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of the functions, which are also the names of their folders.
+/// The names of the functions, and of their folders.
 ///
 /// # Panics
 /// There is no folder `functions`.
@@ -107,7 +107,7 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of an example of a function, built like the binary of [`binary_of`].
+/// The path of a function's example, built as in [`binary_of`].
 ///
 /// # Panics
 /// The debug build fails, or the example to deploy was not built.
@@ -120,7 +120,7 @@ pub fn example(name: &str) -> PathBuf {
     built(&target_profile().join("examples").join(name))
 }
 
-/// The path of a function's binary that `cargo lambda build --release` made for Lambda.
+/// The path of a function's binary that `cargo lambda build --release` made.
 ///
 /// # Panics
 /// The binary was not built.

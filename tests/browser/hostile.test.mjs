@@ -26,8 +26,8 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // Newer browsers already stop pages of the internet from reaching this machine. These names resolve
-    // to this machine, so the browser does not take their pages for pages of the internet.
+    // Newer browsers already stop pages of the internet from reaching this machine. Pages of these names
+    // are not stopped, because the names resolve to this machine.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -147,14 +147,14 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
-    // Pages of the same host, of another name of this machine, and of another site.
+    // Pages of the same host, of this machine's other name, and of another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
             const answers = [];
             page.on('response', (answer) => answers.push(answer));
             const input = { origins, event: JSON.stringify(event) };
             assert.deepEqual(await page.evaluate(attack, input), [], host);
-            // Browsers send these requests without a preflight. They were sent, and the gateway refused all.
+            // Browsers send these requests without a preflight, so the gateway had to refuse them.
             const sent = ['POST /api/users', 'POST /2015-03-31/functions/create-user/invocations',
                 'GET /.rt/create-user/2018-06-01/runtime/invocation/next'];
             for (const name of names) {

@@ -1,4 +1,4 @@
-// The local run as its users start it: the program behind `make run`, with everything that it starts.
+// The local run as its users start it: the program behind `make run`, and what it starts.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /**
- * How long a test waits for a process, in milliseconds: generous for a busy machine, but bounded.
+ * How long a test waits for a process, in milliseconds, even on a busy machine.
  */
 export const PATIENCE = 120_000;
 
@@ -23,7 +23,7 @@ const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 export class LocalRun {
     #process;
     #output = '';
-    // 0 means any free port. Later starts use the ports of the first.
+    // The first start uses any free ports.
     #ports = { PORT: '0', PAGE_PORT: '0' };
 
     constructor(data) {

@@ -11,7 +11,7 @@ import { LocalRun } from './local_run.mjs';
 
 const axe = readFileSync(load.resolve('axe-core/axe.min.js'), 'utf8');
 
-/** The browser's own log lines about an error response and a failed request, which tests expect. */
+/** The browser's own log lines about error responses and failed requests, which tests expect. */
 const REFUSED = /^Failed to load resource: the server responded with a status of 4\d\d/;
 const UNREACHABLE = /^Failed to load resource: net::ERR_/;
 
@@ -187,7 +187,7 @@ test('an empty username and one that is too long are told without the API', asyn
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // Two code points compose to one character, so 160 code points are 80 characters.
+        // These 160 code points compose to 80 characters.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
@@ -496,7 +496,7 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
 /** Brings the page into a state and checks it with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // The page's policy blocks foreign scripts, so axe runs as a debugger's script, which is allowed.
+    // The page's policy blocks foreign scripts, but not a debugger's, so axe runs as one.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

@@ -45,7 +45,7 @@ await create("bea");
 
 type Query = paths["/api/users"]["get"]["parameters"]["query"];
 
-// Gets a page. Returns its usernames and the query of the next page.
+// The usernames of a page, and the query of the next page.
 async function list(query: Query): Promise<[string[], Query]> {
     const { data, response } = await client.GET("/api/users", { params: { query } });
     assert(data !== undefined);

@@ -34,11 +34,11 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // The failure limit is that of the alarms. The times are those on the dashboard.
+        // Failures as in the alarms, times as on the dashboard.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // If k6 drops more iterations, k6 itself can't keep up with the rate.
+        // If k6 drops more, k6 itself is too slow.
         dropped_iterations: ['rate<0.01'],
     },
 };

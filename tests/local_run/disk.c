@@ -32,7 +32,7 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// The error with which a change to a path fails now: ENOSPC, EROFS, or 0 for none.
+// The error that a change to a path gets now: ENOSPC, EROFS, or 0 for none.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))
@@ -49,7 +49,7 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// The error with which a change to an open file fails now.
+// The same error, for an open file.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;

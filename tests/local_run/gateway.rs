@@ -129,7 +129,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The functions' runtime ends if it can't read a context, so the gateway refuses all contexts.
+    // The gateway refuses contexts, because the functions' runtime ends if it can't read one.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
@@ -186,7 +186,7 @@ fn no_web_page_can_invoke_a_function_with_a_whole_event() {
         (answer.status, &answer.json()["statusCode"]),
         (200, &json!(201))
     );
-    // The status 200 is that of Lambda's API. The function's own status, 500, is in the body.
+    // The status is Lambda's 200. The function's own status, 500, is in the body.
     let answer = run.send("POST", INVOKE, &[plain], "{}");
     assert_eq!(
         (answer.status, &answer.json()["statusCode"]),
@@ -303,8 +303,8 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    // A page can send requests with these media types to another origin without a preflight. In an older
-    // browser, no header reveals the page's origin.
+    // A page can send these media types to another origin without a preflight. In an older browser, no
+    // header reveals the page's origin.
     for media_type in [
         "",
         "text/plain",
@@ -473,7 +473,7 @@ fn a_body_of_any_length_gets_its_answer() {
             Some("application/problem+json")
         );
     }
-    // Lambda accepts events of at most 6 MB. Bytes need more of that than text, because of base64.
+    // Lambda accepts events of at most 6 MB, in which base64 makes binary bodies longer.
     for (header, length) in [(JSON, 6_300_000), (JSON, 11_000_000), (octets, 5_900_000)] {
         let answer = run.send("POST", PATH, &[header], "a".repeat(length));
         assert_message(&answer, 413, "Request Entity Too Large");

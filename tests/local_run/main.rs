@@ -399,7 +399,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // A real copy of the project has the build output too, and cargo reuses it.
+    // A real copy has the build output too, and cargo reuses it.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");
@@ -750,7 +750,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// `PORT` and `PAGE_PORT`: 0 means any free port.
+/// Any free `PORT` and `PAGE_PORT`.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

@@ -66,7 +66,7 @@ def names() -> tuple[int, set[str]]:
 
 
 def refusals(usernames: list[str]) -> dict[str, tuple[str, str]]:
-    """The error code and the error sentence of each refused username."""
+    """The code and sentence of the error of each refused username."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     output = subprocess.run(
         [ROOT / target / "debug" / "examples" / "usernames"],
@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # The test has read the whole library.
+        # It was the whole library.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

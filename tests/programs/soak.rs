@@ -214,7 +214,7 @@ struct Look {
 }
 
 impl Look {
-    /// The largest value of each resource in these samples.
+    /// The largest values in these samples.
     fn over(looks: &[Look]) -> Self {
         let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
         Self {
@@ -261,13 +261,13 @@ impl Function {
         });
     }
 
-    /// The largest values in the first minute and in the last.
+    /// The largest values in the first and the last minute.
     fn minutes(&self) -> [Look; 2] {
         let looks = &self.looks;
         [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
     }
 
-    /// What has grown too much from the first minute to the last.
+    /// What has grown too much between these minutes.
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
@@ -279,9 +279,8 @@ impl Function {
             (peak_growth > MAX_GROWTH_KIB)
                 .then(|| format!("{of} grew by {peak_growth} KiB of peak memory")),
             (last.descriptors > first.descriptors)
-                .then(|| format!("{of} has more file descriptors at the end")),
-            (last.connections > first.connections)
-                .then(|| format!("{of} has more connections at the end")),
+                .then(|| format!("{of} has more file descriptors")),
+            (last.connections > first.connections).then(|| format!("{of} has more connections")),
         ]
         .into_iter()
         .flatten()

@@ -1,5 +1,4 @@
-//! `make torture MINUTES=10`: runs the histories of tests/histories under faults, until the time is up or
-//! one breaks a rule.
+//! `make torture MINUTES=10`: runs tests/histories under faults until the time is up or one breaks a rule.
 //! Each history prints its seed before it begins. The seed is random unless `HISTORY_SEED` sets it.
 //! `target/debug/torture --check FILE` judges the history in a file again.
 
@@ -80,5 +79,5 @@ fn check_again(file: &str) -> Result<String, String> {
     let history: History =
         serde_json::from_str(&history).map_err(|error| format!("{file}: {error}"))?;
     judge(&history)?;
-    Ok(format!("The history in {file} keeps every rule."))
+    Ok(format!("{file} keeps every rule."))
 }

@@ -1,7 +1,6 @@
 //! The functions' binaries as they are deployed.
 //!
-//! Each budget is slightly above the measured value. Raise one only for a gain that is worth it, and
-//! lower it after an improvement.
+//! The budgets are set as in `tests/budgets`.
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 
@@ -10,7 +9,7 @@ use harness::workspace::{functions, released};
 
 /// The size of a binary that `cargo lambda build --release` makes.
 const BINARY_BYTES: usize = 5_300_000;
-/// The compressed size of the binary in the archive for Lambda.
+/// Its compressed size in the archive for Lambda.
 const ARCHIVE_BYTES: usize = 2_450_000;
 
 #[test]
@@ -34,7 +33,7 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // Panic messages contain the paths of source files, which name the crates.
+        // Panic messages hold source paths, which name the crates.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

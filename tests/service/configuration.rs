@@ -37,7 +37,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // These variables suffice. The table's address is added only to keep the test on this machine.
+        // These variables suffice. The table's address only keeps the test on this machine.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();
         complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));
@@ -46,7 +46,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
         let reply = sandbox.invoke(event, Duration::from_secs(10)).await;
         assert!(matches!(reply, Reply::Response(_)), "{reply:?}");
         sandbox.stop().await;
-        // Each variable that the template sets is necessary.
+        // Each variable is necessary.
         for variable in variables.keys() {
             let rest = environment.iter().filter(|(name, _)| name != variable);
             let rest: Vec<_> = rest.copied().collect();

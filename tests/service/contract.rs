@@ -60,7 +60,7 @@ fn the_template_has_exactly_the_routes() {
 fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
     let stages = resources("AWS::ApiGatewayV2::Stage");
     let [(_, stage)] = &stages[..] else {
-        panic!("not exactly one stage: {stages:?}");
+        panic!("not one stage: {stages:?}");
     };
     let limits = stage["RouteSettings"].as_object().expect("settings");
     let routes = resources("AWS::ApiGatewayV2::Route");
@@ -106,7 +106,7 @@ fn only_its_own_route_may_invoke_a_function() {
         })
         .collect();
     let expected = expected_routes().into_iter().map(|(function, route)| {
-        // The permission has a `*` for a path parameter, which may have any value.
+        // A path parameter may have any value, `*`.
         let segments = route.split('/').map(|segment| match segment {
             parameter if parameter.starts_with('{') => "*",
             segment => segment.trim_end(),
@@ -351,7 +351,7 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The binary of the function behind an alias, which each deployment moves to its new version.
+/// The binary of the function behind an alias, which deployments move.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])

@@ -26,7 +26,7 @@ fn the_fuzz_targets_are_built_from_the_same_crates() {
         .map(|(name, _)| name)
         .collect();
     let of_fuzzer = ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"];
-    // The JSON parser that the fuzz targets compare with ours.
+    // The fuzz targets' other JSON parser.
     let of_jiter = [
         "bitvec",
         "funty",

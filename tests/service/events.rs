@@ -77,7 +77,7 @@ impl Functions {
         let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
             let sandbox = sandbox.into_inner();
-            // Only Linux reports the peak of the memory.
+            // Only Linux reports peak memory.
             if cfg!(target_os = "linux") {
                 let memory = memory_kib(sandbox.process_id(), "VmHWM");
                 assert!(memory < MAX_MEMORY_KIB, "{memory} KiB");
@@ -229,7 +229,6 @@ fn runner() -> TestRunner {
     })
 }
 
-/// The example event for this method.
 fn event(method: &str) -> Value {
     let event = match method {
         "post" => include_str!("../../harness/events/create_user.json"),
@@ -293,7 +292,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // Removes fields last, because a part can't be put into a field that is missing.
+        // Removes fields last, because a part can't fill a missing field.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -488,7 +487,7 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // The right format, with a part of another type. No list, because serde may read it as a structure.
+    // The right format with a part of another type, but no list: serde can read that as a structure.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);

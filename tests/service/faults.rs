@@ -159,8 +159,8 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
 /// [`Query`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html#API_Query_Errors),
 /// [error handling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
 /// [common errors](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html)),
-/// with DynamoDB's HTTP status, the status of the service's answer, and how often the SDK sends the
-/// request. [`OF_A_WRITE`] has the codes that no `Query` gets.
+/// with its HTTP status, the status of the service's answer, and how often the request is sent.
+/// [`OF_A_WRITE`] has the codes that no `Query` gets.
 ///
 /// `ConditionalCheckFailedException` is missing because the tests of `create_user.rs` cover it.
 const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
@@ -358,7 +358,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let throttled = json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            // The spelling of the field depends on the exception.
+            // The field's spelling depends on the exception.
             member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",

@@ -624,7 +624,7 @@ proptest! {
 }
 
 proptest! {
-    // Only 32 cases, because each creates a table and sends some hundred requests.
+    // Only 32, because each case creates a table and sends some hundred requests.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]

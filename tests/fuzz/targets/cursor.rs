@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(encode(&prefix, &key), text);
     }
 
-    // The text as a key: the service accepts the cursor that it makes of a key, but no damaged one.
+    // The text as a key: the service accepts the cursor of a key, but no damaged one.
     let made = encode(&prefix, text);
     if decode(&made, &prefix).is_ok_and(|key| key == text) {
         check_key(text, &prefix);
@@ -34,7 +34,7 @@ fn check_key(key: &str, prefix: &UsernamePrefix) {
     assert!(key.starts_with(prefix.as_str()));
 }
 
-/// The cursor with one character replaced. The sum of its bytes selects the place and the character.
+/// The cursor with one character replaced. The sum of its bytes selects which, and by what.
 fn damaged(cursor: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = cursor.as_bytes().to_vec();

@@ -45,7 +45,7 @@ fn check_accepted(text: &str, username: &Username) {
     // The key is itself a username.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
-        // The key may be longer than the username: the small letter of İ has two characters.
+        // The key may be too long, because the small letter of İ has two characters.
         Err(UsernameError::TooLong { .. }) => {}
         // RFC 8264's tables are for Unicode 6.3, which lacks the small letters of Cherokee.
         Err(UsernameError::DisallowedCharacter {
@@ -58,7 +58,7 @@ fn check_accepted(text: &str, username: &Username) {
         Err(error) => panic!("{error}"),
     }
 
-    // The text in another width or case gives the same username.
+    // Text in another width or case is the same username.
     let wide: String = text.chars().map(widened).collect();
     assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
     if let Ok(other) = Username::parse(&text.to_ascii_uppercase()) {
@@ -74,7 +74,7 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The text may contain the refused character only after composing, or in another width.
+            // The text may contain the character only after composing, or in another width.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);
