@@ -34,7 +34,7 @@ pub fn check(method: &str, answer: &Answer) {
     check_at(PATH, method, answer);
 }
 
-/// Asserts what [`check`] asserts, for a method of any path.
+/// Does what [`check`] does, for any path.
 ///
 /// # Panics
 /// The answer is not in the contract.

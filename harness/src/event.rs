@@ -24,7 +24,7 @@ impl Event {
         Self::create(&json!({ "username": username }).to_string())
     }
 
-    /// The event of `GET /api/users` with this query string, which has no leading `?`.
+    /// The event of `GET /api/users` with this query string, without its `?`.
     #[must_use]
     pub fn list(query: &str) -> Self {
         let event = include_str!("../events/list_users.json");

@@ -1,4 +1,4 @@
-//! Reads `MINUTES`, which sets how long a long test runs.
+//! Reads `MINUTES`, the duration of a long test.
 
 use std::env;
 

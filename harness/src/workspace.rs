@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The top-level folder of the workspace. It is found from the current folder, because the workspace
-/// may have been moved since the tests were built.
+/// The top-level folder of the workspace, found from the current folder, because the workspace may have
+/// been moved since the build.
 ///
 /// # Panics
 /// The current folder is outside of the workspace.
@@ -129,7 +129,7 @@ pub fn released(function: &str) -> PathBuf {
     lambda("lambda", function)
 }
 
-/// Builds what `make test` builds before the tests. This takes no time if nothing has changed.
+/// Builds what `make test` builds before the tests. Takes no time if nothing changed.
 fn build() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
@@ -191,8 +191,8 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Runs cargo in the workspace and returns its output. Removes the variables that cargo sets for the
-/// tests, because cargo would rebuild some crates when these variables change.
+/// Runs cargo in the workspace and returns its output. Removes the variables that cargo sets for tests,
+/// because some crates are rebuilt when these change.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

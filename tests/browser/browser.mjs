@@ -61,8 +61,8 @@ function program() {
 
 /**
  * Opens an empty page in a new profile and runs a test with it. Then checks that the page loaded
- * only what `allowed` permits, and that the browser logged no errors. A test that provokes errors
- * from the browser itself, such as the line about each failed request, lists them in `complaints`.
+ * only what `allowed` permits, and that the browser logged no errors. A test that provokes errors,
+ * such as for a failed request, lists them in `complaints`.
  */
 export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
     const context = await browser.newContext(options);

@@ -6,12 +6,9 @@ import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The top-level folder of the workspace. */
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/**
- * How long a test waits for a process, in milliseconds, even on a busy machine.
- */
+/** How long a test waits for a process, in milliseconds, even on a busy machine. */
 export const PATIENCE = 120_000;
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');
@@ -55,7 +52,6 @@ export class LocalRun {
         this.#ports = { PORT: this.port, PAGE_PORT: this.pagePort };
     }
 
-    /** The ID of the process that was started. */
     get pid() {
         return this.#process.pid;
     }
@@ -77,7 +73,7 @@ export class LocalRun {
         }
     }
 
-    /** Creates a user through the API, not the page. */
+    /** Creates a user through the API. */
     tryCreate(username) {
         const headers = { 'Content-Type': 'application/json' };
         const body = JSON.stringify({ username });

@@ -25,7 +25,6 @@ const replayed = await create("ada", "one");
 assert.equal(replayed.response.headers.get("idempotent-replayed"), "true");
 assert.deepEqual(replayed.data, ada);
 
-// Programs tell errors apart by the problem's type.
 const taken = await create("ADA");
 assert.equal(taken.data, undefined);
 assert(taken.error !== undefined && "type" in taken.error);

@@ -27,7 +27,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# How many seconds the service may take to get ready, and each command to end, even on a busy machine.
+# How many seconds the service may take to get ready, and a command to end, on a busy machine.
 PATIENCE = 300
 
 

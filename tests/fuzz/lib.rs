@@ -98,7 +98,7 @@ pub fn refusal(problem: Problem) -> Refusal {
     }
 }
 
-/// The code of one error in a problem.
+/// The code of an error.
 fn code(fault: Value) -> String {
     let Value::Object(mut fault) = fault else {
         panic!("no object: {fault}");
@@ -106,7 +106,7 @@ fn code(fault: Value) -> String {
     match (fault.remove("pointer"), fault.remove("parameter")) {
         (Some(pointer), None) => assert_eq!(pointer, "#/username"),
         (None, Some(Value::String(parameter))) => assert!(parameter.chars().count() <= 40),
-        place => panic!("not a pointer or a parameter: {place:?}"),
+        place => panic!("not one of pointer and parameter: {place:?}"),
     }
     let code = text(fault.remove("code"));
     text(fault.remove("detail"));

@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 
 import { LocalRun, root } from '../browser/local_run.mjs';
 
-// k6 is installed beside the other tools.
+// autocannon is installed beside the other tools.
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
 /** Requests a second: far fewer than the local run can answer, because the machine may be busy. */

@@ -7,7 +7,7 @@ import http from 'k6/http';
 
 const { API_URL, TOKEN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, RATE = '10', DURATION = '5m' } = __ENV;
 
-/** Requests a second: lists and creates together. */
+/** Requests a second, lists and creates. */
 const rate = Number(RATE);
 
 /**

@@ -129,7 +129,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The gateway refuses contexts, because the functions' runtime ends if it can't read one.
+    // The gateway refuses contexts: the functions' runtime ends if it can't read one.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);

@@ -56,7 +56,7 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
         .collect();
     // Earlier spans come from requests that the service sends before it is ready.
     let [.., invocation, of_table] = &lines[..] else {
-        panic!("fewer than two spans: {output}");
+        panic!("not two spans: {output}");
     };
     assert_eq!(invocation[2..5], ["POST", "/api/users", "at"]);
     assert_eq!(invocation.last(), Some(&"201"));
@@ -652,7 +652,7 @@ fn seed_says_what_is_wrong_in_one_line() {
     let (_socket, url) = unreachable();
     let port = url.rsplit(':').next().unwrap().to_owned();
     let address = url.rsplit('/').next().unwrap();
-    // The operating system's error text, which differs between systems.
+    // The error's text differs between systems.
     let refused = TcpStream::connect(address).unwrap_err();
     let url = format!("{url}/api/users");
     for (count, message) in [
@@ -685,7 +685,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     fs::write(&file, "").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // The operating system's error text, which differs between systems.
+    // The error's text differs between systems.
     let refused = TcpListener::bind(address).unwrap_err();
     let used = address.port();
     let in_use = |variable| {

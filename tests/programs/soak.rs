@@ -29,7 +29,7 @@ use tokio::{process::Command, task::JoinSet};
 const MAX_GROWTH_KIB: usize = 512;
 /// The functions' timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The interval between samples of the processes.
+/// The time between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Samples in a minute.
 const MINUTE: usize = 60;

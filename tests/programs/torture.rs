@@ -1,4 +1,5 @@
-//! `make torture MINUTES=10`: runs tests/histories under faults until the time is up or one breaks a rule.
+//! `make torture MINUTES=10`: runs histories (tests/histories) under faults until the time is up or one
+//! breaks a rule.
 //! Each history prints its seed before it begins. The seed is random unless `HISTORY_SEED` sets it.
 //! `target/debug/torture --check FILE` judges the history in a file again.
 

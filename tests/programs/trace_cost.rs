@@ -13,7 +13,7 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often each case runs a process. The cases take turns, so that noise affects all alike.
+/// Process runs per case. The cases take turns, so that noise affects all alike.
 const ROUNDS: usize = 15;
 /// The measured creates of each run, and the warm-up creates before them.
 const CREATES: usize = 1_000;
@@ -43,7 +43,7 @@ async fn main() {
     }
 }
 
-/// The average processor time of a create in one run of the process.
+/// The average processor time of a create in one process run.
 async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();

@@ -106,7 +106,7 @@ fn only_its_own_route_may_invoke_a_function() {
         })
         .collect();
     let expected = expected_routes().into_iter().map(|(function, route)| {
-        // A path parameter may have any value, `*`.
+        // `*` stands for any value of a path parameter.
         let segments = route.split('/').map(|segment| match segment {
             parameter if parameter.starts_with('{') => "*",
             segment => segment.trim_end(),
@@ -336,7 +336,6 @@ fn the_users_and_cursors_in_the_contract_are_real() {
     }
 }
 
-/// The cursor in a link to the next page.
 fn cursor_of(link: &Value) -> String {
     let link = text(link);
     let cursor = link.strip_prefix("<?cursor=").expect("a cursor");
@@ -374,14 +373,12 @@ fn resources(kind: &str) -> Vec<(String, Value)> {
         .collect()
 }
 
-/// A resource of the template.
 fn resource(name: &str) -> Value {
     let resource = template()["Resources"][name].take();
     assert!(resource.is_object(), "{name} is a resource");
     resource
 }
 
-/// The functions of the template.
 pub(crate) fn functions() -> Vec<Value> {
     let functions = resources("AWS::Serverless::Function");
     functions.iter().map(|(name, _)| resource(name)).collect()

@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most memory that a function may use for any event: that of the smallest Lambda function.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
-/// How many events of each kind a property is tested with.
+/// How many events of each kind test a property.
 const CASES: u32 = 1000;
 
 /// What the log may say about an event that is not an HTTP API event: names of fields, never values.
@@ -220,7 +220,7 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
 }
 
 /// A new runner for each property, because a runner never resets its count of cases. It prints a
-/// failing event, for which you then add a test.
+/// failing event, so that you can add a test.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -284,8 +284,7 @@ impl Part {
     }
 }
 
-/// Requests as an HTTP API may send them. Most have only one invalid part, because the first invalid
-/// part of a request hides the others.
+/// Requests as an HTTP API may send them. Most have one invalid part, because it would hide others.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![
         3 => prop::collection::vec(part(), 1),

@@ -162,7 +162,7 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
 /// with its HTTP status, the status of the service's answer, and how often the request is sent.
 /// [`OF_A_WRITE`] has the codes that no `Query` gets.
 ///
-/// `ConditionalCheckFailedException` is missing because the tests of `create_user.rs` cover it.
+/// `create_user.rs` tests the missing `ConditionalCheckFailedException`.
 const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     // Throttling is temporary.
     (

@@ -501,7 +501,7 @@ fn the_kept_pages_are_bounded() {
         cache.insert(wanted(limit), Arc::new(page), now);
     }
     let kept = (1..=1000).filter(|limit| cache.get(&wanted(*limit), now).is_some());
-    // The cache has room for 83 pages of this size (8 MiB), and may leave some of the room empty.
+    // The cache has room for 83 pages of this size (8 MiB), and may leave some of it empty.
     assert!((42..=83).contains(&kept.count()));
 }
 
@@ -581,7 +581,7 @@ fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
     assert_eq!(cursor::decode(&cursor, &prefix), Err(CursorError));
 }
 
-/// Usernames close to each other: many share a prefix, some differ only in case.
+/// Usernames of which many share a prefix and some differ only in case.
 fn a_username() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-cA-Cé]{1,4}").expect("a valid expression")
 }

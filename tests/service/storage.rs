@@ -69,7 +69,7 @@ async fn a_create_is_one_conditional_put_item() {
     let user = post(&table, event).await.json();
 
     let [request] = &proxy.requests()[..] else {
-        panic!("one request: {:?}", proxy.requests());
+        panic!("not one request: {:?}", proxy.requests());
     };
     assert_eq!(request.operation, "PutItem");
     let mut parameters = request.parameters.clone();
@@ -147,7 +147,7 @@ async fn a_page_that_may_be_old_is_read_at_half_the_price() {
     let lister = Lister::new(table, Duration::from_secs(5));
     get(&lister, Event::list("")).await;
     let [request] = &proxy.requests()[..] else {
-        panic!("one request: {:?}", proxy.requests());
+        panic!("not one request: {:?}", proxy.requests());
     };
     assert_eq!(request.parameters["ConsistentRead"], false);
 }
@@ -254,7 +254,7 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     assert_eq!(meter.units(), [0.5]);
 }
 
-/// Asks the engine for the consumed capacity of each request, and records it.
+/// Records the consumed capacity of each request.
 #[derive(Clone, Debug, Default)]
 struct Meter(Arc<Mutex<Vec<f64>>>);
 

@@ -166,7 +166,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // The count by version can roll back the version's deployment.
+        // Counted by version too, so that an alarm can roll back the version.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -183,7 +183,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
 
 #[tokio::test]
 async fn a_function_answers_503_before_its_deadline() {
-    // The system completes connections to this socket, but nothing answers on them.
+    // Connections to this socket succeed, but nothing answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = Sandbox::of("create-user", &url).await;
@@ -197,7 +197,7 @@ async fn a_function_answers_503_before_its_deadline() {
 
     let lines = create.stop().await;
     let [warm_up, request] = &lines[..] else {
-        panic!("two lines: {lines:#?}");
+        panic!("not two lines: {lines:#?}");
     };
     assert_eq!(warm_up["level"], "WARN");
     assert_eq!(

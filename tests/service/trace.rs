@@ -57,7 +57,7 @@ async fn a_sampled_request_is_two_spans_under_lambdas_segment() {
                 })
             );
             let [invocation, of_table] = &spans[..] else {
-                panic!("two spans: {spans:#?}");
+                panic!("not two spans: {spans:#?}");
             };
             assert_eq!(invocation.trace_id, IDS.0.to_be_bytes());
             assert_eq!(invocation.parent_span_id, IDS.1.to_be_bytes());
@@ -293,7 +293,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
 
 #[tokio::test]
 async fn a_call_that_the_deadline_ends_is_an_error() {
-    // The system completes connections to this socket, but nothing answers on them.
+    // Connections to this socket succeed, but nothing answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let agent = Agent::start().await;
