@@ -274,7 +274,7 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        // A failing test must not leave a process behind either. The others end with this one.
+        // A failing test must not leave a process behind either. The other processes end with this one.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -34,7 +34,7 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // Failures as in the alarms, times as on the dashboard.
+        // The failure limit is the alarms', and the times are the dashboard's.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],

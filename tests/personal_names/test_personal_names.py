@@ -1,8 +1,8 @@
 """Which people's names from a public library the service refuses as usernames, and why.
 
 The library is Faker. The test takes the given, family and middle names of all its locales, in
-native scripts and in Latin letters, and strips the spaces around some of them. It keeps those that
-are one word with at least one character outside ASCII. `make names` runs this and prints the report.
+native scripts and in Latin letters, and strips the spaces around some of them. It keeps names of one
+word with a character outside ASCII. `make names` runs this and prints the report.
 """
 
 # ruff: noqa: RUF001 - names of people, as they are written
@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # It was the whole library.
+        # The whole library was read.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

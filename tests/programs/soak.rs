@@ -267,7 +267,7 @@ impl Function {
         [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
     }
 
-    /// What has grown too much between these minutes.
+    /// What has grown too much between the two minutes.
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);

@@ -284,7 +284,7 @@ impl Part {
     }
 }
 
-/// Requests as an HTTP API may send them. Most have one invalid part, because it would hide others.
+/// Requests as an HTTP API may send them. Most have one invalid part, because the first hides others.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![
         3 => prop::collection::vec(part(), 1),
