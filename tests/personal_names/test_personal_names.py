@@ -1,8 +1,8 @@
 """Which people's names from a public library the service refuses as usernames, and why.
 
 The library is Faker. The test takes the given, family and middle names of all its locales, in
-native scripts and in Latin letters, and strips the spaces around some of them. It keeps names of one
-word with a character outside ASCII. `make names` runs this and prints the report.
+native scripts and in Latin letters, and strips the spaces around some of them. It keeps names of
+one word with a character outside ASCII. `make names` runs this and prints the report.
 """
 
 # ruff: noqa: RUF001 - names of people, as they are written

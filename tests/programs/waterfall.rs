@@ -96,7 +96,7 @@ fn draw(spans: &[Span]) -> String {
     svg
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a request is short enough for an f64")]
+#[expect(clippy::cast_precision_loss, reason = "a request is short for an f64")]
 fn milliseconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }
