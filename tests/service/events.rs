@@ -246,8 +246,9 @@ enum Part {
     /// A binary body, as the gateway encodes it.
     Bytes(Vec<u8>),
     IsBase64(bool),
-    /// The claims of the token, or whatever an authorizer returns instead.
+    /// A claim of the token.
     Claims(&'static str, Value),
+    /// Whatever an authorizer returns.
     Authorizer(Value),
     NoAuthorizer,
     /// A field that is missing.

@@ -259,7 +259,7 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
 struct Meter(Arc<Mutex<Vec<f64>>>);
 
 impl Meter {
-    /// The units consumed since the last call, by request.
+    /// The units that each request since the last call consumed.
     fn units(&self) -> Vec<f64> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
