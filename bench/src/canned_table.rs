@@ -1,4 +1,4 @@
-//! A table that gives fixed answers at once, so that a measurement covers the functions only. It
+//! A table that gives fixed answers immediately, so that a measurement covers the functions only. It
 //! ignores the items in a request; tests with the real engine check correctness.
 
 use std::{fs, io, path::Path, sync::Arc};
@@ -91,13 +91,13 @@ impl Drop for CannedTable {
 /// The certificates that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Only the table's authority, as this project trusts only Amazon's.
+    /// Only the authority that signed the table's certificate. This project likewise trusts only Amazon's authorities.
     Authority,
-    /// The public web's authorities and the table's.
+    /// The public web's authorities and the one that signed the table's certificate.
     PublicWeb,
 }
 
-/// Certificate files. Each contains the table's authority.
+/// Certificate files. Each contains the authority that signed the table's certificate.
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -115,8 +115,7 @@ impl Certificates {
         path.to_str().expect("a path of text")
     }
 
-    /// Makes an authority, and a TLS server with a certificate that the authority signed, as a public
-    /// authority would.
+    /// Makes an authority, and a TLS server whose certificate this authority signed.
     fn make() -> (Self, TlsAcceptor) {
         let authority = Authority::new();
         let public_web = glob(PUBLIC_WEB);
@@ -159,7 +158,7 @@ impl Answers {
         }
     }
 
-    /// The status line and the body of the answer. The operation tells requests apart.
+    /// The status line and the body of the answer, which depend on the request's operation.
     fn to(&self, head: &str, body: &[u8]) -> (&'static str, &str) {
         let is = |operation: &str| head.contains(&format!("DynamoDB_20120810.{operation}\r"));
         let is_warm_up = || {
@@ -169,7 +168,7 @@ impl Answers {
         if is("Query") {
             ("200 OK", &self.page)
         } else if is("PutItem") && is_warm_up() {
-            // The warm-up's request, whose condition no item meets.
+            // The warm-up sends this request, whose condition no item meets.
             ("400 Bad Request", CONDITION_FAILED)
         } else if is("PutItem") {
             ("200 OK", "{}")
@@ -179,8 +178,8 @@ impl Answers {
     }
 }
 
-/// Answers the requests of a connection one after the other, until it ends. A general HTTP server would
-/// do more work, and its time would count as the functions'.
+/// Answers the requests of a connection one after the other, until the connection ends. A general HTTP
+/// server would take more time, which would count as the functions' time.
 async fn serve(mut stream: TlsStream<TcpStream>, answers: Arc<Answers>) -> io::Result<()> {
     let mut received = Vec::new();
     loop {

@@ -18,10 +18,10 @@ use crate::{
     quota::Quota,
 };
 
-/// Warm calls per process run at full speed.
+/// Warm calls in each run of a process at full speed.
 const WARM_CALLS: usize = 200;
-/// Warm calls per process run under a quota, where each call takes longer. They are enough to use up
-/// the share of many periods.
+/// Warm calls in each run of a process under a quota, where each call takes longer. They are enough to
+/// use up the processor share of many periods.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// The spread of a figure over all rounds.
@@ -216,11 +216,11 @@ async fn compare(
     }
 }
 
-/// Checks with the real engine that a contestant does the work that it is measured at. If it has no
-/// list, the other one's shows what it created.
+/// Checks with the real engine that a contestant does the measured work. If the contestant cannot list,
+/// the other contestant lists the users that it created.
 ///
 /// # Panics
-/// The contestant does something else.
+/// The contestant does not do this work.
 pub async fn check(contestant: &Contestant, other: &Contestant) {
     let engine = engine();
     let table = Access {

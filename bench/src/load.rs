@@ -1,4 +1,4 @@
-//! Measures many sandboxes at once, and pages of a table with a million users.
+//! Measures creates from many sandboxes at once, and pages of a table with a million users.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ use crate::{
 
 /// The numbers of sandboxes that run at once.
 const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// How long each number of sandboxes runs.
+/// How long the load runs for each number of sandboxes.
 const DURATION: Duration = Duration::from_secs(3);
 
 /// The result for one number of sandboxes.
@@ -115,10 +115,10 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
 const USERS: usize = 1_000_000;
 /// How many users are inserted at a time.
 const CHUNK: usize = 50_000;
-/// How often each page is requested.
+/// How many times each page is requested.
 const PAGES: usize = 500;
 
-/// The time of a page at both ends of a large table, in milliseconds.
+/// The times of the first and the last page of a large table, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pages {
     /// The number of users.

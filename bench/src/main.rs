@@ -16,7 +16,8 @@ use bench::{
 const ROUNDS: usize = 15;
 /// Process runs per optimization.
 const ROUNDS_OF_MEASURES: usize = 5;
-/// Process runs per contestant under each quota. There are fewer, because the slow ones take seconds.
+/// Process runs per contestant under each quota. They are few, because slow contestants need seconds for
+/// each run.
 const ROUNDS_UNDER_QUOTA: usize = 3;
 /// Memory sizes in MB, and the share of a processor in percent that each gives. A whole processor comes
 /// with 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
@@ -29,7 +30,7 @@ async fn main() -> ExitCode {
         text => match text.parse() {
             Ok(rounds) if rounds > 0 => rounds,
             _ => {
-                eprintln!("make bench: ROUNDS is not a number above 0: {text}");
+                eprintln!("make bench: ROUNDS must be a whole number from 1, not {text}");
                 return ExitCode::FAILURE;
             }
         },

@@ -18,7 +18,7 @@ use crate::{
     quota::Quota,
 };
 
-/// How long a function may take for an event: far longer than any does, even under a quota.
+/// How long a function may take for an event. No function takes nearly that long, even under a quota.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The cost of one phase of a process run.
@@ -118,7 +118,7 @@ pub async fn live(
     life
 }
 
-/// Calls a function and waits until it is ready for the next call. Returns the time of the call.
+/// Calls a function and waits until it is ready for the next call. Returns how long the call took.
 ///
 /// # Panics
 /// The function fails.

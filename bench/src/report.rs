@@ -20,14 +20,14 @@ pub struct Report {
     comparisons: Vec<Comparison>,
     /// What each optimization gains.
     measures: Comparison,
-    /// Why the benchmark could not set a quota.
+    /// Why the benchmark could not set a quota, if it could not.
     no_quota: Option<String>,
     load: Vec<Load>,
     pages: Pages,
     goals: Vec<Goal>,
 }
 
-/// The machine on which it was measured.
+/// The machine that ran the benchmark.
 #[derive(Debug, Serialize)]
 struct Machine {
     processor: String,
@@ -38,7 +38,7 @@ struct Machine {
     python: String,
 }
 
-/// A figure and its goal: the most that it should be.
+/// A figure and its goal, which is the largest acceptable value.
 #[derive(Debug, Serialize)]
 struct Goal {
     figure: &'static str,

@@ -1,4 +1,4 @@
-//! What both naive functions do at their start.
+//! The start-up code of both naive functions.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use lambda_http::Error;
 use shared::table::Table;
 
-/// The table that `TABLE_NAME` names, through a client as the SDK's guide makes one.
+/// The table that `TABLE_NAME` names, with a client that is made as in the SDK's guide.
 ///
 /// # Errors
 /// `TABLE_NAME` is not set.

@@ -1,12 +1,12 @@
 //! The floor: `POST /api/users` by hand, without the SDK and without an async runtime.
 //!
-//! It does what a create cannot do without: it reads the event, puts the user into the table under
-//! the same condition, signed and over TLS, writes a line to the log, and answers. It shows how much
-//! of a call is unavoidable.
+//! It does only what every create must do: it reads the event, puts the user into the table by a
+//! signed request over TLS with the product's condition, writes a line to the log, and answers. So it
+//! shows how much of a call is unavoidable.
 //!
 //! **Not for production.** It has no timeouts and no retries, ends at the first broken connection,
-//! accepts only usernames of ASCII letters, digits and hyphens, and reads only responses that give
-//! their length.
+//! accepts only usernames of ASCII letters, digits and hyphens, and reads only responses with a
+//! `Content-Length`.
 
 use std::{
     borrow::Cow,
@@ -152,7 +152,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 trait ReadWrite: Read + Write {}
 impl<S: Read + Write> ReadWrite for S {}
 
-/// The table, and what signs requests to it.
+/// The table, and the credentials that sign requests to it.
 struct Table {
     connection: Connection<Box<dyn ReadWrite>>,
     name: String,
@@ -161,7 +161,7 @@ struct Table {
     access_key: String,
     secret: String,
     token: String,
-    /// A day, and the key that signs on it.
+    /// A day, and the signing key of that day.
     key: (String, hmac::Key),
 }
 

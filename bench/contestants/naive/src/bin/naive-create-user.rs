@@ -1,4 +1,4 @@
-//! `POST /api/users`, naively.
+//! A naive `POST /api/users`.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! `GET /api/users`, naively.
+//! A naive `GET /api/users`.
 
 use std::{convert::Infallible, time::Duration};
 
