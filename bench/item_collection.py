@@ -1,12 +1,12 @@
 """Simulates what bursts of sign-ups do to the table's one item collection.
 
 A DynamoDB partition accepts 1,000 write units a second, and DynamoDB splits a partition that stays
-hot. This simulation sends creates to such partitions. It counts what the table accepts, what it
-throttles, and what callers get as 503. It writes bench/results/item-collection.json and .svg:
+hot. This simulation sends creates to such partitions. It counts accepted creates, throttled
+attempts, and 503s to callers. It writes bench/results/item-collection.json and .svg:
 
     .tools/bench/bin/python bench/item_collection.py
 
-docs/scale.md says which of its rules AWS documents and which are assumptions.
+docs/scale.md says which of the simulated rules AWS documents and which are assumptions.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SECONDS_PER_MINUTE = 60
 # (shared/src/table.rs). In ticks of 25 ms, these are up to two ticks and up to four.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# A retry is due in one of the next ticks up to the longest wait. One slot more is for the current
+# A retry is due in one of the next ticks, up to the longest wait. One more slot is for the current
 # tick.
 SLOTS = max(RETRY_TICKS) + 1
 
-# A split is chosen by the keys of a partition in so many last seconds.
+# The number of seconds whose keys decide where a partition is split.
 OBSERVED_SECONDS = 10
 # If the colder side of a split would get less than this share of the traffic, the split is futile.
 FUTILE_SHARE = 0.1
@@ -52,8 +52,8 @@ class Rules:
     # How long unused units are kept, in seconds. AWS keeps them for up to 300 seconds, but advises
     # not to rely on that; 1 keeps none beyond the current second.
     kept_seconds: int = 1
-    # Assumed: a window is hot if a partition used this share of its units in it. After so many hot
-    # windows in a row, the partition is split.
+    # Assumed: a window of this length is hot if the partition used this share of its units. After
+    # this many hot windows in a row, the partition is split.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
@@ -90,7 +90,7 @@ class Split:
 
 
 def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
-    """Chooses a split by the latest keys of a partition, oldest first.
+    """Chooses a split from the latest keys of a partition, which begin with the oldest.
 
     The point is the median of the earlier half. If nearly all of the later half then falls on one
     side, as with one key or with keys in order, the split would not spread the traffic.
@@ -113,8 +113,8 @@ class Partitions:
         self.lower_bounds = np.array([-np.inf])
         # The units that each partition has left.
         self.units = np.array([float(rules.units_per_second)])
-        # Throttled creates that wait for their second or third attempt, by the slot in which it is
-        # due.
+        # Throttled creates that wait for their second or third attempt, by the slot in which this
+        # attempt is due.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
         self.given_in_window = np.zeros(1, dtype=np.int64)
         self.hot_windows = np.zeros(1, dtype=np.int64)
@@ -160,8 +160,8 @@ class Partitions:
         self.hot_windows = np.where(self.given_in_window >= hot, self.hot_windows + 1, 0)
         self.given_in_window[:] = 0
         holders = self.of(latest)
-        # From the last partition to the first, so that a split does not move the indexes of those
-        # to come.
+        # From the last partition to the first, so that a split does not move the indexes of the
+        # partitions that are still to be checked.
         for index in np.flatnonzero(self.hot_windows >= rules.hot_windows)[::-1]:
             split = choose_split(latest[holders == index], rules)
             if split is not None and split.point > self.lower_bounds[index]:
@@ -173,7 +173,7 @@ class Partitions:
         moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
         self.waiting = np.insert(self.waiting, upper, moved, axis=2)
         self.waiting[:, :, index] -= moved
-        # Both halves begin as a new partition does: with the units of one second, and not hot.
+        # Both halves begin with at most the units of one second, and are not hot.
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
@@ -204,7 +204,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Run:
-    """The counts of each second: creates, except that `throttled` counts attempts."""
+    """Counts for each second: creates, throttled attempts, and partitions."""
 
     scenario: Scenario
     sent: np.ndarray
@@ -261,7 +261,7 @@ SCENARIOS = (
     Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
     Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),
 )
-# In the results but not in the figure: the launch, with unused units kept.
+# The launch again, with unused units kept. Its results are in the JSON file but not in the figure.
 KEPT_UNITS = Scenario(
     "launch-3000-kept-units",
     "a launch, with unused units kept",
@@ -277,7 +277,7 @@ def by_minute(values: np.ndarray) -> list[float]:
 
 
 def report(run: Run) -> dict[str, Any]:
-    """A run in the form in which it is written to the results."""
+    """The results of a run, for the JSON file."""
     refused = np.flatnonzero(run.refused)
     return {
         "rules": asdict(run.scenario.rules),
@@ -305,9 +305,9 @@ def write_json(runs: list[Run], path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-# A grey that is readable on white and on black.
+# A gray that is readable on white and on black.
 INK = "#808080"
-# The lines of the figure. Later ones are drawn over earlier ones, so the first is the thickest.
+# The lines of the figure. Later lines cover earlier ones, so the first line is the thickest.
 LINES = (
     ("accepted", "created (201)", {"color": "#1a9a6c", "linewidth": 3.5}),
     ("sent", "sent", {"color": INK, "linestyle": (0, (3, 2)), "linewidth": 1.2}),
@@ -315,7 +315,7 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Text stays text, and the file does not depend on when or where it was made.
+    # Keeps text as text, and makes the file independent of when and where it is drawn.
     "svg.fonttype": "none",
     "svg.hashsalt": "item-collection",
     "font.family": "sans-serif",

@@ -44,7 +44,7 @@ def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
     colors = [THIS if name == "this project" else OTHERS for name in values]
     bars = axes.barh(list(values), list(values.values()), color=colors, height=0.7)
     axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], color=TEXT, fontsize=9)
-    # Leaves room for the values behind the bars.
+    # Leaves room for the values to the right of the bars.
     axes.set_xlim(0, max(values.values()) * 1.25)
     axes.set_title(title, color=TEXT, fontsize=10)
     axes.invert_yaxis()
@@ -64,11 +64,11 @@ def put_into(document: Path, text: str) -> None:
 def main() -> None:
     tables = (RESULTS / "results.md").read_text()
     put_into(ROOT / "docs" / "performance.md", tables)
-    # The first table is a create at full speed. The last paragraph says when and where it was
-    # measured.
+    # The first block of results.md measures a create at full speed. The last one says when and
+    # where. The README shows these two.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
-    # The same results give the same file, and text stays text.
+    # Makes the same file from the same results, and keeps text as text.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
     results = json.loads((RESULTS / "results.json").read_text())
     [create] = [

@@ -1,4 +1,4 @@
-"""Tests of the simulation. They need the same packages and take two seconds:
+"""Tests of the simulation. They need its packages and take two seconds:
 
 .tools/bench/bin/python -m unittest discover bench
 """
@@ -26,9 +26,9 @@ from item_collection import (
     write_svg,
 )
 
-# Five hot seconds are enough for a split, so that short runs contain some.
+# Five hot seconds are enough for a split, so that short runs contain splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
-# This table also makes splits that do not help.
+# These rules also allow splits that do not help.
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 
 

@@ -7,8 +7,8 @@ use std::{
 
 use harness::workspace::root;
 
-/// The only path that matches a pattern with a `*` in one of its parts. A relative pattern begins in
-/// the workspace.
+/// The only path that matches a pattern with a `*` in one of its parts. A relative pattern starts
+/// at the root of the workspace.
 ///
 /// # Panics
 /// No path matches.

@@ -2,13 +2,13 @@
 
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 
-// Made once for each sandbox, in Lambda's INIT phase; its connections are kept from event to event.
+// Created once for each sandbox, in Lambda's INIT phase. It keeps its connections from event to event.
 export const dynamodb = new DynamoDBClient({
   maxAttempts: 3,
   requestHandler: {
     connectionTimeout: 1000,
     requestTimeout: 1200,
-    // Without this, a request that takes too long is only warned of.
+    // Without this, the SDK only warns when a request takes too long.
     throwOnRequestTimeout: true,
   },
 });
@@ -27,7 +27,7 @@ export class Problem extends Error {
   }
 }
 
-/** Makes a Lambda handler of a function that answers an event or throws a problem. */
+/** Turns a function that answers an event or throws a problem into a Lambda handler. */
 export function answers(route, answerTo) {
   let coldStart = true;
   return async (event, context) => {
@@ -49,13 +49,13 @@ function toProblem(error) {
   if (error instanceof Problem) {
     return error;
   }
-  // A message may quote the data it failed on; the log holds no username.
+  // The error's message may quote a username, so it stays out of the log.
   const frames = error.stack?.split("\n").filter((line) => line.startsWith("    at ")) ?? [];
   const cause = [error.name, ...frames].join("\n");
   return new Problem(500, "The service failed", { metrics: ["InternalErrors"], cause });
 }
 
-/** Writes the line of a request, with its metrics in CloudWatch's embedded metric format. */
+/** Writes the log line of a request, with its metrics in CloudWatch's embedded metric format. */
 function log(route, event, context, answer, started, coldStart) {
   const now = new Date();
   const metrics = coldStart ? [...answer.metrics, "ColdStarts"] : answer.metrics;
@@ -88,8 +88,8 @@ function log(route, event, context, answer, started, coldStart) {
       ],
     },
   };
-  // Not the console: Lambda's runtime puts a time and a level before each of its lines, and
-  // CloudWatch would find no metrics in them.
+  // Lambda's runtime puts a time and a level before each line of `console.log`, so CloudWatch would find
+  // no metrics in it.
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

@@ -1,9 +1,8 @@
 /**
  * Usernames by RFC 8265.
  *
- * No maintained package does it: precis-js, the one there is, implements RFC 7564, which RFC 8264
- * replaced in 2017. So the rules are regular expressions here, over the Unicode properties that the
- * language has.
+ * No maintained package implements it: the only one, precis-js, implements RFC 7564, which RFC 8264
+ * replaced in 2017. So the rules here are regular expressions with JavaScript's Unicode properties.
  */
 
 import bidiFactory from "bidi-js";
@@ -17,21 +16,21 @@ const bidi = bidiFactory();
 const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]`;
 
 /**
- * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9), but for compatibility
- * characters, which no property tells. The joiners U+200C and U+200D are left out: what they may
- * join is no property of the language either.
+ * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no property
+ * for compatibility characters, so `hasDisallowed` rejects them. It has none for what the joiners
+ * U+200C and U+200D may join either, so they are left out.
  */
 const ALLOWED = new RegExp(
   [
-    // The visible ASCII characters, letters, digits and marks, and four exceptions (9.6), without
-    // the other exceptions, the conjoining jamo (9.9) and what is invisible (9.13).
+    // The visible ASCII characters, letters, digits and marks, and four exceptions (9.6), but not
+    // the other exceptions, the conjoining jamo (9.9) and invisible characters (9.13).
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +
       String.raw`\p{Default_Ignorable_Code_Point}]]`,
-    // Those that need a context (appendix A): the middle dot of Catalan, the Greek numeral sign,
-    // geresh and gershayim, the Katakana middle dot. The Bidi Rule keeps the two kinds of Arabic
-    // digits apart.
+    // Characters that need a context (appendix A): the middle dot of Catalan, the Greek numeral
+    // sign, geresh and gershayim, the Katakana middle dot. The Bidi Rule rejects a mix of the two
+    // kinds of Arabic digits.
     String.raw`(?<=l)\u00B7(?=l)`,
     String.raw`\u0375(?=\p{Script=Greek})`,
     String.raw`(?<=\p{Script=Hebrew})[\u05F3\u05F4]`,
@@ -41,7 +40,7 @@ const ALLOWED = new RegExp(
   "gsv",
 );
 
-/** Checks a username, and gives the form to show and the form to compare by. */
+/** Checks a username. Returns the form to show and the form to compare. */
 export function parse(text) {
   const display = toDisplay(text);
   const length = Array.from(display).length;
@@ -54,13 +53,13 @@ export function parse(text) {
   return { display, key: display.toLowerCase().normalize("NFC") };
 }
 
-/** Full-width and half-width characters become ordinary ones, and the text is composed. */
+/** Replaces full-width and half-width characters by ordinary ones, and composes the text. */
 function toDisplay(text) {
   const narrow = text.replace(/[\uFF01-\uFFEE]/g, (character) => character.normalize("NFKC"));
   return narrow.normalize("NFC");
 }
 
-/** Whether a character is not allowed where it stands. */
+/** Whether the text has a character that is not allowed at all or not in its context. */
 function hasDisallowed(text) {
   const isCompatibility = (character) => character.normalize("NFKC") !== character;
   return text.replace(ALLOWED, "") !== "" || Array.from(text).some(isCompatibility);

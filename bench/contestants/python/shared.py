@@ -15,7 +15,7 @@ import boto3
 import precis_i18n
 from botocore.config import Config
 
-# Made once for each sandbox, in Lambda's INIT phase; its connections are kept from event to event.
+# Created once for each sandbox, in Lambda's INIT phase. It keeps its connections between events.
 dynamodb = boto3.client(
     "dynamodb",
     config=Config(
@@ -39,13 +39,13 @@ Response = dict[str, Any]
 
 @dataclass
 class Answer:
-    """What a handler answers, and what it counts in."""
+    """A handler's answer, and the metrics that count it."""
 
     status: int
     headers: dict[str, str]
     body: str
     metrics: list[str] = field(default_factory=list)
-    # Why it failed: for the log, not for the caller.
+    # Why the request failed, for the log and not for the caller.
     cause: str | None = None
 
 
@@ -62,7 +62,7 @@ class Problem(Exception):
 
 
 def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event, Any], Response]]:
-    """Makes a Lambda handler of a function that answers an event or raises a problem."""
+    """Turns a function that answers an event or raises a problem into a Lambda handler."""
 
     def decorate(answer_to: Callable[[Event], Answer]) -> Callable[[Event, Any], Response]:
         cold_start = True
@@ -76,7 +76,7 @@ def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event
             except Problem as problem:
                 answer = problem.answer
             except Exception as error:
-                # A message may quote the data it failed on; the log holds no username.
+                # The error's message may quote a username, so it stays out of the log.
                 cause = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
                 answer = Problem(500, "The service failed", ["InternalErrors"], cause).answer
             _log(route, event, context, answer, started, cold_start)
@@ -95,7 +95,7 @@ def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event
 def _log(
     route: str, event: Event, context: Any, answer: Answer, started: float, cold_start: bool
 ) -> None:
-    """Writes the line of a request, with its metrics in CloudWatch's embedded metric format."""
+    """Writes the log line of a request, with its metrics in CloudWatch's embedded metric format."""
     now = time.time_ns() // 1_000_000
     metrics = [*answer.metrics, "ColdStarts"] if cold_start else answer.metrics
     authorizer = event["requestContext"].get("authorizer") or {}
@@ -133,14 +133,14 @@ def _log(
 
 @dataclass(frozen=True)
 class Username:
-    """A username in its two forms (RFC 8265): the one to show, and the one to compare by."""
+    """A username in its two forms (RFC 8265): one to show, and one to compare."""
 
     display: str
     key: str
 
 
 def parse_username(text: str) -> Username:
-    """Checks a username and brings it into its two forms."""
+    """Checks a username and returns its two forms."""
     try:
         username = Username(_CASE_PRESERVED.enforce(text), _CASE_MAPPED.enforce(text))
     except UnicodeEncodeError:
