@@ -35,18 +35,18 @@ REGION = "eu-central-1"
 STACK = "users"
 BUCKET = "artifacts"
 
-# How long the emulator may take to start, and a stack to deploy, in seconds.
+# How long the start of the emulator and the deployment of a stack may take, in seconds.
 START_TIMEOUT = 30
 DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
 
 
-# The translator warns about a missing list of features that only AWS has.
+# Hides the translator's warning that it lacks a list of features, which only AWS has.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
 class DeployError(Exception):
-    """The emulator did not start, or the stack was not deployed. The text is meant for people."""
+    """The emulator did not start, or the stack was not deployed. The text is for users."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
     """The template as SAM expands it for CloudFormation, with the code of this build."""
     template = source()
-    # Where `sam package` would have put the code.
+    # Names an uploaded archive as the code of each function, as `sam package` would.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
         function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
@@ -121,7 +121,7 @@ def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
 
 
 def adapt(template: dict[str, Any]) -> list[str]:
-    """Removes what the emulator does not support from an expanded template, and lists it.
+    """Removes from an expanded template what the emulator does not support. Returns a list of it.
 
     Apart from this, the deployed stack is the same as in an AWS account.
     """
@@ -180,7 +180,7 @@ class Emulator:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
-            # For keys and stored objects. By default, all emulators keep them in one fixed place.
+            # For keys and stored objects. By default, all emulators keep them in the same folder.
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),
@@ -239,7 +239,7 @@ class Emulator:
     def stop(self) -> None:
         """Ends the emulator and everything that it started, and removes its state."""
         self.process.stdin.close()
-        # The guard gives the emulator a second, then kills what is left.
+        # The guard gives the emulator a second to end, then kills the processes that are left.
         self.process.wait(timeout=5)
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -249,7 +249,7 @@ class Emulator:
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """Uploads the functions' archives. A comment makes them those of another build."""
+        """Uploads the functions' archives. A comment changes their bytes like another build."""
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -314,7 +314,7 @@ class Stack:
 
     emulator: Emulator
     outputs: dict[str, str]
-    # What the emulator does not support.
+    # The parts of the template that the emulator does not support.
     dropped: list[str]
 
     @property
@@ -325,7 +325,7 @@ class Stack:
 
     @property
     def token_url(self) -> str:
-        """The token endpoint on the emulator, which has one for all domains."""
+        """The token endpoint on the emulator, which has only one for all domains."""
         return f"{self.emulator.url}/oauth2/token"
 
     @property

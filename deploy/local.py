@@ -9,15 +9,15 @@ from emulator import DeployError, Emulator
 
 
 def main() -> int:
-    # Both signals stop it in the same way. A shell starts background processes with SIGINT
-    # ignored, so this sets it again.
+    # Both signals stop the command in the same way. A shell starts background processes with
+    # SIGINT ignored, so this sets its handler again.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:
         with Emulator() as emulator:
             print("Deploying template.yaml to the emulator …", flush=True)
             stack = emulator.deploy()
-            print("\nThe emulator cannot take, and the stack here lacks:")
+            print("\nThe emulator does not support these parts of the template:")
             for dropped in stack.dropped:
                 print(f"  {dropped}")
             client = f"{stack.outputs['ClientId']}:{stack.client_secret()}"
@@ -25,7 +25,7 @@ def main() -> int:
                 f"""
 The users API is deployed at {stack.users_url}
 
-Get a token, which is good for an hour:
+Get a token, which is valid for an hour:
 
   TOKEN=$(curl -s {stack.token_url} -u '{client}' \\
     -d grant_type=client_credentials -d 'scope=users/read users/write' |
@@ -42,7 +42,7 @@ Ctrl-C removes everything.
                 flush=True,
             )
             emulator.process.wait()
-            print("make deploy-local: the emulator has ended by itself", file=sys.stderr)
+            print("make deploy-local: the emulator ended unexpectedly", file=sys.stderr)
             return 1
     except KeyboardInterrupt:
         return 0

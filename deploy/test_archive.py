@@ -1,6 +1,6 @@
-"""Tests that uploaded archives hold what was tested, whenever and wherever they were built.
+"""Tests that uploaded archives hold the tested binaries, not the time and folder of their build.
 
-Run by `make verify`; alone, after `cargo lambda build --release` and `sam build`:
+`make verify` runs them. To run only them, after `cargo lambda build --release` and `sam build`:
 
     .tools/sam/bin/python -m unittest discover -s deploy -p test_archive.py
 """

@@ -1,6 +1,6 @@
-"""Tests of the deployed template on an emulator of AWS, which they call as a client does.
+"""Tests that deploy the template to an emulator of AWS and call it as a client does.
 
-Run by `make verify`; alone, after `make deploy-local` has built and installed what it needs:
+`make verify` runs them. To run only them, let `make deploy-local` build and install all first:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_deployed.py
 """
@@ -66,7 +66,7 @@ class DeployedTest(unittest.TestCase):
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
     def empty_table(self, name: str) -> None:
-        """Creates an empty table like the stack's own, in place of a restore."""
+        """Creates an empty table like the stack's own, instead of restoring one."""
         table = self.emulator.client("dynamodb")
         own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
         table.create_table(
@@ -83,7 +83,7 @@ class DeployedTest(unittest.TestCase):
         return self.emulator.client("dynamodb", **self.credentials_of(arn))
 
     def credentials_of(self, arn: str) -> dict[str, str]:
-        """The credentials of a role, by boto3's names."""
+        """The credentials of a role, as arguments for boto3."""
         sts = self.emulator.client("sts")
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
         return {
@@ -303,7 +303,7 @@ class AnotherIssuer(DeployedTest):
 
 
 class Command(unittest.TestCase):
-    """Tests of `make deploy-local`, after the functions are built."""
+    """Tests of `make deploy-local` with functions that are already built."""
 
     def test_the_printed_lines_work_and_the_end_of_the_command_removes_everything(self) -> None:
         for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
@@ -321,7 +321,7 @@ class Command(unittest.TestCase):
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
-            # The command's processes keep their state in this folder, which tells them from other
+            # The command's processes keep their state in this folder, so its path identifies these
             # processes.
             env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
@@ -344,7 +344,7 @@ class Command(unittest.TestCase):
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
-                # Leaving the block waits for the command without a time limit.
+                # The end of the `with` block waits for the command without a time limit.
                 self.addCleanup(command.kill)
                 command.wait(timeout=30)
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)

@@ -1,6 +1,6 @@
-"""Tests that the pipe turns real stream records into UserCreated events as in the contract.
+"""Tests that the pipe turns real stream records into UserCreated events that match the contract.
 
-Run by `make verify`; alone, after `make deploy-local` has built and installed what it needs:
+`make verify` runs them. To run only them, let `make deploy-local` build and install all first:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_event.py
 """
@@ -265,7 +265,7 @@ class Events(DeployedTest):
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:
-        """Asserts that the pipe makes the user's event, under every interpretation."""
+        """Asserts that the pipe makes the user's event, however its template is interpreted."""
         template = self.pipe()["TargetParameters"]["InputTemplate"]
         created_at = record["dynamodb"]["ApproximateCreationDateTime"]
         self.assertLess(abs(created_at - time.time()), 60)

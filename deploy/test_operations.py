@@ -1,10 +1,10 @@
 """Tests of docs/operations.md: runs its commands unchanged on an emulator of AWS.
 
-Run by `make verify`; alone, after `make deploy-local` has built and installed what it needs:
+`make verify` runs them. To run only them, let `make deploy-local` build and install all first:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_operations.py
 
-The emulator restores a table as it is now, not as it was at the point in time.
+The emulator restores a table as it is now, not as it was at the given time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def commands(heading: str) -> list[str]:
 
 
 class Operations(DeployedTest):
-    """Each test runs blocks in one shell, after the block that defines the names."""
+    """Each test runs blocks of the guide in a shell, after the block that defines the variables."""
 
     folder: ClassVar[str]
 
@@ -123,12 +123,12 @@ class Operations(DeployedTest):
         functions = ("CreateUserFunction", "ListUsersFunction")
         before = [self.versions(function) for function in functions]
         self.emulator.upload("next-", comment=b"next")
-        # The first failure is of new code, the second of a parameter.
+        # The first failed deployment has new code, the second one a changed parameter.
         for build, memory in (("next-", "256"), ("", "512")):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # Nothing is left that Lambda would not publish again.
+            # No version is left that would keep Lambda from publishing the same code again.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]
@@ -165,7 +165,7 @@ class Operations(DeployedTest):
         first = self.versions("CreateUserFunction")[0]
         live = self.live_version("CreateUserFunction")
         names = f"deployed() {{ echo {first}; }}"
-        # In a shell that goes on after a failure, as an operator's does.
+        # This shell continues after a failure, as an operator's shell does.
         refused = self.shell(names, f"set +e; {there.rstrip()} 2>&1 || echo refused")
         self.assertRegex(refused, r"FunctionVersion.*\s+refused\n$")
         self.assertEqual(self.live_version("CreateUserFunction"), live)
@@ -178,7 +178,7 @@ class Operations(DeployedTest):
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
-        # Not in the restored table: who was created since, and who has another's name there.
+        # The restored table lacks the user "since", and gives the name "taken" to another user.
         self.create("since")
         [restored] = self.shell(names, 'echo "$restored"').split()
         taken = self.create("taken").json()
@@ -188,14 +188,14 @@ class Operations(DeployedTest):
         self.emulator.client("dynamodb").put_item(TableName=restored, Item=item)
         refused = self.shell(names, wait, rest, copy.rstrip() + " 2>&1 || echo refused")
         self.assertRegex(refused, f"not copied: {taken['id']}; .*\nrefused\n$")
-        # Twice is once.
+        # A second copy ends in the same way.
         self.shell(names, copy.rstrip() + " || true")
         self.assertEqual(list(Path(self.folder).glob("*.progress*")), [])
 
         self.emulator.deploy(RestoredTableName=restored)
         self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
-        # The previous version may serve again, so the role has access to both tables.
+        # A rollback uses the previous version again, so the role has access to both tables.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):
@@ -244,7 +244,7 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # Running it again after somebody else has taken the name deletes nobody.
+        # Running the block again after somebody else has taken the name deletes nobody.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")
@@ -262,7 +262,7 @@ class Operations(DeployedTest):
         put = {**erase, "Action": "dynamodb:PutItem"}
         put["Resource"] = put["Resource"].replace(own, restored)
         names = f"since=2026-01-01T00:00:00Z own={own} restored={restored}"
-        # These roles may not ask for the stack's outputs.
+        # These roles may not read the stack's outputs.
         table = f'output() {{ echo "{own}"; }}'
 
         self.create("ada")
@@ -305,7 +305,7 @@ class Operations(DeployedTest):
         users = [json.loads(line) for line in whole.splitlines()]
         self.assertEqual(users, self.call("GET", self.token, "?limit=1000").json())
 
-        # Stopped within the line after the first page.
+        # Stops after the first page, and adds the unfinished line of a second page.
         begin = f"""{export.rstrip()} --rate 1 &
             until [ -e users.jsonl.progress ]; do sleep 0.1; done
             kill $!; wait || true

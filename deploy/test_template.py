@@ -1,6 +1,6 @@
 """Tests of the template: expands and lints it under every combination of parameters that matters.
 
-Run by `make verify`; alone, when its tools are installed:
+`make verify` runs them. To run only them, after `tools/install sam`:
 
     .tools/sam/bin/python -m unittest discover -s deploy -p test_template.py
 """
@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-# The properties of a function that its versions do not keep, of those that SAM takes
+# The properties of a function in SAM that the function's versions do not keep
 # (aws/serverless-application-model#3281).
 NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tags"}
 
@@ -201,9 +201,9 @@ class Template(unittest.TestCase):
         self.assertEqual(policies, [("RetainExceptOnCreate", "Retain")] * len(FUNCTIONS))
 
     def test_lambda_publishes_every_version_that_cloudformation_asks_for(self) -> None:
-        """A parameter makes a new version by the version's description, or, once SAM reads the
-        values of parameters (aws/serverless-application-model#3965), by any property. Lambda
-        publishes it only if something has changed that a version keeps."""
+        """A changed parameter makes a new version by changing the version's description. Once SAM
+        reads the values of parameters (aws/serverless-application-model#3965), any property can do
+        so. Lambda publishes the version only if something has changed that a version keeps."""
         for name, parameters in COMBINATIONS.items():
             for function in FUNCTIONS:
                 with self.subTest(name, function=function):
@@ -212,7 +212,7 @@ class Template(unittest.TestCase):
                     self.assertEqual(published, before["function"] != after["function"])
                     if before["version"] != after["version"]:
                         self.assertTrue(published)
-                    # What a caller notices needs a new version.
+                    # A change that a caller notices needs a new version.
                     if before["behavior"] != after["behavior"]:
                         self.assertNotEqual(before["version"], after["version"])
 
@@ -329,7 +329,7 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # Parameters in sentences too, where a TOML string would escape the quotes.
+            # Also parameters in sentences, with the escaped quotes of a TOML string.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)

@@ -7,11 +7,11 @@ Both read at most --rate users a second and print their progress. Both can be st
 with the same arguments, they continue where they stopped.
 
 `copy` writes the users that were created since --since to another table. It never replaces a user
-there. `export` writes a line of JSON for each user: id, username and created_at, as the API shows
-them.
+of that table. `export` writes a line of JSON for each user: id, username and created_at, as the API
+shows them.
 
-The calls need dynamodb:Query on the table that is read, and `copy` needs dynamodb:PutItem on the
-other one.
+Both need dynamodb:Query on the table that they read. `copy` also needs dynamodb:PutItem on the
+table that it writes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# An id holds the time at which its request began. The write comes some seconds later, so a restore
-# to a time between the two lacks the user.
+# An id holds the time at which the create request began. The user is written some seconds later, so
+# a table restored to a time in between lacks the user. So `copy` begins earlier by this much.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -42,8 +42,8 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """A page of users, how many were read for it, and the key of the next page; None after the
-    last page."""
+    """A page of users, how many users were read for it, and the key of the next page, which is
+    None after the last page."""
 
     items: list[Item]
     read: int
@@ -102,13 +102,13 @@ class Progress:
             found = json.loads(path.read_text())
             if found["arguments"] != arguments:
                 raise SystemExit(
-                    f"{path} is of a run with other arguments; finish that one, or delete the file"
+                    f"{path} is from a run with other arguments; finish that run or delete the file"
                 )
             self.state = found
-            print("going on", file=sys.stderr)
+            print("continuing an earlier run", file=sys.stderr)
 
     def save(self, page: Page, **more: Any) -> None:
-        """Saves that this page is done. After the last one, no file is left."""
+        """Saves that this page is done. After the last page, removes the file."""
         self.state |= more
         self.state["read"] += page.read
         self.state["users"] += len(page.items)
@@ -119,7 +119,7 @@ class Progress:
             whole.replace(self.path)
         else:
             self.path.unlink(missing_ok=True)
-        print("read {read} users, took {users}".format(**self.state), file=sys.stderr, flush=True)
+        print("read {read} users, used {users}".format(**self.state), file=sys.stderr, flush=True)
 
 
 def copy(client: Any, args: argparse.Namespace) -> int:
@@ -180,12 +180,12 @@ def main() -> int:
         command.set_defaults(function=function)
         command.add_argument("--table", required=True, help="the table to read")
         command.add_argument("--to", required=True, help="the table or the file to write")
-        command.add_argument("--rate", type=int, default=5000, help="users read a second, at most")
+        command.add_argument("--rate", type=int, default=5000, help="users per second, at most")
         if name == "copy":
-            command.add_argument("--since", type=instant, required=True, help="in RFC 3339")
+            command.add_argument("--since", type=instant, required=True, help="a time in RFC 3339")
     args = parser.parse_args()
     if args.rate < 1:
-        parser.error("--rate is at least 1")
+        parser.error("--rate must be at least 1")
     try:
         config = Config(
             retries={"mode": "adaptive", "max_attempts": 10}, max_pool_connections=WRITERS
@@ -193,7 +193,7 @@ def main() -> int:
         client = boto3.client("dynamodb", config=config)
         return args.function(client, args)
     except (BotoCoreError, ClientError) as error:
-        print(f"{error}; start the same command again to go on", file=sys.stderr)
+        print(f"{error}; run the same command again to continue", file=sys.stderr)
         return 1
 
 
