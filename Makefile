@@ -3,8 +3,8 @@
 # The project installs its tools into .tools, which git ignores.
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-# Temporary files, caches and settings of tools go there too. Only cargo, pip and npm share their downloads with other
-# projects.
+# Temporary files, caches and settings of tools go into .tools too. Only cargo, pip and npm share their downloads with
+# other projects.
 export PIP_CACHE_DIR := $(or $(PIP_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pip)
 export npm_config_cache := $(or $(npm_config_cache),$(HOME)/.npm)
 export TMPDIR := $(CURDIR)/.tools/tmp
@@ -30,11 +30,11 @@ help:
 	@echo 'Parts of make verify, for as long as you like:'
 	@echo 'make torture       run many clients at once, with faults and kills: MINUTES=10'
 	@echo 'make fuzz          fuzz the code that reads requests: MINUTES=10'
-	@echo 'make names         sign up names of people in many languages and list those rejected'
+	@echo 'make names         create users with names of people in many languages and list the rejected names'
 	@echo
 	@echo 'Not part of make verify:'
 	@echo 'make soak          run at full load and look for leaks: MINUTES=10'
-	@echo 'make mutants       check that a test fails for each small change of the code: hours, or minutes with BASE=main'
+	@echo 'make mutants       check that each small change of the code fails a test: takes hours, or minutes with BASE=main'
 	@echo 'make advisories    look for known vulnerabilities of the dependencies: needs the internet'
 
 run: check
@@ -81,7 +81,7 @@ advisories: check
 	@tools/install dependencies
 	@cargo deny --locked check advisories
 	@cargo deny --locked --manifest-path tests/fuzz/Cargo.toml check advisories
-	@echo 'The benchmark and its contestants, which nobody deploys, and which fail nothing here:'
+	@echo 'The benchmark and its contestants, whose advisories fail nothing because nobody deploys them:'
 	@-cargo deny --locked --manifest-path bench/Cargo.toml check advisories
 	@-cargo deny --locked --manifest-path bench/contestants/floor/Cargo.toml check advisories
 	@-cargo deny --locked --manifest-path bench/contestants/naive/Cargo.toml check advisories

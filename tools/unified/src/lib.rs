@@ -1,1 +1,1 @@
-//! No code: see `Cargo.toml`.
+//! `Cargo.toml` says why this package has no code.
