@@ -23,8 +23,8 @@ help:
 	@echo 'make seed N=1000   create users in the running service: PORT=9000'
 	@echo 'make docs          build the API reference and open it in a browser'
 	@echo 'make deploy-local  deploy the template, login included, to an emulator of AWS'
-	@echo 'make test          run the fast tests; only those whose names contain a word: ONLY=list_users'
-	@echo 'make verify        run all other checks, in steps; only some steps: STEP="template deployed"'
+	@echo 'make test          run the fast tests, or only those whose names contain a word: ONLY=list_users'
+	@echo 'make verify        run all other checks in steps, or only some steps: STEP="template deployed"'
 	@echo 'make bench         compare the speed with Node.js, Python and others: ROUNDS=15'
 	@echo
 	@echo 'Parts of make verify, for as long as you like:'

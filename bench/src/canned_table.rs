@@ -45,7 +45,7 @@ impl CannedTable {
         let answers = Arc::new(Answers::new());
         let server = tokio::spawn(async move {
             loop {
-                let (stream, _) = tcp.accept().await.expect("connections come");
+                let (stream, _) = tcp.accept().await.expect("the listener works");
                 let _ = stream.set_nodelay(true);
                 let (tls, answers) = (tls.clone(), Arc::clone(&answers));
                 tokio::spawn(async move {
@@ -112,7 +112,7 @@ impl Certificates {
             Trust::Authority => self.authority.file(),
             Trust::PublicWeb => self.public_web.path(),
         };
-        path.to_str().expect("a path of text")
+        path.to_str().expect("the path is UTF-8")
     }
 
     /// Makes an authority, and a TLS server whose certificate this authority signed.
@@ -124,7 +124,7 @@ impl Certificates {
         };
         let both = read(&public_web) + "\n" + &read(authority.file());
         let file = NamedTempFile::new().expect("a temporary file");
-        fs::write(file.path(), both).expect("the file takes certificates");
+        fs::write(file.path(), both).expect("the file is writable");
         let tls = authority.acceptor(&certificate("localhost"));
         let certificates = Self {
             authority,

@@ -99,7 +99,10 @@ impl Figures {
         let mut warm: Vec<f64> = lives.iter().flat_map(|life| &life.warm).map(ms).collect();
         warm.sort_by(f64::total_cmp);
         let billed: f64 = warm.iter().map(|it| it.ceil()).sum();
-        #[expect(clippy::cast_precision_loss, reason = "there are far fewer calls")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "there are far fewer than 2^52 calls"
+        )]
         let calls = warm.len() as f64;
         Self {
             name,
@@ -112,7 +115,7 @@ impl Figures {
             first_cpu: spread(&|life| ms(&life.first.cpu)),
             warm_cpu: spread(&|life| ms(&life.warm_cpu)),
             cold_cpu: spread(&|life| ms(&(life.init.cpu + life.first.cpu))),
-            #[expect(clippy::cast_precision_loss, reason = "no process holds that much")]
+            #[expect(clippy::cast_precision_loss, reason = "no process holds 2^52 KiB")]
             peak_memory_mib: spread(&|life| life.peak_memory_kib as f64 / 1024.0),
             size: program.size(),
         }

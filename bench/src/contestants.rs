@@ -139,8 +139,8 @@ impl Size {
             let content = fs::read(path).unwrap_or_else(|error| unbuilt(error));
             self.bytes += content.len() as u64;
             let mut archive = DeflateEncoder::new(Vec::new(), Compression::default());
-            archive.write_all(&content).expect("memory takes all");
-            let archive = archive.finish().expect("memory takes all");
+            archive.write_all(&content).expect("memory is writable");
+            let archive = archive.finish().expect("memory is writable");
             self.zipped_bytes += archive.len() as u64;
         }
     }
@@ -246,7 +246,7 @@ fn node(module: &str) -> Program {
             ("_HANDLER", format!("{module}.handler")),
             (
                 "LAMBDA_TASK_ROOT",
-                folder.to_str().expect("a path of text").to_owned(),
+                folder.to_str().expect("the path is UTF-8").to_owned(),
             ),
         ],
         trust: ("NODE_EXTRA_CA_CERTS", Trust::Authority),

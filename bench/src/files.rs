@@ -16,7 +16,7 @@ use harness::workspace::root;
 pub fn glob(pattern: &str) -> PathBuf {
     let mut path = root();
     for part in Path::new(pattern) {
-        let part = part.to_str().expect("a pattern of text");
+        let part = part.to_str().expect("the pattern is UTF-8");
         let Some((start, end)) = part.split_once('*') else {
             path.push(part);
             continue;

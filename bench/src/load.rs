@@ -94,7 +94,10 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
             times.extend(of_one);
         }
         times.sort_by(f64::total_cmp);
-        #[expect(clippy::cast_precision_loss, reason = "not that many creates")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "there are far fewer than 2^52 creates"
+        )]
         let creates = times.len() as f64;
         loads.push(Load {
             sandboxes,

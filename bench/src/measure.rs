@@ -105,7 +105,7 @@ pub async fn live(
     for number in 1..=warm {
         times.push(call(&mut sandbox, event(operation, number)).await);
     }
-    let calls = u32::try_from(warm.max(1)).expect("not that many calls");
+    let calls = u32::try_from(warm.max(1)).expect("fewer than 2^32 calls");
     let warm_cpu = cpu_time_of(process).saturating_sub(first_done) / calls;
     let life = Life {
         init,
@@ -139,6 +139,7 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
 /// The process has ended.
 #[must_use]
 pub fn cpu_time_of(process: u32) -> Duration {
-    let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a clock");
+    let clock =
+        clock_getcpuclockid(Pid::from_raw(process.cast_signed())).expect("a process has a clock");
     clock_gettime(clock).expect("the process runs").into()
 }

@@ -210,10 +210,7 @@ fn table(comparison: &Comparison, title: &str) -> String {
     text + "\n"
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "no function has that many bytes"
-)]
+#[expect(clippy::cast_precision_loss, reason = "no function has 2^52 bytes")]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
