@@ -30,11 +30,11 @@ help:
 	@echo 'Parts of make verify, for as long as you like:'
 	@echo 'make torture       run many clients at once, with faults and kills: MINUTES=10'
 	@echo 'make fuzz          fuzz the code that reads requests: MINUTES=10'
-	@echo 'make names         create users with names of people in many languages and list the rejected names'
+	@echo 'make names         create users with names from many languages and list the rejected names'
 	@echo
 	@echo 'Not part of make verify:'
 	@echo 'make soak          run at full load and look for leaks: MINUTES=10'
-	@echo 'make mutants       check that each small change of the code fails a test: takes hours, or minutes with BASE=main'
+	@echo 'make mutants       check that each small change of the code fails a test; hours, or minutes with BASE=main'
 	@echo 'make advisories    look for known vulnerabilities of the dependencies: needs the internet'
 
 run: check
@@ -81,7 +81,7 @@ advisories: check
 	@tools/install dependencies
 	@cargo deny --locked check advisories
 	@cargo deny --locked --manifest-path tests/fuzz/Cargo.toml check advisories
-	@echo 'The benchmark and its contestants, whose advisories fail nothing because nobody deploys them:'
+	@echo 'The benchmark and its contestants (not deployed, so advisories fail nothing):'
 	@-cargo deny --locked --manifest-path bench/Cargo.toml check advisories
 	@-cargo deny --locked --manifest-path bench/contestants/floor/Cargo.toml check advisories
 	@-cargo deny --locked --manifest-path bench/contestants/naive/Cargo.toml check advisories

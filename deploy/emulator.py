@@ -35,13 +35,13 @@ REGION = "eu-central-1"
 STACK = "users"
 BUCKET = "artifacts"
 
-# How long the start of the emulator and the deployment of a stack may take, in seconds.
+# Limits of the start of the emulator and of a deployment, in seconds.
 START_TIMEOUT = 30
 DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
 
 
-# Hides the translator's warning that it lacks a list of features, which only AWS has.
+# Hides the translator's warning about a list of features that only AWS has.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
@@ -105,7 +105,7 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
     """The template as SAM expands it for CloudFormation, with the code of this build."""
     template = source()
-    # Names an uploaded archive as the code of each function, as `sam package` would.
+    # Points to the uploaded code, as `sam package` would.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
         function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
@@ -239,7 +239,7 @@ class Emulator:
     def stop(self) -> None:
         """Ends the emulator and everything that it started, and removes its state."""
         self.process.stdin.close()
-        # The guard gives the emulator a second to end, then kills the processes that are left.
+        # The guard gives the emulator a second to end, then kills what is left.
         self.process.wait(timeout=5)
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -249,7 +249,7 @@ class Emulator:
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """Uploads the functions' archives. A comment changes their bytes like another build."""
+        """Uploads the archives. A comment changes their bytes, so they count as another build."""
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -314,7 +314,7 @@ class Stack:
 
     emulator: Emulator
     outputs: dict[str, str]
-    # The parts of the template that the emulator does not support.
+    # What the emulator does not support.
     dropped: list[str]
 
     @property

@@ -344,7 +344,7 @@ class Command(unittest.TestCase):
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
-                # The end of the `with` block waits for the command without a time limit.
+                # The `with` block waits for the command without a time limit.
                 self.addCleanup(command.kill)
                 command.wait(timeout=30)
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)

@@ -46,7 +46,7 @@ def commands(heading: str) -> list[str]:
 
 
 class Operations(DeployedTest):
-    """Each test runs blocks of the guide in a shell, after the block that defines the variables."""
+    """Each test runs blocks of the guide, after the one that defines the variables."""
 
     folder: ClassVar[str]
 
@@ -123,12 +123,12 @@ class Operations(DeployedTest):
         functions = ("CreateUserFunction", "ListUsersFunction")
         before = [self.versions(function) for function in functions]
         self.emulator.upload("next-", comment=b"next")
-        # The first failed deployment has new code, the second one a changed parameter.
+        # The first failed deployment has new code, the second a new parameter.
         for build, memory in (("next-", "256"), ("", "512")):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # No version is left that would keep Lambda from publishing the same code again.
+            # A version that is left would keep the same code from being published.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]
@@ -178,7 +178,7 @@ class Operations(DeployedTest):
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
-        # The restored table lacks the user "since", and gives the name "taken" to another user.
+        # The restored table lacks "since", and another user has the name "taken".
         self.create("since")
         [restored] = self.shell(names, 'echo "$restored"').split()
         taken = self.create("taken").json()
@@ -244,7 +244,7 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # Running the block again after somebody else has taken the name deletes nobody.
+        # Running the block again after another user took the name deletes nobody.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")
@@ -305,7 +305,7 @@ class Operations(DeployedTest):
         users = [json.loads(line) for line in whole.splitlines()]
         self.assertEqual(users, self.call("GET", self.token, "?limit=1000").json())
 
-        # Stops after the first page, and adds the unfinished line of a second page.
+        # Stops after the first page, and adds an unfinished line.
         begin = f"""{export.rstrip()} --rate 1 &
             until [ -e users.jsonl.progress ]; do sleep 0.1; done
             kill $!; wait || true

@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-# The properties of a function in SAM that the function's versions do not keep
+# The properties of a function in SAM that a version does not keep
 # (aws/serverless-application-model#3281).
 NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tags"}
 

@@ -33,8 +33,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# An id holds the time at which the create request began. The user is written some seconds later, so
-# a table restored to a time in between lacks the user. So `copy` begins earlier by this much.
+# An id holds the time at which its request began. The write follows some seconds later, so a table
+# that is restored to a time in between lacks the user. So `copy` begins earlier by this much.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -42,7 +42,7 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """A page of users, how many users were read for it, and the key of the next page, which is
+    """A page of users, how many users were read for it, and the key of the next page, or
     None after the last page."""
 
     items: list[Item]
@@ -119,7 +119,7 @@ class Progress:
             whole.replace(self.path)
         else:
             self.path.unlink(missing_ok=True)
-        print("read {read} users, used {users}".format(**self.state), file=sys.stderr, flush=True)
+        print("read {read} users, chose {users}".format(**self.state), file=sys.stderr, flush=True)
 
 
 def copy(client: Any, args: argparse.Namespace) -> int:
@@ -180,7 +180,7 @@ def main() -> int:
         command.set_defaults(function=function)
         command.add_argument("--table", required=True, help="the table to read")
         command.add_argument("--to", required=True, help="the table or the file to write")
-        command.add_argument("--rate", type=int, default=5000, help="users per second, at most")
+        command.add_argument("--rate", type=int, default=5000, help="limit of users per second")
         if name == "copy":
             command.add_argument("--since", type=instant, required=True, help="a time in RFC 3339")
     args = parser.parse_args()

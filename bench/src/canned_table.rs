@@ -91,13 +91,13 @@ impl Drop for CannedTable {
 /// The certificates that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Only the authority that signed the table's certificate. This project likewise trusts only Amazon's authorities.
+    /// Only the table's authority, just as this project trusts only Amazon's authorities.
     Authority,
-    /// The public web's authorities and the one that signed the table's certificate.
+    /// The authorities of the public web and of the table.
     PublicWeb,
 }
 
-/// Certificate files. Each contains the authority that signed the table's certificate.
+/// Certificate files. Each contains the table's authority, which signed its certificate.
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -168,7 +168,7 @@ impl Answers {
         if is("Query") {
             ("200 OK", &self.page)
         } else if is("PutItem") && is_warm_up() {
-            // The warm-up sends this request, whose condition no item meets.
+            // From the warm-up. No item meets its condition.
             ("400 Bad Request", CONDITION_FAILED)
         } else if is("PutItem") {
             ("200 OK", "{}")

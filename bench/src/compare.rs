@@ -20,8 +20,8 @@ use crate::{
 
 /// Warm calls in each run of a process at full speed.
 const WARM_CALLS: usize = 200;
-/// Warm calls in each run of a process under a quota, where each call takes longer. They are enough to
-/// use up the processor share of many periods.
+/// Warm calls in each run of a process under a quota, where calls take longer. They use up the processor
+/// share of many periods.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// The spread of a figure over all rounds.
@@ -220,7 +220,7 @@ async fn compare(
 }
 
 /// Checks with the real engine that a contestant does the measured work. If the contestant cannot list,
-/// the other contestant lists the users that it created.
+/// the other one lists the created users.
 ///
 /// # Panics
 /// The contestant does not do this work.

@@ -15,7 +15,7 @@ use crate::{canned_table::Trust, files::glob};
 
 /// The name of the contestant to which the others are compared.
 pub const THIS_PROJECT: &str = "this project";
-/// The name of the create function that is written by hand.
+/// The name of the create that is written by hand.
 pub const FLOOR: &str = "floor";
 
 /// One of the two functions.
@@ -151,11 +151,9 @@ fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// This project and the AWS CLI use this variable. The file contains only the authority that signed the
-/// table's certificate.
+/// The variable of this project and of the AWS CLI. The file contains only the table's authority.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The SDK's default client trusts the system's certificates. The SDK has no variable for others, but
-/// the library that finds the system's certificates has this one.
+/// The SDK's default client trusts the system's certificates, which this variable replaces.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
 /// All contestants, as `bench/run` builds them.
@@ -202,8 +200,8 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Naive Rust's create function with each of this project's optimizations alone, and with all of them
-/// except the release profile. The last one is this project's create function, with that profile too.
+/// Naive Rust's create with each of this project's optimizations alone, and with all of them except the
+/// release profile. The last one is this project's create, which has that profile too.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {

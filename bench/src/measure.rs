@@ -18,7 +18,7 @@ use crate::{
     quota::Quota,
 };
 
-/// How long a function may take for an event. No function takes nearly that long, even under a quota.
+/// How long a function may take for an event. Even under a quota, none takes nearly that long.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The cost of one phase of a process run.

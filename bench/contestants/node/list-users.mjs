@@ -37,7 +37,7 @@ async function query(limit, cursor) {
     KeyConditionExpression: "kind = :kind",
     ExpressionAttributeValues: { ":kind": { S: KIND_USER } },
     ProjectionExpression: "username_key, username, id",
-    // One user more than the page holds, to find out whether there is a next page.
+    // One user more than the page, to detect a next page.
     Limit: limit + 1,
     ConsistentRead: true,
   };
@@ -48,7 +48,7 @@ async function query(limit, cursor) {
   const found = await dynamodb.send(new QueryCommand(input));
   const page = found.Items.slice(0, limit);
   const users = page.map((item) => user(item.id.S, item.username.S));
-  // DynamoDB may end its answer early, at 1 MB, and then gives the last key.
+  // DynamoDB may stop at 1 MB and return the last key.
   const last = found.Items.length > limit ? page.at(-1) : found.LastEvaluatedKey;
   return { users, lastKey: last?.username_key.S };
 }

@@ -59,7 +59,7 @@ function toDisplay(text) {
   return narrow.normalize("NFC");
 }
 
-/** Whether the text has a character that is not allowed at all or not in its context. */
+/** Whether a character is not allowed, or not in its context. */
 function hasDisallowed(text) {
   const isCompatibility = (character) => character.normalize("NFKC") !== character;
   return text.replace(ALLOWED, "") !== "" || Array.from(text).some(isCompatibility);

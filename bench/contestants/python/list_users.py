@@ -39,7 +39,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
         KeyConditionExpression="kind = :kind",
         ExpressionAttributeValues={":kind": {"S": shared.KIND_USER}},
         ProjectionExpression="username_key, username, id",
-        # One user more than the page holds, to find out whether there is a next page.
+        # One user more than the page, to detect a next page.
         Limit=limit + 1,
         ConsistentRead=True,
         **({"ExclusiveStartKey": start} if start else {}),
@@ -47,7 +47,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
     items = found["Items"]
     page = items[:limit]
     users = [shared.user(item["id"]["S"], item["username"]["S"]) for item in page]
-    # DynamoDB may end its answer early, at 1 MB, and then gives the last key.
+    # DynamoDB may stop at 1 MB and return the last key.
     last = page[-1] if len(items) > limit else found.get("LastEvaluatedKey")
     return users, last and last["username_key"]["S"]
 

@@ -1,1 +1,1 @@
-//! `Cargo.toml` says why this package has no code.
+//! No code. `Cargo.toml` says why.
