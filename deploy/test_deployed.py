@@ -1,6 +1,6 @@
 """Tests that deploy the template to an emulator of AWS and call it as a client does.
 
-`make verify` runs them. To run only them, let `make deploy-local` build and install all first:
+`make verify` runs them. To run only them, after `make deploy-local` has built all:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_deployed.py
 """

@@ -1,6 +1,6 @@
 """Tests that the pipe turns real stream records into UserCreated events that match the contract.
 
-`make verify` runs them. To run only them, let `make deploy-local` build and install all first:
+`make verify` runs them. To run only them, after `make deploy-local` has built all:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_event.py
 """

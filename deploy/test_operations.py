@@ -1,6 +1,6 @@
 """Tests of docs/operations.md: runs its commands unchanged on an emulator of AWS.
 
-`make verify` runs them. To run only them, let `make deploy-local` build and install all first:
+`make verify` runs them. To run only them, after `make deploy-local` has built all:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_operations.py
 

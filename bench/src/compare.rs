@@ -99,10 +99,7 @@ impl Figures {
         let mut warm: Vec<f64> = lives.iter().flat_map(|life| &life.warm).map(ms).collect();
         warm.sort_by(f64::total_cmp);
         let billed: f64 = warm.iter().map(|it| it.ceil()).sum();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "there are far fewer than 2^52 calls"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 calls")]
         let calls = warm.len() as f64;
         Self {
             name,

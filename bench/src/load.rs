@@ -94,10 +94,7 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
             times.extend(of_one);
         }
         times.sort_by(f64::total_cmp);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "there are far fewer than 2^52 creates"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 creates")]
         let creates = times.len() as f64;
         loads.push(Load {
             sandboxes,
