@@ -74,10 +74,8 @@ impl Connection {
 
     /// The idle connection, unless the table has closed it or it was idle for too long.
     async fn kept(&self) -> Option<SendRequest<SdkBody>> {
-        let Idle {
-            mut connection,
-            since,
-        } = self.idle().take().filter(|idle| is_fresh(idle.since))?;
+        let idle = self.idle().take().filter(|idle| is_fresh(idle.since))?;
+        let mut connection = idle.connection;
         connection.ready().await.ok()?;
         Some(connection)
     }

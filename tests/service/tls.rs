@@ -3,10 +3,8 @@
 
 use std::{
     io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    net::SocketAddr,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,7 +18,7 @@ use rcgen::{KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, split},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -69,11 +67,12 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     let front = Front::start(&service.engine().url(), manner).await;
     let mut sandbox = front.function(function, authority).await;
 
-    let before = front.connections();
+    let before = front.connections().await;
     let failed = call(&mut sandbox, function).await;
     assert_eq!(failed.status, 503, "{function}, {name}: {failed:?}");
     assert_eq!(failed.header("retry-after"), Some("1"));
-    let connections = front.connections() - before;
+    // The one more is that of the count before.
+    let connections = front.connections().await - before - 1;
     assert_eq!(connections, ATTEMPTS, "{function}, {name}");
     assert_eq!(service.list("").await.body, "[]", "{function}, {name}");
 
@@ -182,7 +181,8 @@ pub(crate) enum Manner {
 pub(crate) struct Front {
     url: String,
     manner: Arc<Mutex<Manner>>,
-    connections: Arc<AtomicUsize>,
+    /// The clients of all connections so far.
+    clients: Arc<Mutex<Vec<SocketAddr>>>,
     accepting: JoinHandle<()>,
 }
 
@@ -192,13 +192,16 @@ impl Front {
         let address = listener.local_addr().expect("a listener has an address");
         let table = table_url.trim_start_matches("http://").to_owned();
         let manner = Arc::new(Mutex::new(manner));
-        let connections = Arc::<AtomicUsize>::default();
-        let (shared_manner, counted) = (Arc::clone(&manner), Arc::clone(&connections));
+        let clients = Arc::<Mutex<Vec<SocketAddr>>>::default();
+        let (shared_manner, shared_clients) = (Arc::clone(&manner), Arc::clone(&clients));
         let accepting = tokio::spawn(async move {
             // All connections end with the listener.
             let mut running = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::Relaxed);
+            while let Ok((client, address)) = listener.accept().await {
+                shared_clients
+                    .lock()
+                    .expect("no holder panics")
+                    .push(address);
                 let manner = shared_manner.lock().expect("no holder panics").clone();
                 let table = table.clone();
                 // Some tests make connections fail, so errors are ignored.
@@ -208,7 +211,7 @@ impl Front {
         Self {
             url: format!("https://{address}"),
             manner,
-            connections,
+            clients,
             accepting,
         }
     }
@@ -228,9 +231,24 @@ impl Front {
         *self.manner.lock().expect("no holder panics") = manner;
     }
 
-    /// How many connections were made.
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+    /// Counts the connections, after one more of its own. The listener accepts in order, so the count has every
+    /// connection that a function began before.
+    async fn connections(&self) -> usize {
+        let address = self.url.trim_start_matches("https://");
+        let address = address.parse().expect("an address");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a free port");
+        let own = socket.local_addr().expect("a bound socket has an address");
+        // The connection may be reset at once.
+        let _ = socket.connect(address).await;
+        loop {
+            let clients = self.clients.lock().expect("no holder panics").clone();
+            if clients.contains(&own) {
+                return clients.len();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
