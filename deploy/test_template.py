@@ -144,8 +144,7 @@ class Template(unittest.TestCase):
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
                 # W2001: SAM has already replaced the parameter, so nothing uses it any more.
-                # W3011: the template says why where it ignores this warning itself.
-                config = ManualArgs(regions=[REGION], ignore_checks=["W2001", "W3011"])
+                config = ManualArgs(regions=[REGION], ignore_checks=["W2001"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
 
