@@ -305,7 +305,7 @@ class Operations(DeployedTest):
         users = [json.loads(line) for line in whole.splitlines()]
         self.assertEqual(users, self.call("GET", self.token, "?limit=1000").json())
 
-        # Stops after the first page, and adds an unfinished line.
+        # Kills the export after the first page, and leaves an unfinished line in its file.
         begin = f"""{export.rstrip()} --rate 1 &
             until [ -e users.jsonl.progress ]; do sleep 0.1; done
             kill $!; wait || true

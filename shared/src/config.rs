@@ -89,7 +89,7 @@ pub fn region() -> Result<String, ConfigError> {
 /// Reads the URL of the table's endpoint. Returns `None` for the region's own endpoint.
 ///
 /// # Errors
-/// The variable that takes precedence is set, but not to an http or https URL without path, query and user.
+/// The variable that takes precedence is set to anything but an http or https URL that has no path, query or user.
 pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {
@@ -104,7 +104,7 @@ pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || !is_root || has_user {
             return Err(ConfigError {
                 variable,
-                problem: "is not an http or https URL without path, query and user".to_owned(),
+                problem: "must be an http or https URL that has no path, query or user".to_owned(),
             });
         }
         return Ok(Some(url));

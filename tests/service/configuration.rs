@@ -85,7 +85,7 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
 
     let table_name = "is not a table name: 3 to 255 letters, digits, `_`, `-` or `.`";
     let seconds = "is not a whole number of seconds from 0 to 86400";
-    let url = "is not an http or https URL without path, query and user";
+    let url = "must be an http or https URL that has no path, query or user";
     for (function, variable, value, problem) in [
         ("create-user", "TABLE_NAME", "us", table_name),
         ("list-users", "TABLE_NAME", "our users", table_name),

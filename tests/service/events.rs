@@ -303,7 +303,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Valid requests. They share few usernames, so some creates succeed and others find theirs taken.
+/// Valid requests. They use only a few usernames, so some creates find theirs taken.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {

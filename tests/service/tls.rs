@@ -231,8 +231,8 @@ impl Front {
         *self.manner.lock().expect("no holder panics") = manner;
     }
 
-    /// Counts the connections, after one more of its own. The listener accepts in order, so the count has every
-    /// connection that a function began before.
+    /// Opens a connection of its own, waits until the listener has accepted it, and counts all accepted connections. The
+    /// listener accepts in order, so the count includes every connection that a function began before this call.
     async fn connections(&self) -> usize {
         let address = self.url.trim_start_matches("https://");
         let address = address.parse().expect("an address");
