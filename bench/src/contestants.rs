@@ -151,8 +151,8 @@ fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// This project and the AWS CLI read this variable. It names a file of trusted certificates, which contains only that of
-/// the table's certificate authority.
+/// This project and the AWS CLI read this variable. It names a file of trusted certificates, which contains only that
+/// of the table's certificate authority.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
 /// The SDK's default client trusts the system's certificates, which this variable replaces.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);

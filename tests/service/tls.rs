@@ -231,8 +231,8 @@ impl Front {
         *self.manner.lock().expect("no holder panics") = manner;
     }
 
-    /// Opens a connection of its own, waits until the listener has accepted it, and counts all accepted connections. The
-    /// listener accepts in order, so the count includes every connection that a function began before this call.
+    /// Opens a connection of its own, waits until the listener has accepted it, and counts all accepted connections.
+    /// The listener accepts in order, so the count includes every connection that a function began before this call.
     async fn connections(&self) -> usize {
         let address = self.url.trim_start_matches("https://");
         let address = address.parse().expect("an address");

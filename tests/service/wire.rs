@@ -158,8 +158,8 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Answers without content: no body, or `{}`. Only list-users can see that they are wrong, because `DynamoDB`'s answer to
-/// a successful create has no content either.
+/// Answers without content: no body, or `{}`. Only list-users can see that they are wrong, because `DynamoDB`'s answer
+/// to a successful create has no content either.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
