@@ -66,12 +66,19 @@ fn credentials() -> impl Strategy<Value = Credentials> {
         .prop_map(|(id, secret, token)| Credentials::new(id, secret, token, None, "test"))
 }
 
+/// AWS's library leaves the default port out of the header `Host`, which it adds itself. Our client sends and signs the
+/// host as the endpoint's URL has it. So the default port is left out here.
+fn host() -> impl Strategy<Value = String> {
+    let host = "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?";
+    host.prop_filter("the default port", |host| !host.ends_with(":443"))
+}
+
 proptest! {
     /// One signer signs all requests, so a key that is kept too long would show.
     #[test]
     fn every_signature_is_the_one_that_awss_library_makes(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
-        host in "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?",
+        host in host(),
         agent in "[a-z0-9/.]{1,40}( {1,3}[a-z0-9/.]{1,20}){0,3} {0,2}",
         calls in proptest::collection::vec((credentials(), 0..FUTURE, ".{0,500}"), 1..5),
     ) {
