@@ -180,8 +180,8 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // A replaced character often looks like its replacement. No username displays one, so parsing makes no two
-    // usernames look alike, and a displayed username that is typed again finds the same user.
+    // A replaced character often looks like its replacement, but no username is displayed with one. So no two usernames
+    // look alike because of a replacement, and typing a displayed username again finds the same user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));

@@ -229,7 +229,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// Characters that NFC replaces by another single character, which is the map's key: Å has U+212B.
+/// Maps a character to another one that NFC replaces by it, such as U+00C5 (Å) to U+212B (the Ångström sign).
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));

@@ -1,4 +1,5 @@
-//! Any text as a cursor, and as the key of a cursor. The first line is the prefix of the list.
+//! Decodes any text as a cursor, and encodes any text as a username's key into a cursor. The first line of the input is
+//! the prefix of the list.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
