@@ -201,7 +201,7 @@ fn a_conflict_with_the_request_itself_is_found() {
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Conflict]);
 
-    // Nobody else can have the username.
+    // The only earlier attempt at this username is of the same request.
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Taken);
     story.create("ada", Some("one"), "bea", Outcome::Killed);

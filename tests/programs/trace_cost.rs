@@ -43,7 +43,7 @@ async fn main() {
     }
 }
 
-/// The average processor time of a create in one process run.
+/// The average processor time of a create within one run of the process.
 async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();

@@ -195,7 +195,8 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
         ("ໝອກ", "ຫມອກ", "ຫມອກ"),
         ("ໜູ", "ຫນູ", "ຫນູ"),
-        // The tone mark is typed before the vowel but drawn above its ring, so the ring moves before the mark.
+        // The vowel is split into a ring and a second character. The tone mark is typed first but drawn above the ring, so
+        // it comes after the ring.
         (
             "น\u{e49}\u{e33}ทิพย์",
             "น\u{e4d}\u{e49}\u{e32}ทิพย์",

@@ -151,7 +151,7 @@ pub struct State {
     pub table: [[Cell; USERNAMES.len()]; 2],
     /// For each key, the place that was written last.
     pub newest: [u8; USERNAMES.len()],
-    /// The users that a client was told of with a 201.
+    /// The users that a 201 reported to a client.
     pub told: u16,
     /// What went wrong: one bit for each `Wrong`.
     pub wrong: u8,
@@ -921,8 +921,8 @@ pub const LISTED: &str = "a list shows every acknowledged user";
 pub const ERASED: &str = "an erased user does not come back";
 /// No attempt of the same request from before the erasure creates the user again, even with a new id.
 pub const NOT_BROUGHT_BACK: &str = "no attempt from before the erasure brings an erased user back";
-/// No attempt of the same client from before the erasure creates a user, even without its key.
+/// After an erasure, no earlier attempt by the erased user's client creates a user, even an attempt without the key.
 pub const NOT_BY_CLIENT: &str =
-    "no attempt of the same client from before the erasure creates a user";
+    "after an erasure, no earlier attempt by the erased user's client creates a user";
 /// No attempt of the same request creates the user again, even one that begins after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";
