@@ -93,7 +93,7 @@ function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
-/** The length of a username without regard to case: equal usernames have the same. */
+/** The length of a username without regard to case: equal usernames have equal lengths. */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
 }
@@ -111,8 +111,8 @@ function tooShortOrLong(name) {
 }
 
 /**
- * Whether a user has this name. The API lists the usernames that begin with the prefix, and lists
- * an equal one first. So the name is taken if the first username is as long as the name.
+ * Whether a user has this name. The API lists the usernames that begin with the name, an equal one
+ * first. So the name is taken if the first username is as long as the name.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });

@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// How long a function may take. API Gateway has the same limit, the maximum integration timeout.
-/// cargo-lambda has none: when the source changes, it restarts the function, and a request in the middle gets no answer.
+/// cargo-lambda has none: when the source changes, it restarts the function, and a running request gets no answer.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -16,7 +16,7 @@ use tokio::{
 const SCRIPT: &str = include_str!("guard.sh");
 
 /// How long to wait for a guarded process to stop: slightly longer than the script waits before it
-/// kills it.
+/// kills the process.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A process that ends when this value is dropped, or when this process ends in any way.

@@ -118,8 +118,8 @@ impl Printer {
     }
 }
 
-/// Formats one line for each span of a request: its trace, name, start after the first span, duration
-/// and result.
+/// Formats one line for each span of a request: its trace, name, start relative to the first span's,
+/// duration and result.
 #[must_use]
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);

@@ -36,8 +36,8 @@ use tokio_rustls::TlsConnector;
 /// of the smallest memory size has only a fraction of a core for the arithmetic of TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection may be idle and still be used. A connection may die without a word while the sandbox is
-/// frozen, and a request over it costs the time of an attempt. The SDK's own client has the same limit.
+/// How long a connection may be idle and still be used. A connection may die unnoticed while the sandbox is
+/// frozen, and a request over it wastes the time of an attempt. The SDK's own client has the same limit.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
 /// A client of one host.
@@ -47,7 +47,7 @@ pub struct Connection {
     idle: Arc<Mutex<Option<Idle>>>,
 }
 
-/// A connection without a request.
+/// A connection that waits for a request.
 struct Idle {
     connection: SendRequest<SdkBody>,
     since: SystemTime,
@@ -149,15 +149,15 @@ where
 {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
-    // Whoever sends a request meets the connection's errors.
+    // The sender of a request also gets the connection's errors.
     tokio::spawn(async {
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-/// Whether a connection that is idle since then may still be used. The wall clock also counts the time in which the
-/// sandbox was frozen. If it was set back, the connection's age is unknown.
+/// Whether a connection that has been idle since this time may still be used. The wall clock also counts the time in
+/// which the sandbox was frozen. If the clock was set back, the idle time is unknown, so it counts as too long.
 fn is_fresh(since: SystemTime) -> bool {
     since.elapsed().is_ok_and(|idle| idle < IDLE_LIMIT)
 }
@@ -175,7 +175,7 @@ fn origin_form(request: &mut Request<SdkBody>) -> Result<Uri, Box<dyn Error + Se
     Ok(uri)
 }
 
-/// What the SDK's retries need to know of an error.
+/// Classifies an error for the SDK's retries.
 fn classified(error: hyper::Error) -> ConnectorError {
     let has_io =
         iter::successors(error.source(), |&error| error.source()).any(<dyn Error>::is::<io::Error>);

@@ -212,7 +212,8 @@ fn uri(query: &str) -> Uri {
     let plain = (!query.contains('#')).then(|| PathAndQuery::try_from(format!("/?{query}")));
     let parsed = plain.and_then(Result::ok).unwrap_or_else(|| {
         let query = utf8_percent_encode(query, NOT_IN_A_QUERY);
-        // The query is still too long for a URI. The gateway lets no such query pass. `query` is an unknown parameter.
+        // If the query is too long for a URI, which the gateway never lets pass, list-users gets and refuses the
+        // unknown parameter `query`.
         PathAndQuery::try_from(format!("/?{query}"))
             .unwrap_or_else(|_| PathAndQuery::from_static("/?query"))
     });

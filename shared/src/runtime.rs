@@ -58,7 +58,7 @@ where
     }
 }
 
-/// Answers one event, writes its line, and sends its spans if it is sampled.
+/// Answers one event, writes its log line, and sends its spans if it is sampled.
 async fn answer<H, F>(
     route: &'static str,
     handler: H,
@@ -83,7 +83,7 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // If the event failed, Lambda would tell the sender nothing but a 5xx.
+        // If the event failed, the sender would get a 5xx without a reason.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {

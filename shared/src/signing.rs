@@ -2,7 +2,7 @@
 //! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //!
 //! The SDK's own signer derives the key of the day anew for every request and handles every
-//! service, which is a quarter of a create's instructions. This one keeps the key, and handles only
+//! service, which takes a quarter of a create's instructions. This one keeps the key, and handles only
 //! what the table's client sends: a `POST` to `/` without a query, with its body in memory.
 
 use std::{
@@ -187,7 +187,7 @@ impl Sign for Signer {
             authorization,
         } = self.sign(signable, credentials, SystemTime::now());
         let headers = request.headers_mut();
-        // A credential may hold what no header can.
+        // A credential may contain characters that a header can't.
         headers.try_insert("host", host)?;
         headers.try_insert(DATE, date)?;
         headers.try_insert("authorization", authorization)?;

@@ -43,7 +43,7 @@ const MAX_ATTEMPTS: u32 = 3;
 /// second.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long start-up waits for the warm-up. The warm-up then ends unfinished, and the first request does its work.
+/// How long start-up waits for the warm-up. Then it cuts the warm-up off, and the first request does the work.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The root certificates of DynamoDB's public endpoints. To read all certificates that the system trusts would lengthen
@@ -262,9 +262,8 @@ where
         match &error {
             // No attempt got a valid answer.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // A fault of the connection has a kind, also a certificate that is not trusted. Only an answer that is
-            // not HTTP has none. A failure to resolve the endpoint or to sign has none either, but comes from a wrong
-            // deployment.
+            // Every fault of the connection has a kind, even an untrusted certificate, except an answer that is not
+            // HTTP. A failure to resolve the endpoint or to sign has no kind either, but comes from a wrong deployment.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()

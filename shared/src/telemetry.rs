@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "UsersApi";
-/// The dimension of the metrics, named as in Lambda's own.
+/// The dimension of the metrics, named like that of Lambda's own metrics.
 const FUNCTION: &str = "FunctionName";
 /// A further dimension of the metric that rolls a deployment back, so that its alarm sees only the new version. Other
 /// metrics lack it, because each version would be one more metric to pay for.
@@ -232,7 +232,7 @@ thread_local! {
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Takes the place of this thread's last panic. It is the cause of the request that the panic ended.
+/// Returns where this thread last panicked, and forgets it. The text is the logged cause of the request's failure.
 #[must_use]
 pub fn take_panic() -> String {
     let place = PANIC_PLACE.take();

@@ -60,8 +60,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Connects to the agent that the environment names. Returns `None` if it names none. If the address can't be used,
-    /// also logs a warning.
+    /// Connects to the agent that the environment names. Returns `None` if it names none, or, after logging a warning,
+    /// if the address can't be used.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let address = env::var(AGENT_ADDRESS).ok();

@@ -120,8 +120,8 @@ fn parse_key(value: &str) -> Option<String> {
         }
         key
     } else {
-        // A bare key can't contain characters that end or escape a structured value. A comma, for example, is how a
-        // gateway joins two headers.
+        // A bare key can't contain characters that end or escape a structured value. A comma, for example, may separate
+        // two headers that a gateway joined.
         let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
         if !value.chars().all(is_bare) {
             return None;

@@ -1,6 +1,6 @@
-//! Caches pages, for as long as the one setting allows.
+//! Caches pages for as long as [`LIST_MAX_AGE_SECONDS`] allows.
 //!
-//! At 0 seconds, the default, every page is a strongly consistent read, so a list shows every user created before it.
+//! At 0 seconds, the default, every page is a strongly consistent read, so it shows all users created before the request.
 //! At n seconds, a page may be n seconds old. Then reads are eventually consistent, at half the price, and clients and
 //! the warm function may cache pages.
 
@@ -44,7 +44,7 @@ pub fn max_age() -> Result<Duration, ConfigError> {
     }
 }
 
-/// The maximum age of a page, and the pages cached under it.
+/// The maximum age of a page, and the cached pages.
 #[derive(Debug)]
 pub struct Freshness {
     cache_control: HeaderValue,

@@ -27,7 +27,7 @@ pub const DEFAULT_LIMIT: u16 = 100;
 pub struct PageRequest {
     /// The prefix as the client wrote it, for the link to the next page. `None` if the client sent none.
     pub raw_prefix: Option<String>,
-    /// The prefix in the form of the keys.
+    /// The prefix, mapped like a username's key.
     pub prefix: UsernamePrefix,
     /// The maximum number of users, 1 to [`MAX_LIMIT`].
     pub limit: u16,

@@ -20,7 +20,7 @@ pub(super) fn to_display(text: &str) -> Cow<'_, str> {
 /// Returns the key of a display form.
 ///
 /// RFC 8264 §5.2.3 requires Unicode's `toLowerCase()`, which turns Σ into ς at the end of a word and into σ elsewhere.
-/// The key replaces ς with σ, because a prefix does not know where the word ends. So `ΣΊΣΥΦΟΣ` and `Σίσυφος` are the
+/// The key replaces ς with σ, because a prefix does not show where the word ends. So `ΣΊΣΥΦΟΣ` and `Σίσυφος` are the
 /// same username, as the RFC requires, and a prefix finds both.
 pub(super) fn to_key(display: &str) -> String {
     let lower = display.to_lowercase().replace('ς', "σ");

@@ -103,7 +103,7 @@ impl fmt::Debug for Username {
 pub struct UsernamePrefix(String);
 
 impl UsernamePrefix {
-    /// Maps the beginning of a username to the form of the keys.
+    /// Maps the beginning of a username to the beginning of its key.
     ///
     /// # Errors
     /// The display form has more than [`Username::MAX_CHARS`] characters. The error is its length in characters.
@@ -228,9 +228,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
-        // A character needs a neighbor where the text begins or ends. The crate does not say which character. It is
-        // the first one after leading marks if that one needs a left neighbor, or else the last one with a context
-        // rule.
+        // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character.
+        // It is the first one after leading marks if that one needs a left neighbor, or else the last one with a
+        // context rule.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -278,7 +278,7 @@ fn breaks_bidi_rule(text: &str) -> bool {
         return false;
     }
     // Rules 1 to 4. Rules 5 and 6 are for texts that begin with a left-to-right letter. They allow no right-to-left
-    // character, so such a text breaks the rule.
+    // character, and this text has one.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
