@@ -1,7 +1,7 @@
 //! Caches pages for as long as [`LIST_MAX_AGE_SECONDS`] allows.
 //!
-//! At 0 seconds, the default, every page is a strongly consistent read, so it shows all users created before the
-//! request. At n seconds, a page may be n seconds old. Then reads are eventually consistent, at half the price, and
+//! At 0 seconds, the default, every page is a strongly consistent read, so a list shows all users created before
+//! the request. At n seconds, a page may be n seconds old. Then reads are eventually consistent, at half the price, and
 //! clients and the warm function may cache pages.
 
 use std::{
