@@ -236,7 +236,7 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that somebody requested a user before this time, when a client was told of the user.
+    /// Checks that somebody requested a user before `told`, when a client was told of the user.
     /// Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();

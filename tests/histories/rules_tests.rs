@@ -336,7 +336,7 @@ fn a_page_that_lacks_a_user_is_found() {
     for (limit, after, users, has_next) in [
         // A user in the middle is missing.
         (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
-        // The same, before a next page.
+        // The same user is missing, and a next page follows.
         (2, None, &[(1, "ada"), (3, "cleo")], true),
         // The first user is missing: the cursor skipped it.
         (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),

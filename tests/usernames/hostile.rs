@@ -141,7 +141,7 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // The Thai ring below and above the tone mark. Only a vowel typed in parts allows both.
+        // The Thai ring below and above the tone mark. Both are possible only if the vowel is typed in parts.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -180,8 +180,8 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // A replaced character often looks like its replacement, but no username is displayed with one. So no two usernames
-    // look alike because of a replacement, and typing a displayed username again finds the same user.
+    // A replaced character often looks like its replacement, but no displayed username contains a replaced character.
+    // So no two usernames look alike because of a replacement, and typing a displayed username finds the same user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));

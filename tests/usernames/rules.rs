@@ -228,7 +228,7 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
     }
     // A prefix that ends with a mapped letter also finds the name.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // Mapped, the vowel alone begins with a mark.
+    // Without a consonant, the mapped vowel begins with a mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
     // The length counts the mapped characters.
     refuse(
@@ -547,7 +547,7 @@ proptest! {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
                 // The crate treats marks in the display form and the key alike, so it accepts the key too.
-                // It maps letter by letter, so ς does not become σ.
+                // It lower-cases each letter, which leaves ς as it is.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }

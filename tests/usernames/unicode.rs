@@ -166,7 +166,7 @@ fn parse_and_check(text: &str) -> Option<Username> {
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // The RFC composes only after lower case. Without special letters, the order makes no difference.
+    // The RFC composes only after lower-casing. Without special letters, composing earlier changes nothing.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -277,7 +277,7 @@ fn equivalents(text: &str) -> Vec<String> {
     equivalents
 }
 
-/// Reorders the marks of each letter. Only marks at different positions swap, which does not matter.
+/// Reorders the marks of each letter, but only marks at different positions, whose order does not matter.
 fn marks_reversed(decomposed: &str) -> String {
     let mut characters: Vec<char> = decomposed.chars().collect();
     for letter in characters.chunk_by_mut(|_, next| is_mark(*next)) {
@@ -507,8 +507,8 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
             }
         }
     }
-    // These usernames were valid before characters were checked after composing, and before special
-    // letters were spelled out. Their checksum has not changed since, so no key has changed.
+    // These usernames were already valid when composed characters were not checked and special letters not
+    // spelled out. Their checksum has not changed since, so no key has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

@@ -208,13 +208,13 @@ enum Wrong {
 pub enum Without {
     /// The write has a condition.
     Condition,
-    /// After a failed condition, the ids are compared.
+    /// After a failed condition, the ids of the new and the existing user are compared.
     OwnId,
-    /// The fingerprints are compared.
+    /// The fingerprints of the two users are compared.
     Fingerprint,
     /// Only a request with a key is replayed.
     Key,
-    /// The spellings are compared.
+    /// The spellings of the two usernames are compared.
     Spelling,
     /// The caller is part of the fingerprint.
     Caller,
@@ -226,7 +226,7 @@ pub enum Without {
     Doubt,
     /// Only an answer with a request id counts as DynamoDB's.
     RequestId,
-    /// A list reads the table consistently.
+    /// The list is read consistently.
     ConsistentRead,
 }
 
@@ -269,7 +269,7 @@ pub enum Erasure {
     Delete,
     /// Delete the user if it still has the id that was looked up.
     DeleteById,
-    /// Like `DeleteById`, but only when the user is so old that its own writes can no longer arrive.
+    /// Like `DeleteById`, but only when the user is so old that its attempt's writes can no longer arrive.
     DeleteOldById,
     /// Delete any user with the username, wait until no earlier write can arrive, and delete again.
     DeleteTwice,
@@ -438,7 +438,7 @@ impl Protocol {
         (item, found)
     }
 
-    /// What a client is told if its write finds this cell, and the user in the answer.
+    /// A client's answer if its write finds this cell: the decision, and the user in the answer.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -593,8 +593,8 @@ impl Protocol {
         }
     }
 
-    /// Whether to start from these requests. Of all that differ only in the order of clients or in which
-    /// usernames and keys they use, the model starts from one.
+    /// Whether to start from these requests. Of all lists of requests that differ only in the order of clients
+    /// or in which usernames and keys they use, the model starts from one.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -849,7 +849,7 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // An eventually consistent list reads the second place, a copy that may be old.
+                // An eventually consistent read lists the second place, a copy that may be old.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -919,10 +919,10 @@ pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// No write of the erased user takes effect after the erasure.
 pub const ERASED: &str = "an erased user does not come back";
-/// No attempt of the same request from before the erasure creates the user again, even with a new id.
+/// After an erasure, no earlier attempt of the erased user's request creates the user again, even with a new id.
 pub const NOT_BROUGHT_BACK: &str = "no attempt from before the erasure brings an erased user back";
 /// After an erasure, no earlier attempt by the erased user's client creates a user, even an attempt without the key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
-/// No attempt of the same request creates the user again, even one that begins after the erasure.
+/// No attempt of that request creates the user again, even an attempt that begins after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

@@ -198,8 +198,8 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
         .filter_map(|(at, it)| Some((it.end?, 1, at)));
     let mut events: Vec<(u64, u8, usize)> = begins.chain(ends).collect();
     events.sort_unstable();
-    // The tester allows one open operation a thread, and one with an unknown outcome stays open. So each
-    // operation is its own thread.
+    // The tester allows one open operation per thread, and an operation with an unknown outcome stays open.
+    // So each operation is its own thread.
     let mut tester = LinearizabilityTester::new(Name(None));
     let sound = "each operation begins and ends once";
     for (_, is_end, at) in events {
@@ -244,7 +244,7 @@ enum Told<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// Whether this can be the owner's user. An owner without a user gets this one.
+    /// Whether this user can be the owner's. An owner without a user gets this user.
     fn is_known_as(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }

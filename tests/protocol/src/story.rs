@@ -23,7 +23,7 @@ pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
         let checker = model
             .clone()
             .checker()
-            // The depth counts the first state, and stateright does not examine the last state.
+            // The depth also counts the first state, and a last state that stateright does not examine.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
             .spawn_bfs()
