@@ -192,7 +192,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     ));
 }
 
-/// What the network does to writes and deletes. Both delays are longer than a client waits.
+/// What the network does to writes and deletes. Both delays are longer than the SDK waits for an answer.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),

@@ -210,11 +210,11 @@ pub enum Without {
     Condition,
     /// After a failed condition, the ids of the new and the existing user are compared.
     OwnId,
-    /// The fingerprints of the two users are compared.
+    /// The fingerprints of the new and the existing user are compared.
     Fingerprint,
     /// Only a request with a key is replayed.
     Key,
-    /// The spellings of the two usernames are compared.
+    /// The spellings of the new and the existing username are compared.
     Spelling,
     /// The caller is part of the fingerprint.
     Caller,
@@ -924,5 +924,5 @@ pub const NOT_BROUGHT_BACK: &str = "no attempt from before the erasure brings an
 /// After an erasure, no earlier attempt by the erased user's client creates a user, even an attempt without the key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
-/// No attempt of that request creates the user again, even an attempt that begins after the erasure.
+/// No attempt of the erased user's request creates the user again, even an attempt that begins after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

@@ -79,7 +79,7 @@ struct Plan {
     effect: u64,
     end: u64,
     request: Request,
-    /// What its client is told if it does not learn the true outcome.
+    /// What the client is told if it does not learn the true outcome.
     unknown: Option<Outcome>,
 }
 
