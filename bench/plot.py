@@ -64,8 +64,8 @@ def put_into(document: Path, text: str) -> None:
 def main() -> None:
     tables = (RESULTS / "results.md").read_text()
     put_into(ROOT / "docs" / "performance.md", tables)
-    # The first block of results.md measures a create at full speed. The last one says when and
-    # where. The README shows these two.
+    # The first block of results.md has the figures of a create at full speed. The last one says
+    # when and where they were measured. The README shows these two.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
     # Makes the same file from the same results, and keeps text as text.

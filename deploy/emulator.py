@@ -35,7 +35,7 @@ REGION = "eu-central-1"
 STACK = "users"
 BUCKET = "artifacts"
 
-# Limits of the start of the emulator and of a deployment, in seconds.
+# Time limits for the start of the emulator and for a deployment, in seconds.
 START_TIMEOUT = 30
 DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
@@ -121,7 +121,7 @@ def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
 
 
 def adapt(template: dict[str, Any]) -> list[str]:
-    """Removes from an expanded template what the emulator does not support. Returns a list of it.
+    """Removes from an expanded template what the emulator does not support. Returns the removals.
 
     Apart from this, the deployed stack is the same as in an AWS account.
     """

@@ -277,7 +277,7 @@ class Events(DeployedTest):
         for filled_in, written in READINGS:
             with self.subTest(f"{filled_in.__name__}, {written.__name__}"):
                 detail = filled_in(template, record, written)
-                # Each name occurs once, because the last of two equal names would win.
+                # Each name must occur once, because parsers keep only the last of two equal names.
                 pairs = json.loads(detail, object_pairs_hook=list)
                 self.assertCountEqual([name for name, _ in pairs], expected)
                 self.assertEqual(json.loads(detail), expected)

@@ -201,8 +201,8 @@ class Template(unittest.TestCase):
 
     def test_lambda_publishes_every_version_that_cloudformation_asks_for(self) -> None:
         """A changed parameter makes a new version by changing the version's description. Once SAM
-        reads the values of parameters (aws/serverless-application-model#3965), any property can do
-        so. Lambda publishes the version only if something has changed that a version keeps."""
+        reads the values of parameters (aws/serverless-application-model#3965), any changed property
+        can make one. Lambda publishes it only if something that a version keeps has changed."""
         for name, parameters in COMBINATIONS.items():
             for function in FUNCTIONS:
                 with self.subTest(name, function=function):

@@ -147,7 +147,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
-    // Pages of the same host, of this machine's other name, and of another site.
+    // Pages on the local run's host, on this machine's other name, and on another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
             const answers = [];

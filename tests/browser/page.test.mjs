@@ -81,7 +81,7 @@ async function eventually(check) {
     }
 }
 
-/** Delays the answer to a list with this prefix. */
+/** Delays the answer to a list request with this prefix. */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
     const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -496,7 +496,7 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
 /** Brings the page into a state and checks it with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // The page's policy blocks foreign scripts, but not a debugger's, so axe runs as one.
+    // The page's policy blocks foreign scripts, but not a debugger's, so axe runs as a debugger's.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

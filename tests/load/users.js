@@ -1,4 +1,4 @@
-// k6 (https://k6.io) load for a deployment: nine lists for each create, at a rate that does not depend
+// k6 (https://k6.io) load for a deployment: nine list requests for each create, at a rate that does not depend
 // on the speed of the answers. docs/load.md says how to run it and what to watch.
 
 import { check, fail } from 'k6';
@@ -7,7 +7,7 @@ import http from 'k6/http';
 
 const { API_URL, TOKEN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, RATE = '10', DURATION = '5m' } = __ENV;
 
-/** Requests a second, lists and creates. */
+/** Requests a second: lists and creates together. */
 const rate = Number(RATE);
 
 /**
@@ -34,7 +34,7 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // The failure limit is the alarms', and the times are the dashboard's.
+        // The alarms have the same failure limit, and the dashboard the same times.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
@@ -43,7 +43,7 @@ export const options = {
     },
 };
 
-/** Gets one token for all requests, as the client for machines. Gets none without TOKEN_ENDPOINT. */
+/** Gets one token for all requests, with the machine client's credentials. Gets none without TOKEN_ENDPOINT. */
 export function setup() {
     if (!API_URL) fail('Set API_URL to the stack output of this name, with --env API_URL=https://...');
     if (!TOKEN_ENDPOINT) return { Accept: 'application/json' };

@@ -1,5 +1,5 @@
-//! The local run's gateway, from outside: it answers like API Gateway, and allows no web page more than
-//! it allows our own.
+//! The local run's gateway, from outside: it answers like API Gateway, and no web page can do more than
+//! our own.
 
 use std::{
     io::{Read, Write},
@@ -129,7 +129,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The gateway refuses contexts: the functions' runtime ends if it can't read one.
+    // The gateway refuses client contexts: the functions' runtime ends if it can't read one.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
@@ -322,7 +322,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
         assert_eq!(answer.status, 415, "{media_type}");
     }
     assert_eq!(run.send("POST", PATH, &[], body("ada")).status, 415);
-    // The values of a repeated header are joined, so neither of these two applies.
+    // The values of a repeated header are joined, so the media type is neither of these two.
     let text: (&str, &[u8]) = ("content-type", b"text/plain");
     for headers in [[text, JSON], [JSON, text]] {
         assert_eq!(run.send("POST", PATH, &headers, body("ada")).status, 415);

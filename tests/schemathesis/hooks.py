@@ -56,7 +56,7 @@ def input_that_the_contract_allows_in_words_is_accepted(
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # A cursor may be of another prefix, and U+FFFD stands for invalid UTF-8.
+        # The API may refuse a cursor of another prefix, and U+FFFD, which stands for invalid UTF-8.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

@@ -51,7 +51,7 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let answer = reply.into_answer();
             assert_eq!(answer.status, status, "{function}, {end:?}: {answer:?}");
             assert_eq!(relay.connections(), 2, "{function}, {end:?}");
-            // The header with which the SDK numbers its attempts: the warm-up's, and the call's.
+            // The SDK numbers its attempts in a header. The warm-up and the call each had one.
             assert_eq!(relay.attempts(), ["1", "1"], "{function}, {end:?}");
             sandbox.stop().await;
         }
@@ -67,13 +67,13 @@ fn signal(process: u32, name: &str) {
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// As when the process at the other end ends it.
+    /// As when the process at the other end closes it.
     Close,
-    /// As when something between forgot it.
+    /// As when a device in between has forgotten it.
     Reset,
 }
 
-/// What stands between a function and its table, keeps what the function sends, and can end the
+/// Stands between a function and its table, records what the function sends, and can end the
 /// connections.
 struct Relay {
     url: String,

@@ -292,7 +292,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // Removes fields last, because a part can't fill a missing field.
+        // Removes fields last, because no other part can be put into a missing field.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -487,7 +487,7 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // The right format with a part of another type, but no list: serde can read that as a structure.
+    // The right format with a part of another type, but no list: serde can read a list as a structure.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);

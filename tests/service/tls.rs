@@ -71,7 +71,7 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     let failed = call(&mut sandbox, function).await;
     assert_eq!(failed.status, 503, "{function}, {name}: {failed:?}");
     assert_eq!(failed.header("retry-after"), Some("1"));
-    // The one more is that of the count before.
+    // Each count opens a connection itself.
     let connections = front.connections().await - before - 1;
     assert_eq!(connections, ATTEMPTS, "{function}, {name}");
     assert_eq!(service.list("").await.body, "[]", "{function}, {name}");

@@ -1,6 +1,6 @@
 //! Faults on the TLS connection between the deployed functions and the table: how a function reacts to
 //! each, how many requests it sends, and what the table then holds. `faults.rs` has the faults that
-//! only show in process, and `tls.rs` the handshake.
+//! only show in process, and `tls.rs` has those of the handshake.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -94,7 +94,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Every fault, as often in a row as makes a difference.
+/// Every fault, with each number of repetitions that makes a difference.
 fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     faults.into_iter().flat_map(|(fault, policy)| {
         let most = match policy {
@@ -202,7 +202,7 @@ async fn a_create_keeps_its_word_whatever_the_wire_does() {
 
 async fn create(name: &str, case: &Case, mut function: Function, service: &Service) {
     let user = if case.succeeds() {
-        // Without a key, only the id shows that the user is the request's own.
+        // Without an Idempotency-Key, only the id shows that this request created the user.
         let (created, requests) = function.call(Event::create_user(name), case).await;
         assert_eq!(created.status, 201, "{case:?}: {created:?}");
         assert_eq!(created.header("idempotent-replayed"), None, "{case:?}");
@@ -257,7 +257,7 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // A page shows every user that existed before the request. The warm-up sent the first request.
+    // Reads are consistent, so that no page lacks an older user. The first request is the warm-up's.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
     assert!(requests[1..].iter().all(is_current), "{requests:?}");

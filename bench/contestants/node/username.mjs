@@ -17,8 +17,8 @@ const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han
 
 /**
  * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no property
- * for compatibility characters, so `hasDisallowed` rejects them. It has none for what the joiners
- * U+200C and U+200D may join either, so they are left out.
+ * for compatibility characters, so `hasDisallowed` rejects them. It also has none for what the
+ * joiners U+200C and U+200D may join, so the joiners are left out.
  */
 const ALLOWED = new RegExp(
   [

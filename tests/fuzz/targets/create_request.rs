@@ -1,4 +1,4 @@
-//! Any message as a create: header lines, an empty line, and a body. It must create the user that the
+//! Reads any message as a create: header lines, an empty line, and a body. It must create the user that the
 //! body asks for, or give a problem of the contract that names the body's first error.
 #![no_main]
 
@@ -73,7 +73,7 @@ fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     (headers, body)
 }
 
-/// The result of a create whose body the gateway sends in this form.
+/// The result of a create whose body the gateway sends as it is or in base64.
 fn create(headers: &HeaderMap, body: &str, is_base64: bool) -> Result<NewUser, Refusal> {
     parse(&request(headers, "", body, is_base64)).map_err(refusal)
 }

@@ -12,13 +12,13 @@ fuzz_target!(|text: &str| {
         return;
     };
 
-    // The text as a cursor: if the service accepts it, the service would also make it.
+    // If the service accepts the text as a cursor, it encodes the decoded key to the same text.
     if let Ok(key) = decode(text, &prefix) {
         check_key(&key, &prefix);
         assert_eq!(encode(&prefix, &key), text);
     }
 
-    // The text as a key: the service accepts the cursor of a key, but no damaged one.
+    // If the text is a key, the service accepts its cursor, but no damaged copy of the cursor.
     let made = encode(&prefix, text);
     if decode(&made, &prefix).is_ok_and(|key| key == text) {
         check_key(text, &prefix);
@@ -35,7 +35,7 @@ fn check_key(key: &str, prefix: &UsernamePrefix) {
     assert!(key.starts_with(prefix.as_str()));
 }
 
-/// The cursor with one character replaced. The sum of its bytes selects which, and by what.
+/// The cursor with one character replaced. The sum of its bytes selects the character and its replacement.
 fn damaged(cursor: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = cursor.as_bytes().to_vec();

@@ -29,7 +29,7 @@ fuzz_target!(|value: &[u8]| {
     assert_eq!(fingerprint([value, quoted]), None, "two keys were accepted");
 });
 
-/// The key in a value, by the contract.
+/// The key in a header's value, as the contract defines it.
 fn key(value: &HeaderValue) -> Option<String> {
     // White space around a value is not part of it (RFC 9110 §5.5).
     let value = value.to_str().ok()?.trim_matches([' ', '\t']);

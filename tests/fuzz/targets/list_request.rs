@@ -1,5 +1,5 @@
-//! Any text as the query string of a list. It must give the requested page or a problem of the
-//! contract.
+//! Reads any text as the query string of list-users. It must give the requested page or a problem of
+//! the contract.
 #![no_main]
 
 use fuzz::{refusal, request};
@@ -39,7 +39,7 @@ fuzz_target!(|query: &str| {
                 (400, "invalid-query")
             );
             let has = |code: &str| refusal.codes.iter().any(|it| it == code);
-            // A problem with the most errors may omit others.
+            // A problem with the maximum number of errors may omit others.
             if refusal.codes.len() < MAX_ERRORS {
                 assert_eq!(has("unknown"), !are_all_known);
                 assert_eq!(has("repeated"), !is_each_once);

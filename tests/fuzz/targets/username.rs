@@ -35,7 +35,7 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // The displayed username is valid itself, and finds its user.
+    // The displayed username is itself valid, and as a prefix it finds its user.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
