@@ -215,7 +215,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
         (answer("503 Service Unavailable", ""), "503", &[503]),
         (WireFault::Stall, "timeout", &[]),
         (WireFault::LoseRequest, "connection", &[]),
-        // The create takes effect although its answer is cut off, so the next attempt gets a 400.
+        // The create takes effect although its answer is cut off, so the table refuses the next attempt with a 400.
         (
             WireFault::TruncateAnswer(Break::Body),
             "response",

@@ -1,6 +1,6 @@
 //! Faults on the TLS connection between the deployed functions and the table: how a function reacts to
 //! each, how many requests it sends, and what the table then holds. `faults.rs` has the faults that
-//! only show in process, and `tls.rs` has those of the handshake.
+//! can be tested only in process, and `tls.rs` has those of the handshake.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
 //! Any lines as If-None-Match headers: the service reads well-formed ones as RFC 9110 says, and other
-//! lines match the page only if one of them contains its tag.
+//! lines match the page only if one of them is `*` or contains the page's tag.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
