@@ -111,7 +111,7 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
         (
             "list-users",
             "AWS_ENDPOINT_URL",
-            "https://name:word@proxy.example",
+            "https://name@proxy.example",
             url,
         ),
         ("create-user", "AWS_CA_BUNDLE", missing, unreadable),
