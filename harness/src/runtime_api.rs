@@ -35,7 +35,7 @@ use crate::{
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
 /// How long a sandbox waits for anything, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The function's reply to an event.
 #[derive(Clone, Debug, PartialEq)]
