@@ -20,7 +20,7 @@ use ureq::{Agent, http::HeaderValue};
 use crate::{
     answer::Answer,
     contract::{self, PATH},
-    process::Process,
+    process::{self, Process},
     workspace::{built, root, target_profile},
 };
 
@@ -239,10 +239,7 @@ impl LocalRun {
     /// # Panics
     /// There is no such process.
     pub fn signal(&self, signal: &str) {
-        let kill = Command::new("kill")
-            .args([format!("-{signal}"), self.id().to_string()])
-            .status();
-        assert!(kill.expect("kill runs").success());
+        process::signal(self.id(), signal);
     }
 
     /// Stops the service with SIGTERM.

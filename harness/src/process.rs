@@ -1,4 +1,5 @@
-//! Information about running processes. Memory, file descriptors and sockets come from Linux's `/proc`.
+//! Running processes: signals to them, and information about them. Memory, file descriptors and sockets come from
+//! Linux's `/proc`.
 
 use std::{
     collections::BTreeSet,
@@ -6,6 +7,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
@@ -113,4 +115,14 @@ pub fn descriptors(process: u32) -> Vec<String> {
     // A descriptor may be closed after the folder is read.
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     targets.map(|path| path.display().to_string()).collect()
+}
+
+/// Sends a signal, such as `TERM`, to a process.
+///
+/// # Panics
+/// There is no such process.
+pub fn signal(process: u32, signal: &str) {
+    let mut kill = Command::new("kill");
+    let kill = kill.args([format!("-{signal}"), process.to_string()]);
+    assert!(kill.status().expect("kill runs").success());
 }

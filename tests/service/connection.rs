@@ -2,12 +2,11 @@
 
 use std::{
     io,
-    process::Command,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use harness::{Event, Service, runtime_api::Sandbox};
+use harness::{Event, Service, process::signal, runtime_api::Sandbox};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{
@@ -56,12 +55,6 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             sandbox.stop().await;
         }
     }
-}
-
-fn signal(process: u32, name: &str) {
-    let mut command = Command::new("kill");
-    let status = command.args(["-s", name, &process.to_string()]).status();
-    assert!(status.expect("kill runs").success());
 }
 
 /// How a connection ends.
