@@ -26,8 +26,8 @@ use tokio::runtime::{Builder, Runtime};
 /// How many crates a function may be built of.
 const CRATES: usize = 175;
 
-/// The allocations to create the table's client, before its first request.
-const START_ALLOCATIONS: u64 = 950;
+/// The allocations to create a client of the table, before its first request.
+const START_ALLOCATIONS: u64 = 770;
 /// The allocations of a create, from the request to the answer, including the SDK's.
 const CREATE_ALLOCATIONS: u64 = 400;
 /// The additional allocations of a create with spans.
@@ -45,10 +45,12 @@ fn a_function_is_built_of_no_more_crates_than_its_budget() {
 
 #[test]
 fn making_the_tables_client_keeps_within_its_budget() {
-    let info = measure(|| {
+    let make = || {
         Client::from_conf(sdk_config().unwrap().build());
-    });
-    assert_allocations("the start", &info, START_ALLOCATIONS);
+    };
+    // The first client also fills static tables of the SDK, unless another test already has.
+    make();
+    assert_allocations("the start", &measure(make), START_ALLOCATIONS);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::{
 
 use harness::workspace::source_of;
 use icu_casemap::CaseMapper;
+use icu_locale_core::LanguageIdentifier;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use icu_properties::{
     CodePointMapData, CodePointSetData,
@@ -74,15 +75,15 @@ fn narrow(text: &str) -> String {
 
 /// Unicode's `toLowerCase()`, including the final-sigma rule.
 fn lower(text: &str) -> String {
-    let no_language = "und".parse().expect("a language");
     let mapper = CaseMapper::new();
-    mapper.lowercase_to_string(text, &no_language).into_owned()
+    let text = mapper.lowercase_to_string(text, &LanguageIdentifier::UNKNOWN);
+    text.into_owned()
 }
 
 fn upper(text: &str) -> String {
-    let no_language = "und".parse().expect("a language");
     let mapper = CaseMapper::new();
-    mapper.uppercase_to_string(text, &no_language).into_owned()
+    let text = mapper.uppercase_to_string(text, &LanguageIdentifier::UNKNOWN);
+    text.into_owned()
 }
 
 /// The first character in title case, the rest in lower case.
@@ -131,6 +132,10 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
 ];
 
 fn ordinary(text: &str) -> String {
+    let is_special = |c| SPECIAL_LETTERS.iter().any(|(special, _)| *special == c);
+    if !text.contains(is_special) {
+        return text.to_owned();
+    }
     let mut text = SPECIAL_LETTERS
         .iter()
         .fold(text.to_owned(), |text, (special, letters)| {
