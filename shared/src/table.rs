@@ -46,9 +46,16 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 /// How long start-up waits for the warm-up. Then it cuts the warm-up off, and the first request does the work.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The root certificates of DynamoDB's public endpoints. To read all certificates that the system trusts would lengthen
-/// every cold start.
-const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("../certificates/amazon-trust-services.pem");
+/// The root certificates of all public AWS endpoints, as [Amazon Trust
+/// Services](https://www.amazontrust.com/repository/) publishes them. `sha256sum shared/certificates/*` prints the
+/// published fingerprints. To read all certificates that the system trusts would lengthen every cold start.
+const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
+    include_bytes!("../certificates/AmazonRootCA1.cer"),
+    include_bytes!("../certificates/AmazonRootCA2.cer"),
+    include_bytes!("../certificates/AmazonRootCA3.cer"),
+    include_bytes!("../certificates/AmazonRootCA4.cer"),
+    include_bytes!("../certificates/SFSRootCAG2.cer"),
+];
 /// The variable that names a file of certificates to trust instead. The AWS CLI and SDKs read it too.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The variables with the credentials of the function's role. Lambda sets them.
@@ -154,8 +161,15 @@ impl ClassifyRetry for RetryTransactionConflicts {
 
 /// The certificates to trust.
 fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
     let Some(path) = env::var_os(CA_BUNDLE) else {
-        return Ok(roots(AMAZON_TRUST_SERVICES).expect("Amazon's certificates are valid"));
+        for certificate in AMAZON_TRUST_SERVICES {
+            let certificate = CertificateDer::from_slice(certificate);
+            roots
+                .add(certificate)
+                .expect("Amazon's certificates are valid");
+        }
+        return Ok(roots);
     };
     let invalid = |problem| ConfigError {
         variable: CA_BUNDLE,
@@ -163,18 +177,14 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     };
     let pem = fs::read(path)
         .map_err(|error| invalid(format!("names a file that can't be read: {error}")))?;
-    roots(&pem)
-        .filter(|roots| !roots.is_empty())
-        .ok_or_else(|| invalid("names a file that is not all valid PEM certificates".to_owned()))
-}
-
-/// The certificates in PEM, unless one is invalid.
-fn roots(pem: &[u8]) -> Option<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        roots.add(certificate.ok()?).ok()?;
+    let all_valid = CertificateDer::pem_slice_iter(&pem)
+        .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));
+    if !all_valid || roots.is_empty() {
+        return Err(invalid(
+            "names a file that is not all valid PEM certificates".to_owned(),
+        ));
     }
-    Some(roots)
+    Ok(roots)
 }
 
 /// Sends a request that changes nothing, so that the first real request finds an open connection. Waits for it at most
