@@ -50,7 +50,7 @@ impl LocalRun {
         Self::start_by(program("local"), data)
     }
 
-    /// Starts the service by `command`, which must pass its environment on to the service.
+    /// Starts the service by `command`. The command must pass its environment on to the service.
     ///
     /// # Panics
     /// The service does not get ready.

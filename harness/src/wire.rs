@@ -125,7 +125,7 @@ impl Proxy {
         }
     }
 
-    /// The proxy's URL, to use in place of the engine's.
+    /// The proxy's URL, to use in place of the engine's URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.url.clone()

@@ -223,7 +223,7 @@ signUp.addEventListener('submit', async (event) => {
     if (!(error instanceof Unreachable)) throw error;
     if (username.value !== name) return;
     say(availability, '');
-    refuse('The API did not answer. Sign up again when it does; no user is created twice.');
+    refuse('The API did not answer. Sign up again when it answers. This never creates a second user.');
   } finally {
     sending = undefined;
     if (isWaiting) {
@@ -233,7 +233,7 @@ signUp.addEventListener('submit', async (event) => {
   }
 });
 
-// The list. `pages` holds the URLs from the first page to the shown one, `after` that of the next page.
+// The list. `pages` holds the URLs of all pages up to the shown one. `after` holds the URL of the next page.
 
 let pages = [listUrl({ limit: PAGE_SIZE })];
 let after;

@@ -376,7 +376,7 @@ mod tests {
         assert!(std::net::TcpStream::connect(engine.address).is_err());
     }
 
-    /// Sends an operation to an engine, with these headers besides those that every client sends.
+    /// Sends an operation to an engine, with these headers and the headers that every client sends.
     fn ask(
         engine: &Engine,
         operation: &str,

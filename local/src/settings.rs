@@ -70,7 +70,7 @@ fn set(variable: &str) -> Option<OsString> {
 /// The port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
-        // Skips the next port, because it may be the page's.
+        // Skips the next port, because the page may listen there.
         let other = number.checked_add(2).unwrap_or(DEFAULT_PORT);
         format!(
             "port {number} can't be used: {error}; stop what uses it, or choose another port, as in \

@@ -25,7 +25,7 @@ const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
 pub struct Request {
     /// The attributes of the function that sends the spans.
     pub resource: Value,
-    /// The spans. The first is that of the invocation.
+    /// The spans. The first is the span of the invocation.
     pub spans: Vec<Span>,
 }
 
@@ -118,8 +118,8 @@ impl Printer {
     }
 }
 
-/// Formats one line for each span of a request: its trace, name, start relative to the first span's,
-/// duration and result.
+/// Formats one line for each span of a request: its trace, name, start relative to the start of the
+/// first span, duration and result.
 #[must_use]
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);

@@ -10,7 +10,7 @@ pub const TABLE_NAME: &str = "TABLE_NAME";
 /// The SDK's variable for the region.
 const REGION: &str = "AWS_REGION";
 
-/// The SDK's variables for an endpoint other than the region's. The first one takes precedence
+/// The SDK's variables for an endpoint other than the one of the region. The first one takes precedence
 /// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 

@@ -1,5 +1,5 @@
-//! Converts the event of an HTTP API ([payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format))
-//! to a request, and a response to the format that the API expects.
+//! Converts the event of an HTTP API to a request, and converts a response to the format that the API expects. Both have
+//! the [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
 //!
 //! `lambda_http` does both too, for every kind of gateway. But it fails on hosts, queries, headers and bodies that it
 //! can't parse. This module accepts all of them and lets the handlers decide.
@@ -53,7 +53,7 @@ impl<'a> HttpApiEvent<'a> {
     /// Parses an event.
     ///
     /// # Errors
-    /// The event is of another kind, such as a REST API's or a load balancer's. The error names a field of the event
+    /// The event is of another kind, such as an event of a REST API or a load balancer. The error names a field of the event
     /// but not its value, because the log must not hold it.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {

@@ -60,8 +60,8 @@ impl fmt::Debug for DayKey {
 pub struct Signable<'a> {
     /// The header `Host`.
     pub host: &'a str,
-    /// The headers `Content-Type` and `X-Amz-…`, but for those that signing adds. The names are in
-    /// lower case. AWS refuses a request with an unsigned header `X-Amz-…`.
+    /// The headers `Content-Type` and `X-Amz-…`, without the date and the session's token, which signing adds.
+    /// The names are in lower case. AWS refuses a request with an unsigned header `X-Amz-…`.
     pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],

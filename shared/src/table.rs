@@ -309,7 +309,7 @@ where
     }
 }
 
-/// Whether the answer is not HTTP, but that of another service or of a broken proxy.
+/// Whether the answer is not HTTP, because another service or a broken proxy sent it.
 fn is_no_http(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "UsersApi";
-/// The dimension of the metrics, named like that of Lambda's own metrics.
+/// The dimension of the metrics. Lambda's own metrics have a dimension of the same name.
 const FUNCTION: &str = "FunctionName";
 /// A further dimension of the metric that rolls a deployment back, so that its alarm sees only the new version. Other
 /// metrics lack it, because each version would be one more metric to pay for.
@@ -84,7 +84,7 @@ pub struct RequestLine<'a> {
     pub request_id: &'a str,
     /// The X-Ray trace that the request belongs to.
     pub trace_id: Option<&'a str>,
-    /// The function's name. It separates the metrics of this deployment from those of others.
+    /// The function's name. It separates the metrics of this deployment from the metrics of other deployments.
     pub function: &'a str,
     /// The function's version.
     pub version: &'a str,
@@ -110,7 +110,7 @@ impl RequestLine<'_> {
         write_line(self);
     }
 
-    /// The metrics that count the request, and that of cold starts.
+    /// The metrics that count the request, and the metric of cold starts.
     fn counted(&self) -> impl Iterator<Item = Metric> {
         let cold_start = self.cold_start.then_some(Metric::ColdStarts);
         self.metrics.iter().copied().chain(cold_start)

@@ -291,7 +291,7 @@ test('an API that can not be reached is told, and found again', async () => {
         await username.press('Enter');
         await says(
             refusal,
-            'The API did not answer. Sign up again when it does; no user is created twice.',
+            'The API did not answer. Sign up again when it answers. This never creates a second user.',
         );
         assert.equal(await username.inputValue(), 'offline2');
         await run.start();
@@ -316,7 +316,7 @@ test('a sign-up whose answer is lost is the same one when it is sent again', asy
         await username.press('Enter');
         await says(
             refusal,
-            'The API did not answer. Sign up again when it does; no user is created twice.',
+            'The API did not answer. Sign up again when it answers. This never creates a second user.',
         );
         assert.deepEqual(await run.list('lost'), ['lost']);
         await username.press('Enter');
@@ -496,7 +496,7 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
 /** Brings the page into a state and checks it with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // The page's policy blocks foreign scripts, but not a debugger's, so axe runs as a debugger's.
+    // The page's policy blocks foreign scripts, but not the scripts of a debugger. So a debugger runs axe.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

@@ -28,7 +28,7 @@ const CRATES: usize = 175;
 
 /// The allocations to create a client of the table, before its first request.
 const START_ALLOCATIONS: u64 = 770;
-/// The allocations of a create, from the request to the answer, including the SDK's.
+/// The allocations of a create, from the request to the answer, including the allocations of the SDK.
 const CREATE_ALLOCATIONS: u64 = 400;
 /// The additional allocations of a create with spans.
 const SPANS_ALLOCATIONS: u64 = 8;

@@ -65,7 +65,7 @@ class Clients(unittest.TestCase):
         cls.url = url.group(1)
 
     def run_in(self, folder: Path, *command: str | Path, **environment: str) -> str:
-        """Runs a command, which must succeed, and returns its output."""
+        """Runs a command, fails if the command fails, and returns its output."""
         ran = subprocess.run(
             command,
             cwd=folder,

@@ -114,7 +114,7 @@ fn code(fault: Value) -> String {
     code
 }
 
-/// The text of a field, which must not be empty.
+/// The text of a field. Fails if the text is empty.
 fn text(member: Option<Value>) -> String {
     match member {
         Some(Value::String(text)) if !text.is_empty() => text,

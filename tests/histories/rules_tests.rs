@@ -232,7 +232,7 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // bea's request may have come first, but the user is known to be ada's.
+    // bea's request may have come first, but ada's request is known to have created the user.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));

@@ -1,4 +1,4 @@
-// A short round of load against the local run, which must answer every request at the requested rate.
+// A short round of load: the local run answers every request at the requested rate.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

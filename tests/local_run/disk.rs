@@ -141,7 +141,7 @@ impl Disk {
         local
     }
 
-    /// Starts the local run, which must exit with an error.
+    /// Starts the local run, and fails unless it exits with an error.
     fn start(&self) -> Output {
         let mut local = self.program();
         local
@@ -163,7 +163,7 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that Python's own SQLite, not the engine's, finds no fault in the database file.
+    /// Asserts that another SQLite than the engine's, the one in Python, finds no fault in the database file.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

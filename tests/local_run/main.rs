@@ -477,7 +477,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
         let data = temporary_folder();
         let mut make = Command::new("make");
         make.arg("run").current_dir(root());
-        // Removes the flags that a `make` which runs the tests passes on.
+        // The `make` that runs the tests passes its flags on to them.
         make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
         let run = LocalRun::start_by(make, data.path());
         assert_eq!(run.create("ada").status, 201);

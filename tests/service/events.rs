@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 /// The function's timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most memory that a function may use for any event: that of the smallest Lambda function.
+/// The most memory that a function may use for any event. The smallest Lambda function has this much.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
 /// How many events of each kind test a property.

@@ -1,4 +1,4 @@
-//! The signatures of the requests to the table are those that AWS's own library makes.
+//! The signatures of the requests to the table equal the signatures of AWS's own library.
 
 use std::{
     collections::HashMap,

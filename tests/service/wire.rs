@@ -1,6 +1,6 @@
 //! Faults on the TLS connection between the deployed functions and the table: how a function reacts to
 //! each, how many requests it sends, and what the table then holds. `faults.rs` has the faults that
-//! can be tested only in process, and `tls.rs` has those of the handshake.
+//! can be tested only in process, and `tls.rs` has the faults of the handshake.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -257,7 +257,7 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // Reads are consistent, so that no page lacks an older user. The first request is the warm-up's.
+    // Reads are consistent, so that no page lacks an older user. The first request is the warm-up.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
     assert!(requests[1..].iter().all(is_current), "{requests:?}");
@@ -338,7 +338,7 @@ impl Function {
         (answer, self.proxy.requests().len() - before)
     }
 
-    /// Ends the process, which must still run. Checks that it logged no bug and no wrong deployment.
+    /// Ends the process, and fails if it has already ended. Checks that it logged no bug and no wrong deployment.
     async fn stop(self) {
         let lines = self.sandbox.stop().await;
         let error = lines.iter().find(|line| line["level"] == "ERROR");

@@ -1,8 +1,8 @@
 //! Parses the media type of a body with HTTP's grammar
 //! ([RFC 9110 §8.3.1](https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1)).
 
-/// The names of UTF-8, in lower case: those that [IANA](https://www.iana.org/assignments/character-sets) lists and
-/// those that [browsers](https://encoding.spec.whatwg.org/#names-and-labels) also accept.
+/// The names of UTF-8, in lower case. [IANA](https://www.iana.org/assignments/character-sets) lists some of them;
+/// [browsers](https://encoding.spec.whatwg.org/#names-and-labels) accept the others too.
 const UTF_8: [&str; 7] = [
     "utf-8",
     "utf8",

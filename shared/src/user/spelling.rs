@@ -1,6 +1,6 @@
 //! Maps what people type to a username's display form, and the display form to its key.
 //!
-//! The mappings are those of RFC 8265 (§3.3.2 and 3.4.2) and one more: special characters that keyboards send for
+//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. We add one: special characters that keyboards send for
 //! ordinary letters or an apostrophe become those ordinary characters. The mappings accept any text.
 
 use std::{borrow::Cow, iter};

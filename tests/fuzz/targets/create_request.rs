@@ -73,7 +73,7 @@ fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     (headers, body)
 }
 
-/// The result of a create whose body the gateway sends as it is or in base64.
+/// The result of a create with these headers and this body, which is in base64 if `is_base64`.
 fn create(headers: &HeaderMap, body: &str, is_base64: bool) -> Result<NewUser, Refusal> {
     parse(&request(headers, "", body, is_base64)).map_err(refusal)
 }

@@ -224,7 +224,7 @@ pub enum Without {
     OneIdARequest,
     /// The answer is 503 if the table did not answer.
     Doubt,
-    /// Only an answer with a request id counts as DynamoDB's.
+    /// Only an answer with a request id counts as an answer of DynamoDB.
     RequestId,
     /// The list is read consistently.
     ConsistentRead,

@@ -244,7 +244,7 @@ enum Told<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// Whether this user can be the owner's. An owner without a user gets this user.
+    /// Whether the owner can have created this user. An owner without a user gets this user.
     fn is_known_as(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }

@@ -16,14 +16,15 @@ pub type Path = Vec<(State, Option<Action>)>;
 const MAX_STEPS: usize = 12;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
 
-/// The shortest path that breaks a promise, if one of up to twelve steps does.
+/// The shortest path that breaks a promise. `None` if no path of at most twelve steps breaks it.
 #[must_use]
 pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
     (0..=MAX_STEPS).find_map(|steps| {
         let checker = model
             .clone()
             .checker()
-            // The depth also counts the first state, and a last state that stateright does not examine.
+            // Two more than the steps: the depth counts the first state too, and stateright does not examine the
+            // last state.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
             .spawn_bfs()

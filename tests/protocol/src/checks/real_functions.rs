@@ -370,7 +370,7 @@ impl Write {
         self.engine.call(request).await.expect("the engine answers")
     }
 
-    /// Answers the function, which must still be running.
+    /// Answers the function. Fails if it has ended.
     fn answer(self, answer: Result<HttpResponse, ConnectorError>) {
         let sender = self.answer.expect("the function waits for it");
         sender.send(answer).expect("the function runs");
