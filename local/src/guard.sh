@@ -3,7 +3,7 @@
 # also ends when the process that holds the other end of standard input dies, even by SIGKILL.
 #
 # The shell leads the group; "kill 0" signals every process in it, including the shell. The command gets
-# the same standard input, so that what it starts in another group can end in the same way.
+# the same standard input, so that processes which it starts in another group can also end then.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0

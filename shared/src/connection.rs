@@ -149,7 +149,7 @@ where
 {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
-    // The sender of a request also gets the connection's errors.
+    // Whoever sends a request gets the connection's errors too.
     tokio::spawn(async {
         let _ = connection.await;
     });

@@ -39,8 +39,7 @@ pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 /// One attempt and two retries. With the longest waits between them, they take 3.75 s and so end before the
 /// operation's timeout.
 const MAX_ATTEMPTS: u32 = 3;
-/// The SDK waits a random part of this before the first retry, and of twice as much before the
-/// second.
+/// The SDK waits for a random time before each retry: up to this before the first, up to twice this before the second.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How long start-up waits for the warm-up. Then it cuts the warm-up off, and the first request does the work.
@@ -210,8 +209,8 @@ pub enum TableError {
     Throttled {
         /// What happened.
         cause: String,
-        /// Whether a key range reached its limit, rather than the table or the account. Then the one item collection
-        /// has too much traffic
+        /// Whether a key range reached its limit, not the table or the account. If so, the item collection of all
+        /// users has too much traffic
         /// ([key range throttling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/throttling-key-range-limit-exceeded-mitigation.html)).
         key_range: bool,
     },

@@ -46,7 +46,7 @@ pub fn seed() -> u64 {
 /// # Panics
 /// The file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
-    /// The most violations to show of a rule. A lost user breaks a rule on every page.
+    /// How many violations of each rule to show, at most. A lost user breaks a rule on every page.
     const SHOWN: usize = 3;
 
     let violations = check(history);

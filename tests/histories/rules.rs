@@ -28,17 +28,17 @@ pub enum Rule {
     /// All attempts of one request get the same user. All but one of them get it as a replay. Only a
     /// request with an Idempotency-Key is replayed.
     Replay,
-    /// A request is refused only if another request could have created the user before.
+    /// A request gets 409 only if another request for the same username may have created its user before.
     Conflict,
-    /// Some attempt can have created the user. It was sent before any client was told of the user, and
-    /// no attempt of its request was refused. If one 201 is not a replay, this attempt got it. Checked
-    /// only if no other rule is broken.
+    /// At least one attempt may have created the user: it was sent before any client was told of the
+    /// user, and no attempt of its request was refused. If a 201 was not a replay, this attempt got it.
+    /// The rule is checked only if no other rule is broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and cursor.
     /// It is full if it links to a next page.
     Page,
-    /// A page has every user in its range that any client was told of more than the maximum age of a
-    /// page before the page was requested.
+    /// A page has every user in its range, except users that clients were first told of within the
+    /// maximum age of a page before the request.
     Complete,
     /// A walk shows a user at most once.
     Walk,

@@ -178,7 +178,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
     run.stop();
 }
 
-/// The contract fuzzer. It ends with its test.
+/// The process of the contract fuzzer. When the test ends, it is killed.
 struct Fuzzer(Child);
 
 impl Fuzzer {

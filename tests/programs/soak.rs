@@ -25,7 +25,7 @@ use tokio::{process::Command, task::JoinSet};
 
 /// How much a process's memory, and its peak, may grow from the first minute to the last, in KiB. Ten
 /// minutes have at least 100,000 calls, so this finds a leak of 5 bytes a call. Without a leak, the
-/// allocator's memory grows by a tenth of this limit.
+/// allocator's memory grew by a tenth of this limit.
 const MAX_GROWTH_KIB: usize = 512;
 /// The functions' timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -271,7 +271,7 @@ impl Function {
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
-        // The peak includes the memory between two samples.
+        // The peak also shows memory that was freed before the next sample.
         let peak_growth = last.peak_memory_kib.saturating_sub(first.peak_memory_kib);
         let of = format!("{} ({})", self.name, self.process);
         [

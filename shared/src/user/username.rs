@@ -294,8 +294,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
 /// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) allows. The level allows one
 /// script, or Latin with Japanese, Korean or Chinese.
 ///
-/// Only the level's rule about scripts applies. Its list of identifier characters would refuse `@` and scripts that
-/// living minorities use.
+/// Only the level's rule about scripts applies. Its list of identifier characters would refuse `@` and the scripts of
+/// some minorities.
 fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;

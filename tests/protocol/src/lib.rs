@@ -342,7 +342,7 @@ pub struct Protocol {
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// The table's key for each username: the index of the first username with the same key.
+    /// The number that stands for each username's key: the index of the first username with that key.
     keys: [usize; USERNAMES.len()],
 }
 
@@ -438,7 +438,7 @@ impl Protocol {
         (item, found)
     }
 
-    /// A client's answer if its write finds this cell: the decision, and the user in the answer.
+    /// What a client is told if its write finds this cell: the decision, and the user that a 201 shows.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -450,8 +450,8 @@ impl Protocol {
         }
     }
 
-    /// The client's answer if the newest write of its attempt arrives now and is answered: the
-    /// decision, and the user in the answer.
+    /// What the client is told if the newest write of this attempt arrives now and the answer is not lost:
+    /// the decision, and the user that a 201 shows. `None` if the attempt waits for no answer.
     #[must_use]
     pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
         let Run::Waiting { sent, .. } = state.runs[attempt.client][attempt.number] else {
