@@ -29,11 +29,11 @@ const CRATES: usize = 175;
 /// The allocations to create a client of the table, before its first request.
 const START_ALLOCATIONS: u64 = 770;
 /// The allocations of a create, from the request to the answer, including the allocations of the SDK.
-const CREATE_ALLOCATIONS: u64 = 400;
+const CREATE_ALLOCATIONS: u64 = 380;
 /// The additional allocations of a create with spans.
 const SPANS_ALLOCATIONS: u64 = 8;
 /// The allocations of a page of 100 users.
-const LIST_ALLOCATIONS: u64 = 1_150;
+const LIST_ALLOCATIONS: u64 = 1_120;
 
 #[test]
 fn a_function_is_built_of_no_more_crates_than_its_budget() {
