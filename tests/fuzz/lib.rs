@@ -45,11 +45,11 @@ pub struct Refusal {
     pub slug: String,
     /// The message.
     pub detail: String,
-    /// The codes of the invalid parts.
+    /// The codes of the errors.
     pub codes: Vec<String>,
 }
 
-/// Converts a problem to its refusal, and checks it against `openapi.yaml`. Only the parts that depend
+/// Converts a problem to a refusal, and checks the problem against `openapi.yaml`. Only the parts that depend
 /// on the request are checked here, because the project's tests check the rest.
 #[must_use]
 pub fn refusal(problem: Problem) -> Refusal {

@@ -14,18 +14,18 @@ pub struct History {
     pub seed: u64,
     /// How old a page may be, in seconds.
     pub max_age: u64,
-    /// Why the run ended early, if it did, such as an answer outside the contract.
+    /// Why the run ended early, such as an answer outside the contract. `None` if the run finished.
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// Lists read to their last page, after the last write and without faults. The first has no prefix,
-    /// so it shows all users.
+    /// Lists read to their last page, after the last write and without faults. The first list has no
+    /// prefix, so it shows all users.
     pub walks: Vec<Walk>,
-    /// All items after the last write, read from the table itself.
+    /// All items in the table after the last write, read with a scan.
     pub items: Vec<StoredItem>,
 }
 
-/// The attributes of an item, except the one that identifies a repeated request.
+/// The attributes of an item, except `request`, which identifies a repeated request.
 pub type StoredItem = BTreeMap<String, String>;
 
 /// A request and its outcome.
@@ -33,9 +33,9 @@ pub type StoredItem = BTreeMap<String, String>;
 pub struct Operation {
     /// The client that sent the request.
     pub client: usize,
-    /// When the request was sent, in microseconds of one monotonic clock.
+    /// When the request was sent, in microseconds since the run began.
     pub start: u64,
-    /// When the client learned the outcome, on the same clock.
+    /// When the client learned the outcome, in microseconds since the run began.
     pub end: u64,
     /// What the client asked.
     pub request: Request,
@@ -46,16 +46,16 @@ pub struct Operation {
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// To create a user.
+    /// Create a user.
     Create(Create),
-    /// To list a page.
+    /// List a page.
     List(List),
 }
 
 /// A request to create a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
-    /// The caller, or none if there is no authorizer.
+    /// The caller. `None` if there is no authorizer.
     pub caller: Option<String>,
     /// The Idempotency-Key.
     pub key: Option<String>,
@@ -97,7 +97,7 @@ pub enum Outcome {
         /// Whether the page links to a next page.
         has_next: bool,
     },
-    /// 503: the request may have taken effect, or may still do so.
+    /// 503: the request may have taken effect, or may still take effect.
     Unavailable,
     /// No answer, because the function was killed: the request may have taken effect.
     Killed,

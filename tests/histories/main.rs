@@ -122,7 +122,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
             let is_known = acknowledged.contains_key(username) || open.contains(username);
             assert!(is_known, "nobody asked for {username}");
         }
-        // Each client without a 201 retries, and gets its user.
+        // Each client that got no 201 retries, and gets its user.
         for username in open {
             let answer = create(&table, &username).await;
             assert_eq!(answer.status, 201, "{answer:?}");
@@ -135,16 +135,16 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
     let listed = list(&connect(engine.url())).await;
     assert_eq!(listed, acknowledged);
     say(&format!(
-        "{KILLS} engines killed under load, {} users kept, {unanswered} of them by repeating a create \
-         that got a 503",
+        "{KILLS} engines killed under load, {} users kept, {unanswered} creates repeated because they \
+         got a 503",
         listed.len()
     ));
 }
 
 /// How many usernames are created. Every second one is erased.
 const NAMES: usize = 24;
-/// How long the operator waits after looking up users, before erasing them: longer than the longest
-/// delay of a write.
+/// How long the test waits until no delayed write can still arrive: longer than the longest delay in
+/// `faults`.
 const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +174,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let mut owners = JoinSet::new();
     for (number, (username, user)) in erased.iter().enumerate() {
         let id = user["id"].as_str().expect("a user has an id");
-        // The second erasure is a repeated command.
+        // The operator repeats each command.
         for _ in 0..2 {
             operators.spawn(erase(proxy.url(), username.clone(), id.to_owned()));
         }
@@ -192,7 +192,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     ));
 }
 
-/// What the network does to writes and deletes. Both delays are longer than the SDK waits for an answer.
+/// The faults for writes and deletes. The SDK stops waiting for an answer before either delay is over.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),
@@ -204,14 +204,14 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * NAMES)
 }
 
-/// Creates a user with the caller's only key.
+/// Creates a user. All callers use the same key.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");
     post(&connect(&url), event).await
 }
 
-/// Retries a create until the next owner has the username.
+/// Retries a create by the next owner until it succeeds.
 async fn own(url: String, username: String) -> (String, Value) {
     let wait = async {
         loop {
@@ -226,7 +226,8 @@ async fn own(url: String, username: String) -> (String, Value) {
         .expect("the erased username becomes free")
 }
 
-/// Erases the user with this id, as docs/operations.md says. Retries until the table confirms the erasure.
+/// Erases the user with this id, as docs/operations.md says. Retries until the table confirms
+/// that the user is gone.
 async fn erase(url: String, username: String, id: String) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let table = connect(&url);

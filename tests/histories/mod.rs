@@ -3,7 +3,7 @@
 //! user is never lost or duplicated.
 //!
 //! [`run`](run::run) makes a history with the functions' real processes and an engine that stores its
-//! table in a file. [`check`] judges a history, which can also be saved, read, and judged again.
+//! table in a file. [`check`] judges a history. A history can be saved to a file and judged again.
 //!
 //! A seed decides the maximum age of a page, what each client asks for, and when faults and kills
 //! happen. It does not decide how processes are scheduled, so the same seed makes the same choices but
@@ -41,12 +41,12 @@ pub fn seed() -> u64 {
 /// Judges a history. Saves it to a file if it breaks a rule.
 ///
 /// # Errors
-/// The seed, the file and the broken rules.
+/// The history breaks rules. The error names the seed, the file and the rules.
 ///
 /// # Panics
 /// The file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
-    /// How many violations of each rule to show, at most. A lost user breaks a rule on every page.
+    /// The most violations to show for each rule. One lost user can cause a violation on every page.
     const SHOWN: usize = 3;
 
     let violations = check(history);

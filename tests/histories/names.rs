@@ -39,7 +39,7 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Prefixes as a client writes them, each with the key prefix that it selects.
+/// Prefixes as a client writes them, each with the prefix of the keys that it selects.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),
@@ -52,7 +52,7 @@ const PREFIXES: [(&str, &str); 8] = [
 ];
 
 impl Name {
-    /// A random name, ending with this number.
+    /// A random name that ends with this number.
     pub fn choose(rng: &mut Rng, number: usize) -> Self {
         let (spelling, display, key) = NAMES[rng.usize(..NAMES.len())];
         Self {

@@ -18,7 +18,8 @@ use super::history::{
 pub enum Rule {
     /// The run came to its end: every answer was in the contract, and none was a 500.
     Answer,
-    /// A username belongs to one user, and a user has one username. One request created the user, once.
+    /// A username belongs to one user, and a user has one username. One request created the user,
+    /// and only once.
     OneOwner,
     /// Every user that any client was told of is in the list at the end.
     Kept,
@@ -31,18 +32,18 @@ pub enum Rule {
     /// A request gets 409 only if another request for the same username may have created its user before.
     Conflict,
     /// At least one attempt may have created the user: it was sent before any client was told of the
-    /// user, and no attempt of its request was refused. If a 201 was not a replay, this attempt got it.
+    /// user, and no attempt of its request was refused. If a 201 was not a replay, this attempt got that 201.
     /// The rule is checked only if no other rule is broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and cursor.
     /// It is full if it links to a next page.
     Page,
-    /// A page has every user in its range, except users that clients were first told of within the
+    /// A page shows every user in its range that a client was told of early enough: more than the
     /// maximum age of a page before the request.
     Complete,
     /// A walk shows a user at most once.
     Walk,
-    /// After the last write, all walks show the same users.
+    /// After the last write, every walk shows exactly the users with its prefix, in order.
     Quiet,
     /// At the end, the table holds exactly the listed users.
     Table,
@@ -93,9 +94,9 @@ pub fn check(history: &History) -> Vec<Violation> {
 /// Identifies a request. All attempts of one request have the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity<'a> {
-    /// A request that can be repeated: its caller, its key and the display form of its username.
+    /// A request with an Idempotency-Key: its caller, its key and the display form of its username.
     Keyed(Option<&'a str>, &'a str, &'a str),
-    /// A request without an Idempotency-Key: the number of its one operation.
+    /// A request without an Idempotency-Key: the number of its only operation.
     Single(usize),
 }
 
@@ -124,7 +125,7 @@ struct Checker<'a> {
     attempts: BTreeMap<&'a str, Vec<Attempt<'a>>>,
     /// The username key of each requested display form.
     keys: HashMap<&'a str, &'a str>,
-    /// The users at the end, by username key.
+    /// The users in the list at the end, by username key.
     users: BTreeMap<&'a str, &'a ShownUser>,
     violations: Vec<Violation>,
 }
@@ -165,7 +166,7 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Records the list at the end, and compares the walks and the table with the list.
+    /// Remembers the users in the list at the end, and compares the walks and the table with the list.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
@@ -195,7 +196,7 @@ impl<'a> Checker<'a> {
                 limit,
                 users: shown,
             } = walk;
-            // The map is sorted by key, as a list is.
+            // The map and a list have the same order: by key.
             let all = self.users.iter();
             let all = all
                 .filter(|(key, _)| key.starts_with(prefix))
@@ -224,7 +225,7 @@ impl<'a> Checker<'a> {
 
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
-        // Another rule reports a user that nobody requested.
+        // If nobody requested the user, another rule reports that.
         let key = self.keys.get(username).copied().unwrap_or(username);
         let attributes = [
             ("kind", "user"),
@@ -236,7 +237,7 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that somebody requested a user before `told`, when a client was told of the user.
+    /// Checks that somebody requested a user before the time `told`, when a client was told of the user.
     /// Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
@@ -250,7 +251,7 @@ impl<'a> Checker<'a> {
         key
     }
 
-    /// Checks that the user that a client was told of is the same at the end.
+    /// Checks that a user exists unchanged at the end. Some client was told of this user.
     fn check_kept(&mut self, user: &ShownUser, key: &str) {
         match self.users.get(key) {
             None => self.report(Rule::Kept, format!("{user:?} is lost")),
@@ -331,8 +332,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that one attempt explains all answers about a username. `told` is when any client was
-    /// first told of its user.
+    /// Checks that one attempt explains all answers about a username. `told` is the time when a client
+    /// was first told of the username's user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
             return;
@@ -385,7 +386,7 @@ impl<'a> Checker<'a> {
             let after = after.unwrap_or_default();
             self.check_page(operation, list, after, &keys, *has_next);
 
-            // A page that links to a next page promises only users up to its own last one.
+            // If a page links to a next page, the users after its own last user belong to later pages.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
             for (key, time) in told {
@@ -420,7 +421,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The username keys that clients knew to be taken, each with the time when the first client knew.
+    /// The keys of the usernames that clients knew to be taken, each with the time when a client first
+    /// knew.
     fn told(&self) -> BTreeMap<&'a str, u64> {
         let mut told = BTreeMap::<&str, u64>::new();
         for operation in &self.history.operations {

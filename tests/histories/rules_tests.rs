@@ -1,4 +1,4 @@
-//! Tests of the rules: each rule finds the histories that break it.
+//! Tests of the rules: `check` finds the rules that a history breaks.
 
 use std::collections::BTreeSet;
 
@@ -201,7 +201,7 @@ fn a_conflict_with_the_request_itself_is_found() {
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Conflict]);
 
-    // The only earlier attempt at this username is of the same request.
+    // The only earlier attempt to create "bea" belongs to the same request.
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Taken);
     story.create("ada", Some("one"), "bea", Outcome::Killed);
@@ -338,7 +338,7 @@ fn a_page_that_lacks_a_user_is_found() {
         (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
         // The same user is missing, and a next page follows.
         (2, None, &[(1, "ada"), (3, "cleo")], true),
-        // The first user is missing: the cursor skipped it.
+        // The first user after the cursor is missing.
         (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),
         // The last user is missing.
         (3, None, &[(1, "ada"), (2, "bea"), (3, "cleo")], false),
@@ -483,7 +483,7 @@ struct Story {
 }
 
 impl Story {
-    /// Four users that all exist at the end.
+    /// A history with four users that all exist at the end.
     fn with_users() -> Self {
         let users = [(1, "ada"), (2, "bea"), (3, "cleo"), (4, "dora")];
         let mut story = Self::default();
@@ -507,7 +507,7 @@ impl Story {
         self.add(Request::Create(create), outcome);
     }
 
-    /// A page, as a walk of its own.
+    /// Adds a request for a page, as a walk of its own.
     fn list(
         &mut self,
         prefix: &str,

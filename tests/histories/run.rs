@@ -36,16 +36,16 @@ use harness::{
 /// The functions' own timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Processes of each function. A process handles one event at a time. There are more clients than
-/// processes, so clients wait.
+/// How many processes each function has. A process handles one event at a time. There are more
+/// clients than processes, so clients wait.
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// The most pages of a walk. An endless walk ends here, so that it can be judged.
+/// The most pages that a walk reads. The limit ends an endless walk, so that the walk can be judged.
 const MAX_PAGES: usize = 1000;
 
-/// The maximum ages of a page, in seconds, of which a run picks one. 0 is the template's default. 2
-/// makes the function keep pages.
+/// Maximum ages of a page, in seconds. A run picks one of them. 0 is the template's default. With 2,
+/// the function keeps pages for 2 seconds.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
 /// There are few callers and keys, so that two callers often use the same key.
@@ -55,7 +55,7 @@ const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How many clients there are at once.
+    /// How many clients run at the same time.
     pub clients: usize,
     /// How many things each client does, one after the other: create a user, list a page, or walk
     /// through a list.
@@ -69,11 +69,11 @@ pub struct Totals {
     pub operations: usize,
     /// Users at the end.
     pub users: usize,
-    /// Creates that were answered with an earlier attempt's user.
+    /// Creates that got the user of an earlier attempt.
     pub replays: usize,
-    /// Creates that were refused.
+    /// Creates that got a 409.
     pub conflicts: usize,
-    /// Pages that were shown.
+    /// Pages that clients got.
     pub pages: usize,
     /// Requests whose outcome the client does not know.
     pub unknown: usize,
@@ -138,10 +138,12 @@ impl fmt::Display for Totals {
     }
 }
 
-/// Runs clients against a service whose table is in this folder, and returns their history.
+/// Runs clients against a service whose table is in this folder, and returns their history
+/// and its totals.
 ///
 /// # Panics
-/// A process does not start or stop. An answer outside the contract goes into the history instead.
+/// A process does not start or stop. An answer outside the contract ends the run instead, and the
+/// history records it as the failure.
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
@@ -164,7 +166,7 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // Each step has its own random generator, so that its choices do not depend on earlier steps.
+        // Each deed has its own random generator, so that its choices do not depend on earlier deeds.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -214,7 +216,7 @@ impl World {
         self.proxy.redirect(engine.url());
     }
 
-    /// Stops all processes, and reads the list after the last write.
+    /// Stops all processes, and reads the list and the table after the last write.
     async fn end(self, seed: u64, rng: Rng, failure: Option<String>) -> (History, Totals) {
         let mut history = History {
             seed,
@@ -253,7 +255,7 @@ impl World {
     }
 }
 
-/// Walks through the list of this table with several limits and prefixes.
+/// Reads the list of this table to its last page, with several limits and prefixes.
 async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
@@ -365,7 +367,7 @@ impl Pool {
         sandbox.expect("the pool has its own sender")
     }
 
-    /// Stops all processes and checks that none had ended before.
+    /// Stops all processes, and checks that each was still running.
     async fn stop(self) {
         let Self { give, take, .. } = self;
         drop(give);
@@ -413,7 +415,7 @@ impl Client {
 
     /// Asks for a username that other clients also ask for, and retries if the outcome is unknown.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // The numbers grow with each client's steps, so some names are always free.
+        // The numbers grow with each client's deeds, so some names are always free.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -463,7 +465,7 @@ impl Client {
             let pool = &self.world.listers;
             let (answer, outcome) = self.ask(rng, pool, "get", event, request).await;
             let Outcome::Page { users, .. } = outcome else {
-                // Requests the same page again.
+                // The next iteration requests the same page again.
                 continue;
             };
             if let Some(user) = users.last() {
@@ -519,7 +521,7 @@ impl Client {
     }
 }
 
-/// The outcome that an answer means, if its status is in the contract.
+/// The outcome that an answer means. `None` if no request of a run should get this status.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {

@@ -1,5 +1,5 @@
-//! `make soak`: runs both functions for minutes at the machine's limit. Checks every answer, and that
-//! no process uses more memory or files at the end than at the start.
+//! `make soak`: runs both functions for several minutes, with all processors busy. Checks every answer.
+//! Also checks that no process uses much more memory, or more files, at the end than at the start.
 
 use std::{
     fmt::{Display, Write as _},
@@ -23,9 +23,9 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// How much a process's memory, and its peak, may grow from the first minute to the last, in KiB. Ten
-/// minutes have at least 100,000 calls, so this finds a leak of 5 bytes a call. Without a leak, the
-/// allocator's memory grew by a tenth of this limit.
+/// How much a process's memory and its peak memory may grow from the first minute to the last, in KiB.
+/// Ten minutes have at least 100,000 calls, so this limit finds a leak of 5 bytes a call. In runs
+/// without a leak, the allocator's memory grew by a tenth of this limit.
 const MAX_GROWTH_KIB: usize = 512;
 /// The functions' timeout in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,12 +33,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Samples in a minute.
 const MINUTE: usize = 60;
-/// How many pages of a list are requested in a row.
+/// The most pages of one list that are requested in a row.
 const PAGES: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // At least two minutes: a first and a last one.
+    // A run has at least two minutes, so that the first and the last one can be compared.
     let minutes = match minutes(2) {
         Ok(minutes) => minutes,
         Err(message) => {
@@ -147,7 +147,7 @@ async fn create(
     sandbox
 }
 
-/// Lists users, in pages of every size, until the time is up.
+/// Lists users, in pages of several sizes, until the time is up.
 async fn list(
     mut sandbox: Sandbox,
     number: usize,
@@ -181,7 +181,7 @@ async fn call(sandbox: &mut Sandbox, method: &str, event: Event, calls: &AtomicU
     answer
 }
 
-/// How many users have been listed.
+/// Lists all users, and counts them.
 async fn count(table_url: &str) -> usize {
     let calls = AtomicUsize::new(0);
     let mut sandbox = start("list-users", table_url).await;
@@ -292,7 +292,7 @@ fn total(functions: &[Function]) -> usize {
     functions.iter().map(Function::calls).sum()
 }
 
-/// Prints the first and last minute of each process.
+/// A table of each process's resources in the first and the last minute.
 fn table(functions: &[Function]) -> String {
     let mut text = format!(
         "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}\n",

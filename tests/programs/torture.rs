@@ -1,6 +1,6 @@
-//! `make torture MINUTES=10`: runs histories (tests/histories) under faults until the time is up or one
-//! breaks a rule.
-//! Each history prints its seed before it begins. The seed is random unless `HISTORY_SEED` sets it.
+//! `make torture MINUTES=10`: runs histories (tests/histories) under faults until the time is up or a
+//! history breaks a rule.
+//! Prints the seed of each history before the history begins. The seed is random unless `HISTORY_SEED` sets it.
 //! `target/debug/torture --check FILE` judges the history in a file again.
 
 use std::{
@@ -18,7 +18,7 @@ use tests::histories::{
     seed,
 };
 
-/// Large enough for many users on a page, and small enough for a person to find what went wrong.
+/// The plan is large enough for many users on a page, and small enough for a person to find what went wrong.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 120,
@@ -58,7 +58,7 @@ async fn torture() -> Result<String, String> {
         rounds += 1;
         bar.suspend(|| println!("round {rounds}, seed {seed}"));
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // A separate task, so that a panic is reported with its seed.
+        // Runs in a separate task, so that a panic is reported with its seed.
         let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
         let (history, happened) = round
             .await

@@ -13,9 +13,9 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Process runs per case. The cases take turns, so that noise affects all alike.
+/// Process runs per case. The cases take turns, so that noise affects all cases alike.
 const ROUNDS: usize = 15;
-/// The measured creates of each run, and the warm-up creates before them.
+/// How many creates each run measures, and how many it makes before them to warm up.
 const CREATES: usize = 1_000;
 const WARM_UP: usize = 100;
 
@@ -23,7 +23,7 @@ const WARM_UP: usize = 100;
 async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
-    // Nobody reads the datagrams, so the system discards them once the queue is full.
+    // Nobody reads the datagrams with the spans, so the system discards them once the queue is full.
     let cases = [
         ("no agent", None, TRACE_ID),
         ("not sampled", Some(&*address), TRACE_ID),

@@ -1,5 +1,6 @@
-//! Reads any message as a create: header lines, an empty line, and a body. It must create the user that the
-//! body asks for, or give a problem of the contract that names the body's first error.
+//! Reads any message as a create: header lines, an empty line, and a body. The service must create the
+//! user that the body asks for, or return a problem of the contract. A problem about the body must name
+//! the body's first error.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::STANDARD};

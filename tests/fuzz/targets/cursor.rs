@@ -1,5 +1,5 @@
-//! Decodes any text as a cursor, and encodes any text as a username's key into a cursor. The first line of the input is
-//! the prefix of the list.
+//! Decodes any text as a cursor. Then takes the text as a username's key, and encodes the key into a cursor. The first
+//! line of the input is the prefix of the list.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -35,7 +35,7 @@ fn check_key(key: &str, prefix: &UsernamePrefix) {
     assert!(key.starts_with(prefix.as_str()));
 }
 
-/// The cursor with one character replaced. The sum of its bytes selects the character and its replacement.
+/// The cursor with one character replaced. The sum of the cursor's bytes selects the character and its replacement.
 fn damaged(cursor: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = cursor.as_bytes().to_vec();

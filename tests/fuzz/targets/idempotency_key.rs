@@ -1,5 +1,5 @@
-//! Any bytes as an Idempotency-Key: the service accepts exactly what the contract allows, and treats a
-//! key alike with and without quotes.
+//! Reads any bytes as an Idempotency-Key. The service must accept exactly what the contract allows, and
+//! treat a key with quotes like the same key without quotes.
 #![no_main]
 
 use create_user::request::{MAX_IDEMPOTENCY_KEY_CHARS, parse};
@@ -29,9 +29,9 @@ fuzz_target!(|value: &[u8]| {
     assert_eq!(fingerprint([value, quoted]), None, "two keys were accepted");
 });
 
-/// The key in a header's value, as the contract defines it.
+/// The key in a header's value. `None` if the contract does not allow the value.
 fn key(value: &HeaderValue) -> Option<String> {
-    // White space around a value is not part of it (RFC 9110 §5.5).
+    // White space around a value is not part of the value (RFC 9110 §5.5).
     let value = value.to_str().ok()?.trim_matches([' ', '\t']);
     let key = if let Some(quoted) = value.strip_prefix('"') {
         let quoted = quoted.strip_suffix('"')?;

@@ -1,5 +1,6 @@
-//! Any lines as If-None-Match headers: the service reads well-formed ones as RFC 9110 says, and other
-//! lines match the page only if one of them is `*` or contains the page's tag.
+//! Reads any lines as If-None-Match headers. If all headers are well-formed, they must match as
+//! RFC 9110 says. Otherwise, they may match the page only if one of them is `*` or contains the
+//! page's tag.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
@@ -36,8 +37,8 @@ fuzz_target!(|lines: &[u8]| {
     assert!(none_match(&headers, &etag));
 });
 
-/// Whether a value names the tag, by the grammar of RFC 9110 §8.8.3 and §13.1.2; `None` if it is not
-/// well-formed.
+/// Whether a value names the tag, by the grammar of RFC 9110 §8.8.3 and §13.1.2. `None` if the value
+/// is not well-formed.
 fn meaning(value: &[u8]) -> Option<bool> {
     if value == b"*" {
         return Some(true);

@@ -1,5 +1,5 @@
-//! Reads any text as the query string of list-users. It must give the requested page or a problem of
-//! the contract.
+//! Reads any text as the query string of list-users. The service must understand which page is requested,
+//! or return a problem of the contract.
 #![no_main]
 
 use fuzz::{refusal, request};
@@ -39,7 +39,7 @@ fuzz_target!(|query: &str| {
                 (400, "invalid-query")
             );
             let has = |code: &str| refusal.codes.iter().any(|it| it == code);
-            // A problem with the maximum number of errors may omit others.
+            // A problem that lists the maximum number of errors may omit other errors.
             if refusal.codes.len() < MAX_ERRORS {
                 assert_eq!(has("unknown"), !are_all_known);
                 assert_eq!(has("repeated"), !is_each_once);

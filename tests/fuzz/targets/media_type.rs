@@ -1,5 +1,5 @@
-//! Any bytes as a Content-Type: the service accepts JSON in UTF-8 and nothing else. The oracle is
-//! RFC 9110's grammar, written as regular expressions.
+//! Reads any bytes as a Content-Type. The service must accept JSON in UTF-8 and nothing else. The target
+//! compares the service with RFC 9110's grammar, written as regular expressions.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use regex::bytes::Regex;
 const TOKEN: &str = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+";
 const QUOTED_STRING: &str = r#""(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*""#;
 
-/// Type, subtype and all parameters (RFC 9110 §8.3.1 and §5.6.6).
+/// Matches the type, the subtype and all parameters (RFC 9110 §8.3.1 and §5.6.6).
 static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     let value = format!("(?:{TOKEN}|{QUOTED_STRING})");
     regex(&format!(
@@ -21,7 +21,7 @@ static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// The first of the remaining parameters.
+/// Matches the first of the remaining parameters.
 static PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
         r"\A[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|{QUOTED_STRING}))?"

@@ -1,4 +1,4 @@
-//! Any text as a username: an accepted username keeps every promise about usernames.
+//! Reads any text as a username. An accepted username must keep every promise about usernames.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -35,14 +35,14 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // The displayed username is itself valid, and as a prefix it finds its user.
+    // The display form is itself a valid username. Used as a prefix, it finds its user.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
         assert_eq!(prefix.as_str(), key);
     }
 
-    // The key is itself a username.
+    // The key is itself a valid username, with two exceptions.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
         // The key may be too long, because the small letter of İ has two characters.
@@ -74,7 +74,7 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The text may contain the character only after composing, or in another width.
+            // The character may be in the text only after composing, or in another width.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);

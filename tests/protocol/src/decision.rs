@@ -5,7 +5,7 @@ use shared::{caller::Caller, item::Fingerprint, user::UserId};
 
 use crate::{Item, Protocol, State, Without};
 
-/// The service's decision, without the user in it.
+/// The service's [`Insertion`], without its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// 201.
@@ -17,7 +17,7 @@ pub enum Decision {
 }
 
 impl Protocol {
-    /// Asks the service's own [`judge`]. To remove one of its rules, the model passes data for which
+    /// Asks the service's own [`judge`]. To remove one of the rules of `judge`, the model passes data for which
     /// the rule makes no difference.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);

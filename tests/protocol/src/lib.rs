@@ -1,18 +1,19 @@
 //! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! The histories in `tests` check only the orders of events that happened. The model checks every
-//! possible order, and shows what breaks without each rule.
+//! The tests with histories check only the orders of events that happened. The model checks every
+//! possible order, and shows which promises break without each rule.
 //!
-//! * Up to three clients each ask for a username, with an Idempotency-Key or without, and may send
-//!   the request twice, one after the other or at the same time.
+//! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client may
+//!   send its request twice, one after the other or at the same time.
 //! * Each request is one run of the function, which sends its write to the table at most twice. A write
 //!   may arrive after everyone has stopped waiting, or never, and its answer may get lost. Functions
 //!   may crash at any time.
 //! * An operator may erase one user.
 //!
 //! In the model, a client gets an answer as soon as the function decides. In reality the answer may get
-//! lost, so the model checks the promises for more answers than necessary.
+//! lost, so the model checks the promises for more answers than clients
+//! really get.
 //!
 //! The model calls the service's code: [`create_user::insert::judge`] decides what to answer after a
 //! failed condition, and usernames, keys and fingerprints are the service's types.
@@ -61,7 +62,7 @@ pub struct Attempt {
     pub number: usize,
 }
 
-/// A user in the table, identified by the write that made it.
+/// A user in the table, identified by the write that created the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
     /// The attempt that sent the write.
@@ -96,7 +97,7 @@ pub enum Run {
     Unsent,
     /// The function waits for the answer to its newest write.
     Waiting {
-        /// How many writes it has sent.
+        /// How many writes the function has sent.
         sent: u8,
         /// How many older writes may still arrive.
         late: u8,
@@ -149,17 +150,18 @@ pub struct State {
     /// The table: a cell for each place (a region, an item collection or an old copy) and each key. The
     /// second place is used only if [`Layout`] or [`Without`] needs it.
     pub table: [[Cell; USERNAMES.len()]; 2],
-    /// For each key, the place that was written last.
+    /// For each key, the place with the last write.
     pub newest: [u8; USERNAMES.len()],
     /// The users that a 201 reported to a client.
     pub told: u16,
-    /// What went wrong: one bit for each `Wrong`.
+    /// Which wrong answers clients got: one bit for each `Wrong`.
     pub wrong: u8,
     /// The progress of the erasure.
     pub progress: Progress,
     /// The attempts that were sent before the erasure began.
     pub begun: u8,
-    /// The users that the erasure rightly deleted: the user to erase, and others of the same request.
+    /// The users that the erasure rightly deleted: the user to erase, and other users that
+    /// the same request created.
     pub erased: u16,
     /// Whether a copy of the delete may still arrive.
     pub late_delete: bool,
@@ -222,7 +224,7 @@ pub enum Without {
     ComparisonForm,
     /// All writes of a request share one id.
     OneIdARequest,
-    /// The answer is 503 if the table did not answer.
+    /// The client gets a 503 if the function got no answer from the table.
     Doubt,
     /// Only an answer with a request id counts as an answer of DynamoDB.
     RequestId,
@@ -250,15 +252,17 @@ impl Without {
 /// Where users are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// In one item collection of one table, as the service does.
+    /// In one item collection of one table, as in the service.
     #[default]
     One,
-    /// In a global table of two regions that replicate their writes later. If both write a key, the
-    /// later write wins. The last client uses the second region.
+    /// In a global table of two regions that replicate their writes later. If both regions
+    /// write the same key, the later write wins. The last client uses the second region.
     Regions,
-    /// In two item collections. A hash of the key chooses the collection, the same for all clients.
+    /// In two item collections. A hash of the key chooses the collection, in the same way for
+    /// all clients.
     Shards,
-    /// In one item collection, but the last client's function is a newer release, which uses two.
+    /// In one item collection, but the last client's function is a newer release, which uses two
+    /// collections.
     MoreShards,
 }
 
@@ -269,7 +273,7 @@ pub enum Erasure {
     Delete,
     /// Delete the user if it still has the id that was looked up.
     DeleteById,
-    /// Like `DeleteById`, but only when the user is so old that its attempt's writes can no longer arrive.
+    /// Like `DeleteById`, but the user is so old that no write of its attempt can still arrive.
     DeleteOldById,
     /// Delete any user with the username, wait until no earlier write can arrive, and delete again.
     DeleteTwice,
@@ -306,7 +310,7 @@ pub enum Action {
         /// Whether the client omits the key.
         forgets_key: bool,
     },
-    /// The newest write of a run arrives, and so does its answer.
+    /// The newest write of a run arrives, and the function gets the answer.
     Arrive(Attempt),
     /// The newest write of a run arrives, and its answer gets lost.
     LoseAnswer(Attempt),
@@ -342,7 +346,7 @@ pub struct Protocol {
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// The number that stands for each username's key: the index of the first username with that key.
+    /// A number for each username's key: the index of the first username with that key.
     keys: [usize; USERNAMES.len()],
 }
 
@@ -451,7 +455,7 @@ impl Protocol {
     }
 
     /// What the client is told if the newest write of this attempt arrives now and the answer is not lost:
-    /// the decision, and the user that a 201 shows. `None` if the attempt waits for no answer.
+    /// the decision, and the user that a 201 shows. `None` if the attempt is not waiting for an answer.
     #[must_use]
     pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
         let Run::Waiting { sent, .. } = state.runs[attempt.client][attempt.number] else {
@@ -527,7 +531,7 @@ impl Protocol {
         })
     }
 
-    /// Waits until no write from before the erasure and no copy of its delete can still arrive.
+    /// Waits until no earlier write and no copy of the delete can still arrive.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -570,7 +574,7 @@ impl Protocol {
         }
     }
 
-    /// Merges states that can no longer behave differently, once nobody can delete a user.
+    /// Once nobody can delete a user, merges states that can no longer behave differently.
     ///
     /// A write that finds a user changes nothing and always gets the same answer. So while the username
     /// is taken, the number of an attempt's late writes does not matter. While it is free, two late
@@ -593,8 +597,8 @@ impl Protocol {
         }
     }
 
-    /// Whether to start from these requests. Of all lists of requests that differ only in the order of clients
-    /// or in which usernames and keys they use, the model starts from one.
+    /// Whether to start from these requests. If several lists of requests differ only in the order of clients or
+    /// in their choice of usernames and keys, the model starts from one of the lists.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -666,7 +670,7 @@ impl Model for Protocol {
         }
         all.retain(|requests| self.is_first(requests));
         // Of several shortest counter-examples, stateright reports the last. So the simplest requests
-        // come last, and the reported one is easy to read.
+        // come last, and the reported counter-example is easy to read.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -889,7 +893,7 @@ impl Model for Protocol {
     }
 }
 
-/// Whether no user matches the erased one, once the erasure is done.
+/// Whether no user matches the erased user. Always true before the erasure is done.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -917,7 +921,7 @@ pub const TRUE_REPLAY: &str = "a replay repeats an earlier request";
 pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
 /// A list shows every user that any client was told of.
 pub const LISTED: &str = "a list shows every acknowledged user";
-/// No write of the erased user takes effect after the erasure.
+/// The erased user, with its id, does not come back after the erasure.
 pub const ERASED: &str = "an erased user does not come back";
 /// After an erasure, no earlier attempt of the erased user's request creates the user again, even with a new id.
 pub const NOT_BROUGHT_BACK: &str = "no attempt from before the erasure brings an erased user back";

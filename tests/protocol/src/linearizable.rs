@@ -1,8 +1,8 @@
 //! A second judge of histories, beside the rules of `tests::histories::rules`.
 //!
 //! The rules look for contradictions. This judge looks for an order instead. A history is sound if the
-//! operations on each username have an order in which each takes effect at one moment between its
-//! beginning and its end. stateright's tester of linearizability searches for that order. A create whose
+//! operations on each username have an order in which each operation takes effect at one moment
+//! between its beginning and its end. stateright's tester of linearizability searches for that order. A create whose
 //! outcome is unknown takes effect at any moment after its beginning, or never. A page counts as a read
 //! of each username in its range.
 
@@ -100,7 +100,7 @@ fn keys_of<'a>(
 #[derive(Clone, Debug)]
 struct Operation<'a> {
     start: u64,
-    /// `None` if its outcome is unknown.
+    /// `None` if the operation's outcome is unknown.
     end: Option<u64>,
     asked: Asked<'a>,
     told: Told<'a>,

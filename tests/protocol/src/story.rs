@@ -9,10 +9,10 @@ use crate::{
     Run, State, USERNAMES, Without,
 };
 
-/// States, each with the action that follows it, if there is one.
+/// A path through the model: its states, each with the next action. The last state has no next action.
 pub type Path = Vec<(State, Option<Action>)>;
 
-/// The most steps of a story.
+/// The largest number of steps in a story.
 const MAX_STEPS: usize = 12;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
 

@@ -1,4 +1,4 @@
-//! Explores the whole model, and shows what breaks without each rule.
+//! Explores the whole model, and shows which promises break without each rule.
 //!
 //! Each test prints a line for each exploration and each counter-example. To read the counter-examples as stories:
 //!
@@ -19,7 +19,7 @@ use protocol::{
 };
 use stateright::{Checker, Expectation, Model};
 
-/// What breaks without each rule, and after how many steps.
+/// Which promises break without each rule, and after how many steps.
 const NEEDED: [(Without, &str, usize); 12] = [
     (Without::Condition, ACKNOWLEDGED, 4),
     (Without::OwnId, TRUE_CONFLICT, 3),
@@ -35,7 +35,7 @@ const NEEDED: [(Without, &str, usize); 12] = [
     (Without::ConsistentRead, LISTED, 2),
 ];
 
-/// What breaks with each way to erase a user, and after how many steps.
+/// Which promises break with each way to erase a user, and after how many steps.
 const ERASURES: [(Erasure, &str, usize); 13] = [
     (Erasure::Delete, ERASED, 5),
     (Erasure::Delete, ACKNOWLEDGED, 7),
@@ -145,7 +145,7 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     broken
 }
 
-/// Tells the shortest story of how a model breaks a promise, and checks its number of steps.
+/// Tells the shortest story of how a model breaks a promise, and checks the story's number of steps.
 #[track_caller]
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));
@@ -157,7 +157,7 @@ fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     assert_eq!(path.len() - 1, steps, "{name}: {promise}");
 }
 
-/// Prints a line even if the test passes: unlike `println!`, this is not captured.
+/// Prints a line even if the test passes: the test harness captures `println!`, but not this output.
 fn report(line: &str) {
     writeln!(io::stdout(), "{line}").expect("standard output is open");
 }

@@ -1,4 +1,5 @@
-//! The two judges of histories, the rules and the search for an order, agree on random histories.
+//! Checks that the two judges of histories, the rules and the search for an order, agree on random
+//! histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +80,7 @@ struct Plan {
     effect: u64,
     end: u64,
     request: Request,
-    /// What the client is told if it does not learn the true outcome.
+    /// `Unavailable` or `Killed`, if the client does not learn the true outcome.
     unknown: Option<Outcome>,
 }
 
@@ -291,7 +292,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let at = rng.usize(..count);
     let operation = &mut history.operations[at];
     let Request::Create(create) = &mut operation.request else {
-        // Moves the request for a page to another time. Its duration stays the same.
+        // Moves the request for a page to another time. The duration stays the same.
         let length = operation.end - operation.start;
         operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
         operation.end = operation.start + length;

@@ -1,7 +1,7 @@
 //! Follows random walks through the model with the real function and the embedded engine.
 //!
-//! Each write of the function is held until the model says what happens to it. After each step, the
-//! answers and the list must match the model.
+//! The test holds each write of the function until the model says what happens to the write. After
+//! each step, the answers and the list must match the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -266,7 +266,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Waits for the next write, or for the answer 503.
+    /// Waits for the function's next write. If the model expects none, waits for the 503 instead.
     async fn goes_on(&mut self, attempt: Attempt, next: &State) -> &'static str {
         if matches!(
             next.runs[attempt.client][attempt.number],
@@ -289,7 +289,7 @@ impl<'a> World<'a> {
         answer.await.expect("the function does not panic")
     }
 
-    /// Ends all runs from before the erasure.
+    /// Ends all runs that began before the erasure.
     fn wait(&mut self) {
         for (number, function) in self.functions.as_flattened_mut().iter_mut().enumerate() {
             if self.state.begun >> number & 1 == 1 {
@@ -370,13 +370,13 @@ impl Write {
         self.engine.call(request).await.expect("the engine answers")
     }
 
-    /// Answers the function. Fails if it has ended.
+    /// Answers the function. Fails if the function has ended.
     fn answer(self, answer: Result<HttpResponse, ConnectorError>) {
         let sender = self.answer.expect("the function waits for it");
         sender.send(answer).expect("the function runs");
     }
 
-    /// A copy of the write. Nobody waits for its answer.
+    /// A copy of the write. Nobody waits for the copy's answer.
     fn copy(&self) -> Self {
         Self {
             request: self.request.try_clone().expect("the body is in memory"),
@@ -386,7 +386,7 @@ impl Write {
     }
 }
 
-/// The SDK's HTTP client, which gives each write to the test.
+/// The SDK's HTTP client. Gives each write to the test instead of sending it.
 #[derive(Clone, Debug)]
 struct Wire {
     client: SharedHttpClient,
