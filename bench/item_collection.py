@@ -1,8 +1,9 @@
 """Simulates what bursts of sign-ups do to the table's one item collection.
 
-A DynamoDB partition accepts 1,000 write units a second, and DynamoDB splits a partition that stays
-hot. This simulation sends creates to such partitions. It counts accepted creates, throttled
-attempts, and 503s to callers. It writes bench/results/item-collection.json and .svg:
+A DynamoDB partition accepts 1,000 write units a second. DynamoDB splits a partition that stays hot,
+which means near this limit. This simulation sends creates to such partitions. It counts accepted
+creates, throttled attempts, and 503s to callers. It writes bench/results/item-collection.json and
+.svg:
 
     .tools/bench/bin/python bench/item_collection.py
 
@@ -33,11 +34,11 @@ SECONDS_PER_MINUTE = 60
 # (shared/src/table.rs). In ticks of 25 ms, these are up to two ticks and up to four.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# A retry is due in one of the next ticks, up to the longest wait. One more slot is for the current
-# tick.
+# Retries are counted by the tick in which they are due: one slot for the current tick, and one for
+# each later tick up to the longest wait.
 SLOTS = max(RETRY_TICKS) + 1
 
-# The number of seconds whose keys decide where a partition is split.
+# A partition is split according to the keys of the latest seconds. This is their number.
 OBSERVED_SECONDS = 10
 # If the colder side of a split would get less than this share of the traffic, the split is futile.
 FUTILE_SHARE = 0.1
@@ -45,15 +46,15 @@ FUTILE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Rules:
-    """How the table behaves."""
+    """The rules by which the table behaves."""
 
     # Documented: the write units of a partition.
     units_per_second: int = 1000
     # How long unused units are kept, in seconds. AWS keeps them for up to 300 seconds, but advises
-    # not to rely on that; 1 keeps none beyond the current second.
+    # not to rely on that. With 1, units last only for the current second.
     kept_seconds: int = 1
-    # Assumed: a window of this length is hot if the partition used this share of its units. After
-    # this many hot windows in a row, the partition is split.
+    # Assumed: a window of `window_seconds` is hot if the partition used `hot_share` of its units.
+    # After `hot_windows` hot windows in a row, the partition is split.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
@@ -72,7 +73,7 @@ def random_names(numbers: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def names_in_order(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """Names that count up, such as user000001: each comes after all earlier ones."""
+    """Names that count up, such as user000001. Each name comes after all earlier names."""
     return numbers.astype(float)
 
 
@@ -83,7 +84,7 @@ def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Split:
-    """Where to split a partition, and the share of its traffic that goes to the upper side."""
+    """The key at which to split a partition, and the upper side's share of its traffic."""
 
     point: float
     upper_share: float
@@ -92,8 +93,8 @@ class Split:
 def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
     """Chooses a split from the latest keys of a partition, which begin with the oldest.
 
-    The point is the median of the earlier half. If nearly all of the later half then falls on one
-    side, as with one key or with keys in order, the split would not spread the traffic.
+    The split is at the median of the earlier half of the keys. If nearly all keys of the later half
+    fall on one side, as with one key or with keys in order, the split does not spread the traffic.
     """
     earlier, later = np.array_split(latest, 2)
     if len(earlier) == 0:
@@ -113,8 +114,8 @@ class Partitions:
         self.lower_bounds = np.array([-np.inf])
         # The units that each partition has left.
         self.units = np.array([float(rules.units_per_second)])
-        # Throttled creates that wait for their second or third attempt, by the slot in which this
-        # attempt is due.
+        # The numbers of throttled creates that wait for their second or third attempt, by attempt,
+        # slot in which it is due, and partition.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
         self.given_in_window = np.zeros(1, dtype=np.int64)
         self.hot_windows = np.zeros(1, dtype=np.int64)
@@ -129,8 +130,8 @@ class Partitions:
     def play(self, tick: int, creates: np.ndarray, rng: Generator) -> tuple[int, int, int]:
         """Simulates one tick, with the new creates of each partition.
 
-        Returns how many creates were accepted, how many attempts were throttled, and how many of
-        the throttled attempts were last ones, which give a 503.
+        Returns the numbers of accepted creates, of throttled attempts, and of creates whose last
+        attempt was throttled, which get a 503.
         """
         rules = self.rules
         self.units += rules.units_per_second / TICKS_PER_SECOND
@@ -173,7 +174,7 @@ class Partitions:
         moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
         self.waiting = np.insert(self.waiting, upper, moved, axis=2)
         self.waiting[:, :, index] -= moved
-        # Both halves begin with at most the units of one second, and are not hot.
+        # Both halves begin with at most the units of one second, and without hot windows.
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
@@ -183,7 +184,7 @@ class Partitions:
 
 
 def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarray:
-    """Chooses the accepted attempts: first, second and third ones are equally likely."""
+    """Chooses the accepted attempts. First, second and third attempts are equally likely."""
     third = rng.hypergeometric(attempts[2], attempts[0] + attempts[1], accepted)
     second = rng.hypergeometric(attempts[1], attempts[0], accepted - third)
     return np.vstack([accepted - third - second, second, third])
@@ -191,12 +192,12 @@ def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarr
 
 @dataclass(frozen=True)
 class Scenario:
-    """Sign-ups over time."""
+    """The sign-ups of a run, and the rules of its table."""
 
     name: str
     title: str
     keys: Keys
-    # Creates per second, given the second of the run.
+    # Returns the creates per second in a given second of the run.
     rate: Callable[[int], float]
     seconds: int = 1800
     rules: Rules = Rules()
@@ -204,7 +205,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Run:
-    """Counts for each second: creates, throttled attempts, and partitions."""
+    """A simulated run. Each array has one number for each second."""
 
     scenario: Scenario
     sent: np.ndarray
@@ -212,7 +213,7 @@ class Run:
     throttled: np.ndarray
     refused: np.ndarray
     partitions: np.ndarray
-    # Creates that still wait for a retry at the end.
+    # The number of creates that still wait for a retry at the end.
     in_flight: int
 
 
@@ -224,7 +225,7 @@ def simulate(scenario: Scenario, seed: int = SEED) -> Run:
     counts = np.zeros((4, scenario.seconds), dtype=np.int64)
     partitions = np.zeros(scenario.seconds, dtype=np.int64)
     for second in range(scenario.seconds):
-        # Callers are independent, so their creates are a Poisson process.
+        # Callers are independent, so the number of creates in a second is Poisson-distributed.
         sent = int(rng.poisson(scenario.rate(second)))
         numbers = counts[0].sum() + np.arange(sent)
         keys = scenario.keys(numbers, rng)
@@ -261,7 +262,7 @@ SCENARIOS = (
     Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
     Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),
 )
-# The launch again, with unused units kept. Its results are in the JSON file but not in the figure.
+# The same launch, with unused units kept. Its results are in the JSON file but not in the figure.
 KEPT_UNITS = Scenario(
     "launch-3000-kept-units",
     "a launch, with unused units kept",
@@ -272,7 +273,7 @@ KEPT_UNITS = Scenario(
 
 
 def by_minute(values: np.ndarray) -> list[float]:
-    """The average of the seconds in each minute."""
+    """Averages a value for each second over each minute."""
     return np.round(values.reshape(-1, SECONDS_PER_MINUTE).mean(axis=1), 1).tolist()
 
 
@@ -298,7 +299,7 @@ def report(run: Run) -> dict[str, Any]:
 
 
 def write_json(runs: list[Run], path: Path) -> None:
-    """Writes the runs, with each list of numbers on one line."""
+    """Writes the runs as JSON, with each list of numbers on one line."""
     scenarios = {run.scenario.name: report(run) for run in runs}
     text = json.dumps({"seed": SEED, "scenarios": scenarios}, indent=2)
     text = re.sub(r"\[[\d\s.,]*\]", lambda found: " ".join(found[0].split()), text)
@@ -315,7 +316,7 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Keeps text as text, and makes the file independent of when and where it is drawn.
+    # Keep text as text instead of curves, and make the file the same at any time on any machine.
     "svg.fonttype": "none",
     "svg.hashsalt": "item-collection",
     "font.family": "sans-serif",

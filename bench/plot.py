@@ -1,8 +1,8 @@
 """Publishes the results of `make bench`.
 
-It draws bench/results/comparison.svg from results.json, and puts the tables of results.md into
-README.md and docs/performance.md. The figure has no background and uses mid-tone colors, so that
-it is readable on light and on dark pages.
+This script draws bench/results/comparison.svg from results.json, and copies tables of results.md
+into README.md and docs/performance.md. The figure has no background and uses mid-tone colors, so
+that it is readable on light and on dark pages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def start_up(figures: dict[str, Any]) -> float:
     return figures["init"]["median"] + figures["first"]["median"]
 
 
-# The panels: each has a title, and a function that returns the contestant's figure.
+# The panels: each has a title, and a function that returns a contestant's value.
 PANELS = [
     ("Start-up: from the start of the\nprocess to its first answer, ms", start_up),
     ("A warm create, ms", lambda it: it["warm"]["median"]),
@@ -44,7 +44,7 @@ def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
     colors = [THIS if name == "this project" else OTHERS for name in values]
     bars = axes.barh(list(values), list(values.values()), color=colors, height=0.7)
     axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], color=TEXT, fontsize=9)
-    # Leaves room for the values to the right of the bars.
+    # Leave room for the values to the right of the bars.
     axes.set_xlim(0, max(values.values()) * 1.25)
     axes.set_title(title, color=TEXT, fontsize=10)
     axes.invert_yaxis()
@@ -64,11 +64,11 @@ def put_into(document: Path, text: str) -> None:
 def main() -> None:
     tables = (RESULTS / "results.md").read_text()
     put_into(ROOT / "docs" / "performance.md", tables)
-    # The first block of results.md has the figures of a create at full speed. The last one says
-    # when and where they were measured. The README shows these two.
+    # The first block of results.md has the figures of a create at full speed. The last block says
+    # when and where they were measured. The README shows these two blocks.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
-    # Makes the same file from the same results, and keeps text as text.
+    # Make the same file from the same results, and keep text as text instead of curves.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
     results = json.loads((RESULTS / "results.json").read_text())
     [create] = [

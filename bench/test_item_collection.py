@@ -1,4 +1,4 @@
-"""Tests of the simulation. They need its packages and take two seconds:
+"""Tests of item_collection.py. They need its packages and take two seconds:
 
 .tools/bench/bin/python -m unittest discover bench
 """
@@ -28,7 +28,7 @@ from item_collection import (
 
 # Five hot seconds are enough for a split, so that short runs contain splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
-# These rules also allow splits that do not help.
+# These rules also allow splits that would not spread the traffic.
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 
 
@@ -56,7 +56,7 @@ class Creates(unittest.TestCase):
                 ended = run.accepted.sum() + run.refused.sum()
                 self.assertEqual(run.sent.sum(), ended + run.in_flight)
                 self.assertGreater(run.refused.sum(), 0)
-                # A waiting create was throttled at least once, and a refused one three times.
+                # A waiting create was throttled at least once, and a refused create three times.
                 least = 3 * run.refused.sum() + run.in_flight
                 self.assertGreaterEqual(run.throttled.sum(), least)
 
@@ -73,8 +73,8 @@ class Creates(unittest.TestCase):
 class Partition(unittest.TestCase):
     def test_gives_a_thousand_units_a_second_and_no_more(self) -> None:
         run = run_of(one_name, rate=5000)
-        # The partition begins with the units of one second. The first second gets its own units
-        # too.
+        # The partition begins with the units of one second. In the first second it also gets the
+        # units of that second.
         self.assertLessEqual(run.accepted[0], 2000)
         self.assertEqual(set(run.accepted[1:]), {1000})
 

@@ -41,17 +41,17 @@ DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
 
 
-# Hides the translator's warning about a list of features that only AWS has.
+# Hides the SAM translator's warning about a list of features that only AWS has.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
 class DeployError(Exception):
-    """The emulator did not start, or the stack was not deployed. The text is for users."""
+    """The emulator did not start, or the stack was not deployed. The message is for users."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer as a client sees it."""
+    """An HTTP answer as the client gets it."""
 
     status: int
     headers: dict[str, str]
@@ -64,9 +64,9 @@ class Answer:
 def request(
     method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Answer:
-    """Sends a request and returns the answer, whatever its status."""
+    """Sends a request and returns the answer, also if its status is an error."""
     wanted = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-    # Uses no proxy to reach this machine.
+    # Without a proxy, because the emulator runs on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         response = opener.open(wanted, timeout=30)
@@ -78,7 +78,7 @@ def request(
 
 
 def request_token(url: str, client: str, *scopes: str) -> str:
-    """Gets an access token with these scopes. The client is `ID:SECRET`."""
+    """Gets an access token with these scopes. `client` has the form `ID:SECRET`."""
     form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
     headers = {
         "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
@@ -89,12 +89,12 @@ def request_token(url: str, client: str, *scopes: str) -> str:
 
 
 def source() -> dict[str, Any]:
-    """The template as it is in the file."""
+    """The unexpanded template, parsed from its file."""
     return yaml_parse((ROOT / "template.yaml").read_text())
 
 
 def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The functions in the unexpanded template, by the names of their binaries."""
+    """The unexpanded template's functions. The keys are the names of their binaries."""
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: resource
         for resource in template["Resources"].values()
@@ -103,9 +103,9 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
-    """The template as SAM expands it for CloudFormation, with the code of this build."""
+    """The template that SAM expands for CloudFormation, with the code of this build."""
     template = source()
-    # Points to the uploaded code, as `sam package` would.
+    # Point to the uploaded code, as `sam package` does.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
         function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
@@ -121,17 +121,17 @@ def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
 
 
 def adapt(template: dict[str, Any]) -> list[str]:
-    """Removes from an expanded template what the emulator does not support. Returns the removals.
+    """Removes the parts of an expanded template that the emulator does not support. Returns them.
 
-    Apart from this, the deployed stack is the same as in an AWS account.
+    Apart from these parts, the deployed stack is the same as in an AWS account.
     """
     dropped = []
     for name, resource in list(template["Resources"].items()):
         kind = resource["Type"]
-        # The emulator has no gradual deployments: aliases move at once.
+        # The emulator has no gradual deployments: an alias moves in one step.
         if kind.startswith("AWS::CodeDeploy::") or name == "CodeDeployServiceRole":
             reason = "no CodeDeploy"
-        # The emulator has no alarms on expressions. Alarms on a plain metric stay, but get no data.
+        # The emulator has no alarms on expressions. It has alarms on one metric, but without data.
         elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             reason = "no alarms on expressions"
         elif resource.pop("UpdatePolicy", None) is not None:
@@ -154,7 +154,7 @@ def released(binary: str) -> Path:
 
 
 def zipped(path: Path, comment: bytes = b"") -> bytes:
-    """A binary as an archive for Lambda, without the time of its build."""
+    """Makes a Lambda archive of a binary. The archive does not contain the build time."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
@@ -180,7 +180,7 @@ class Emulator:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
-            # For keys and stored objects. By default, all emulators keep them in the same folder.
+            # Folders for keys and stored objects. By default, all emulators use the same folder.
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),
@@ -190,10 +190,10 @@ class Emulator:
             "LAMBDA_EXECUTOR": "local",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
-            # Enforces IAM policies.
+            # Makes the emulator enforce IAM policies.
             "AUTH": "true",
         }
-        # The guard ends the emulator when this process ends in any way.
+        # However this process ends, the guard then ends the emulator.
         guard = ROOT / "local" / "src" / "guard.sh"
         self.process = subprocess.Popen(
             ["sh", guard, Path(sys.executable).parent / "ministack"],
@@ -239,7 +239,7 @@ class Emulator:
     def stop(self) -> None:
         """Ends the emulator and everything that it started, and removes its state."""
         self.process.stdin.close()
-        # The guard gives the emulator a second to end, then kills what is left.
+        # The guard gives the emulator a second to end, then kills its remaining processes.
         self.process.wait(timeout=5)
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -249,7 +249,7 @@ class Emulator:
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """Uploads the archives. A comment changes their bytes, so they count as another build."""
+        """Uploads the archives. A ZIP comment changes their bytes, to simulate another build."""
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -258,7 +258,7 @@ class Emulator:
     def deploy(
         self, more: dict[str, Any] | None = None, build: str = "", **parameters: str
     ) -> Stack:
-        """Deploys the template with these parameters, additional resources and the code of a build.
+        """Deploys the template with parameters, additional resources and the code of a build.
 
         Creates the stack or updates it.
 
@@ -314,18 +314,18 @@ class Stack:
 
     emulator: Emulator
     outputs: dict[str, str]
-    # What the emulator does not support.
+    # The parts of the template that the emulator does not support.
     dropped: list[str]
 
     @property
     def users_url(self) -> str:
-        """The users URL on the emulator, which does not resolve the names of APIs."""
+        """The users URL on the emulator. Its path contains the API's id."""
         api = self.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
         return f"{self.emulator.url}/_aws/execute-api/{api}/$default/api/users"
 
     @property
     def token_url(self) -> str:
-        """The token endpoint on the emulator, which has only one for all domains."""
+        """The emulator's token endpoint, which is the same for all domains."""
         return f"{self.emulator.url}/oauth2/token"
 
     @property

@@ -1,4 +1,4 @@
-"""Tests that uploaded archives hold the tested binaries, not the time and folder of their build.
+"""Tests that uploaded archives hold the tested binaries, but no build time and no build folder.
 
 `make verify` runs them. To run only them, after `cargo lambda build --release` and `sam build`:
 
@@ -16,12 +16,12 @@ from pathlib import Path
 from emulator import ROOT, functions, released, source, zipped
 from samcli.lib.package.utils import make_zip_with_lambda_permissions
 
-# Two build times of a binary. An archive can't hold a time before 1980.
+# Two build times of a binary, in seconds. A ZIP archive can't hold a time before 1980.
 TIMES = (500_000_000, 1_700_000_000)
 
 
 def packaged(path: Path) -> bytes:
-    """The archive that `sam deploy` uploads for a binary that is alone in its folder."""
+    """The archive that `sam deploy` uploads for a binary. The folder must hold no other file."""
     with tempfile.TemporaryDirectory() as folder:
         archive = make_zip_with_lambda_permissions(str(Path(folder) / "archive"), path.parent)
         return Path(archive).read_bytes()

@@ -1,6 +1,6 @@
 """Tests that deploy the template to an emulator of AWS and call it as a client does.
 
-`make verify` runs them. To run only them, after `make deploy-local` has built all:
+`make verify` runs them. To run only them, after `make deploy-local` has built the functions:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_deployed.py
 """
@@ -66,7 +66,7 @@ class DeployedTest(unittest.TestCase):
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
     def empty_table(self, name: str) -> None:
-        """Creates an empty table like the stack's own, instead of restoring one."""
+        """Creates an empty table like the stack's own. It stands in for a restored table."""
         table = self.emulator.client("dynamodb")
         own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
         table.create_table(
@@ -111,7 +111,7 @@ class Login(DeployedTest):
 
     def test_a_tampered_token_is_refused(self) -> None:
         header, claims, signature = self.token.split(".")
-        # Another claim with the old signature, and the old claims with another signature.
+        # Changed claims with the old signature, and the old claims with a changed signature.
         other = "A" if signature[10] != "A" else "B"
         padded = claims + "=" * (-len(claims) % 4)
         changed = json.loads(base64.urlsafe_b64decode(padded)) | {"sub": "somebody-else"}
@@ -314,15 +314,15 @@ class Command(unittest.TestCase):
             ):
                 before = of_the_emulator_elsewhere()
                 self.run_and_end(ending, folder, home)
-                # Nothing may be left elsewhere, however the command ended.
+                # No files may be left elsewhere, even if the command was killed.
                 self.assertEqual(list(Path(home).iterdir()), [])
                 self.assertEqual(of_the_emulator_elsewhere(), before)
 
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
-            # The command's processes keep their state in this folder, so its path identifies these
-            # processes.
+            # The command's processes have this folder's path in their environment, which identifies
+            # them.
             env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -340,7 +340,7 @@ class Command(unittest.TestCase):
                 token = request_token(token_url, client, "users/read")
                 page = request("GET", users_url, None, {"authorization": f"Bearer {token}"})
                 self.assertEqual((page.status, page.body), (200, "[]"))
-                # The keys that sign the tokens.
+                # The emulator keeps the keys that sign the tokens in this folder.
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
@@ -358,20 +358,20 @@ class Command(unittest.TestCase):
 
 
 def of_the_emulator_elsewhere() -> dict[Path, int]:
-    """The files that ministack has in the machine's temporary folder, and when they changed."""
+    """Ministack's files in the machine's temporary folder, with the times of their last change."""
     found = [file for top in Path("/tmp").glob("ministack*") for file in (top, *top.rglob("*"))]
     return {file: file.stat().st_mtime_ns for file in found}
 
 
 def processes_with(folder: str) -> list[str]:
-    """The processes whose environment contains a folder, read from Linux's `/proc`."""
+    """The processes whose environment contains a folder's path, according to Linux's `/proc`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if folder.encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_text())
         except OSError:
-            # The process ended meanwhile.
+            # The process has ended since it was listed.
             continue
     return found
 
@@ -390,7 +390,7 @@ class Lifecycle(DeployedTest):
         updated = self.emulator.deploy(ListMaxAgeSeconds="5")
         self.assertEqual(updated.outputs, self.stack.outputs)
         self.assertGreater(int(self.live_version()), int(before))
-        # The previous version still exists, so that a rollback is possible.
+        # A rollback needs the previous version, so it must still exist.
         functions = self.emulator.client("lambda")
         name = self.resource("ListUsersFunction")
         versions = functions.list_versions_by_function(FunctionName=name)["Versions"]
@@ -406,8 +406,8 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
-        # The previous version still serves during a deployment, so its role keeps access to the old
-        # table.
+        # During a deployment the previous version still serves, so the role must keep access to the
+        # old table.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

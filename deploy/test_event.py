@@ -1,6 +1,6 @@
 """Tests that the pipe turns real stream records into UserCreated events that match the contract.
 
-`make verify` runs them. To run only them, after `make deploy-local` has built all:
+`make verify` runs them. To run only them, after `make deploy-local` has built the functions:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_event.py
 """
@@ -28,7 +28,7 @@ PARAMETERS = {"PublishUserCreated": "true"}
 
 VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
-# Valid usernames that look like parts of a template.
+# Valid usernames that look like parts of an input template.
 HOSTILE = [
     'a"b',
     '"',
@@ -53,7 +53,7 @@ HOSTILE = [
     "${AWS::AccountId}",
     "Ольга",
     "𠮷野",
-    # The longest ones, in characters and in bytes.
+    # The longest usernames, in characters and in bytes.
     '"' * 80,
     "\\" * 80,
     "𠮷" * 80,
@@ -62,7 +62,7 @@ HOSTILE = [
     VISIBLE_ASCII[47:],
 ]
 
-# --- The pipe's input template, under every interpretation that AWS's documentation allows
+# --- The pipe's input template, interpreted in every way that AWS's documentation allows
 # (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html).
 
 PLACEHOLDER = re.compile(r"<\$\.([A-Za-z.]+)>")
@@ -86,17 +86,17 @@ def without_escapes(value: Any) -> str:
 
 
 def without_quotes(value: Any) -> str:
-    """Inserts a string as it is."""
+    """Inserts a string without quotes and escapes."""
     return value if isinstance(value, str) else as_json(value)
 
 
 def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces all placeholders in one pass, so inserted text is not searched again."""
+    """Replaces all placeholders in one pass. A placeholder in inserted text stays."""
     return PLACEHOLDER.sub(lambda path: written(found(record, path[1])), template)
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces one placeholder after the other, so inserted text is searched for the next ones."""
+    """Replaces one placeholder after the other, also a later placeholder in inserted text."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(found(record, path)))
     return template
@@ -160,7 +160,7 @@ class Contract(unittest.TestCase):
     def test_the_contract_is_of_the_same_version_as_that_of_the_api(self) -> None:
         api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
         self.assertEqual(CONTRACT["info"]["version"], api["info"]["version"])
-        # The contract of the API describes a user in the same way.
+        # openapi.yaml, the contract of the API, must have the same rules for a user.
         user = api["components"]["schemas"]["User"]["properties"]
         detail = CONTRACT["components"]["schemas"]["Detail"]["properties"]
         for name in ("id", "username"):
@@ -193,7 +193,7 @@ class Events(DeployedTest):
         self.assertEqual(self.create("ada").status, 201)
 
     def stream_records(self) -> list[dict[str, Any]]:
-        """The records of the table's stream, in the form that a pipe gets."""
+        """The records of the table's stream, in the form in which a pipe gets them."""
         streams = self.emulator.client("dynamodbstreams")
         [stream] = streams.list_streams(TableName=self.stack.outputs["TableName"])["Streams"]
         arn = stream["StreamArn"]
@@ -223,7 +223,7 @@ class Events(DeployedTest):
 
     def test_a_new_user_becomes_an_event_and_nothing_else_does(self) -> None:
         user = self.create("grace", idempotency_key="key").json()
-        # A replay writes nothing, and only users are published.
+        # A repeated create adds no record to the stream, and the pipe publishes only new users.
         self.assertEqual(self.create("grace", idempotency_key="key").status, 201)
         table = self.emulator.client("dynamodb")
         name = self.stack.outputs["TableName"]
@@ -243,7 +243,7 @@ class Events(DeployedTest):
             [(it["eventName"], self.passes(it)) for it in of_grace],
             [("INSERT", True), ("INSERT", False), ("MODIFY", False)],
         )
-        # The fingerprint of the request is in the record, but not in the event.
+        # The record contains the fingerprint of the request. The event must not.
         self.assertIn("request", of_grace[0]["dynamodb"]["NewImage"])
         self.assert_is_published(of_grace[0], user)
 
@@ -265,7 +265,7 @@ class Events(DeployedTest):
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:
-        """Asserts that the pipe makes the user's event, however its template is interpreted."""
+        """Asserts that every interpretation of the pipe's template makes the user's event."""
         template = self.pipe()["TargetParameters"]["InputTemplate"]
         created_at = record["dynamodb"]["ApproximateCreationDateTime"]
         self.assertLess(abs(created_at - time.time()), 60)

@@ -1,6 +1,6 @@
 """Tests of docs/operations.md: runs its commands unchanged on an emulator of AWS.
 
-`make verify` runs them. To run only them, after `make deploy-local` has built all:
+`make verify` runs them. To run only them, after `make deploy-local` has built the functions:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_operations.py
 
@@ -30,7 +30,7 @@ from test_deployed import DeployedTest
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
 
 
-# A resource that can't be created. It fails after the functions have their new versions.
+# A resource whose creation fails, after the functions have got their new versions.
 BROKEN = {
     "Type": "AWS::Lambda::Url",
     "DependsOn": ["CreateUserFunctionAliaslive", "ListUsersFunctionAliaslive"],
@@ -46,7 +46,7 @@ def commands(heading: str) -> list[str]:
 
 
 class Operations(DeployedTest):
-    """Each test runs blocks of the guide, after the one that defines the variables."""
+    """Each test runs blocks of the guide. The block that defines the variables runs first."""
 
     folder: ClassVar[str]
 
@@ -58,7 +58,7 @@ class Operations(DeployedTest):
         cls.folder = folder.name
 
     def shell(self, *blocks: str, credentials: dict[str, str] | None = None) -> str:
-        """Runs these blocks in a shell that stops at the first failure. Returns what it prints."""
+        """Runs these blocks in a shell that stops at the first failure. Returns their output."""
         account = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         environment = {name.upper(): value for name, value in (credentials or account).items()}
         environment |= {
@@ -123,12 +123,12 @@ class Operations(DeployedTest):
         functions = ("CreateUserFunction", "ListUsersFunction")
         before = [self.versions(function) for function in functions]
         self.emulator.upload("next-", comment=b"next")
-        # The first failed deployment has new code, the second a new parameter.
+        # The first failed deployment has new code. The second has a new parameter.
         for build, memory in (("next-", "256"), ("", "512")):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # A version that is left would keep the same code from being published.
+            # If its version were still there, Lambda would not publish the same code again.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]
@@ -178,7 +178,7 @@ class Operations(DeployedTest):
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
-        # The restored table lacks "since", and another user has the name "taken".
+        # The restored table lacks the user "since", and in it another user has the name "taken".
         self.create("since")
         [restored] = self.shell(names, 'echo "$restored"').split()
         taken = self.create("taken").json()
@@ -188,14 +188,14 @@ class Operations(DeployedTest):
         self.emulator.client("dynamodb").put_item(TableName=restored, Item=item)
         refused = self.shell(names, wait, rest, copy.rstrip() + " 2>&1 || echo refused")
         self.assertRegex(refused, f"not copied: {taken['id']}; .*\nrefused\n$")
-        # A second copy ends in the same way.
+        # A second copy has the same result.
         self.shell(names, copy.rstrip() + " || true")
         self.assertEqual(list(Path(self.folder).glob("*.progress*")), [])
 
         self.emulator.deploy(RestoredTableName=restored)
         self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
-        # A rollback uses the previous version again, so the role has access to both tables.
+        # After a rollback the previous version serves again, so the role must access both tables.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):
@@ -244,7 +244,7 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # Running the block again after another user took the name deletes nobody.
+        # After another user has taken the name, the block must not delete that user.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")
@@ -262,7 +262,7 @@ class Operations(DeployedTest):
         put = {**erase, "Action": "dynamodb:PutItem"}
         put["Resource"] = put["Resource"].replace(own, restored)
         names = f"since=2026-01-01T00:00:00Z own={own} restored={restored}"
-        # These roles may not read the stack's outputs.
+        # The roles below may not read the stack's outputs, so the shell gets the names directly.
         table = f'output() {{ echo "{own}"; }}'
 
         self.create("ada")
@@ -305,7 +305,7 @@ class Operations(DeployedTest):
         users = [json.loads(line) for line in whole.splitlines()]
         self.assertEqual(users, self.call("GET", self.token, "?limit=1000").json())
 
-        # Kills the export after the first page, and leaves an unfinished line in its file.
+        # Kill the export after the first page, and append an unfinished line to its file.
         begin = f"""{export.rstrip()} --rate 1 &
             until [ -e users.jsonl.progress ]; do sleep 0.1; done
             kill $!; wait || true

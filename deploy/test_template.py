@@ -38,11 +38,11 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# The template refuses a restored table together with events.
+# Not part of "everything", because the template rejects a restored table together with events.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
-# The functions' binaries, by the prefix of their resources' names.
+# The functions' binaries. A key is the name of a function's resource without "Function".
 FUNCTIONS = {
     name.removesuffix("Function"): binary
     for binary, function in functions(source()).items()
@@ -50,7 +50,7 @@ FUNCTIONS = {
     if resource == function
 }
 
-# The parameters that the template's rules refuse, by the rule's message.
+# Parameters that the template's rules reject. The key is the message of the rule.
 REFUSED: dict[str, dict[str, str]] = {
     "Set JwtAudience too if you set JwtIssuer.": {"JwtIssuer": "https://issuer.example"},
     "The UserCreated pipe can't read a restored table. Set PublishUserCreated to false.": {
@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-# The properties of a function in SAM that a version does not keep
+# Properties of a SAM function that are not part of its published versions
 # (aws/serverless-application-model#3281).
 NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tags"}
 
@@ -91,7 +91,7 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
 
 
 def resolve(value: Any, template: dict[str, Any]) -> Any:
-    """A property's value, from the defaults of the parameters."""
+    """The value of a property if all parameters have their defaults."""
     if isinstance(value, list):
         return [resolve(it, template) for it in value]
     if not isinstance(value, dict):
@@ -143,7 +143,7 @@ class Template(unittest.TestCase):
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
-                # W2001: SAM has already replaced the parameter, so nothing uses it any more.
+                # W2001 reports unused parameters. SAM has replaced them by their values.
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
@@ -200,9 +200,9 @@ class Template(unittest.TestCase):
         self.assertEqual(policies, [("RetainExceptOnCreate", "Retain")] * len(FUNCTIONS))
 
     def test_lambda_publishes_every_version_that_cloudformation_asks_for(self) -> None:
-        """A changed parameter makes a new version by changing the version's description. Once SAM
-        reads the values of parameters (aws/serverless-application-model#3965), any changed property
-        can make one. Lambda publishes it only if something that a version keeps has changed."""
+        """A changed parameter changes the version's description, so SAM makes a new version. Once
+        SAM reads parameters' values (aws/serverless-application-model#3965), any changed property
+        makes one. Lambda publishes a version only if a property that versions keep has changed."""
         for name, parameters in COMBINATIONS.items():
             for function in FUNCTIONS:
                 with self.subTest(name, function=function):
@@ -211,7 +211,7 @@ class Template(unittest.TestCase):
                     self.assertEqual(published, before["function"] != after["function"])
                     if before["version"] != after["version"]:
                         self.assertTrue(published)
-                    # A change that a caller notices needs a new version.
+                    # If callers notice the change, there must be a new version.
                     if before["behavior"] != after["behavior"]:
                         self.assertNotEqual(before["version"], after["version"])
 
@@ -328,7 +328,7 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # Also parameters in sentences, with the escaped quotes of a TOML string.
+            # Sentences also name parameters, with the quotes escaped as in a TOML string.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)

@@ -3,8 +3,8 @@
     users.py copy --table FROM --to TO --since 2026-11-24T12:00:00Z
     users.py export --table FROM --to users.jsonl
 
-Both read at most --rate users a second and print their progress. Both can be stopped. Started again
-with the same arguments, they continue where they stopped.
+Both read at most --rate users a second and print their progress. You can stop both. If you run the
+same command again, it continues where it stopped.
 
 `copy` writes the users that were created since --since to another table. It never replaces a user
 of that table. `export` writes a line of JSON for each user: id, username and created_at, as the API
@@ -33,8 +33,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# An id holds the time at which its request began. The write follows some seconds later, so a table
-# that is restored to a time in between lacks the user. So `copy` begins earlier by this much.
+# An id holds the time at which its request began. The write may follow some seconds later. A table
+# that was restored to a time between the two lacks the user, so `copy` begins this much earlier.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -42,8 +42,8 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """A page of users, how many users were read for it, and the key of the next page, or
-    None after the last page."""
+    """A page of chosen users, the number of users read for it, and the key after which the next
+    page begins. After the last page, the key is None."""
 
     items: list[Item]
     read: int
@@ -59,20 +59,20 @@ def instant(text: str) -> datetime:
 
 
 def first_id(since: datetime) -> str:
-    """The prefix of the IDs of users created at this time: the milliseconds of a UUIDv7."""
+    """The first digits of a UUIDv7 made at this time. They are its milliseconds since 1970."""
     digits = f"{(since - EPOCH) // timedelta(milliseconds=1):012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
 
 def created_at(user_id: str) -> str:
-    """The time of creation in a UUIDv7, as the API writes it."""
+    """The time of creation in a UUIDv7, in the API's format."""
     millis = int(user_id[:8] + user_id[9:13], 16)
     time_of = EPOCH + timedelta(milliseconds=millis)
     return time_of.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def pages(client: Any, table: str, rate: int, start: Item | None, least: str) -> Iterator[Page]:
-    """The pages of a table after the key `start`, with the users whose ID is at least `least`."""
+    """The pages of a table after the key `start`, without users whose ID is below `least`."""
     while True:
         began = time.monotonic()
         answer = client.query(
@@ -93,7 +93,7 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
 
 
 class Progress:
-    """The state of a run, in a file from which the next run continues."""
+    """The state of a run. It is in a file, so that the next run can continue."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self.path = path
@@ -108,7 +108,7 @@ class Progress:
             print("continuing an earlier run", file=sys.stderr)
 
     def save(self, page: Page, **more: Any) -> None:
-        """Saves that this page is done. After the last page, removes the file."""
+        """Records in the file that this page is done. After the last page, removes the file."""
         self.state |= more
         self.state["read"] += page.read
         self.state["users"] += len(page.items)
@@ -125,7 +125,7 @@ class Progress:
 def copy(client: Any, args: argparse.Namespace) -> int:
     arguments = ["copy", args.table, args.to, args.since.isoformat()]
     progress = Progress(Path(f"{args.to}.progress"), arguments)
-    # The ids of users whose name another user has in the other table.
+    # The ids of users whose name belongs to another user in the table `--to`.
     refused = progress.state.get("refused", [])
 
     def put(item: Item) -> None:
@@ -143,7 +143,7 @@ def copy(client: Any, args: argparse.Namespace) -> int:
     least = first_id(args.since - MARGIN)
     with ThreadPoolExecutor(WRITERS) as writers:
         for page in pages(client, args.table, args.rate, progress.state["next"], least):
-            # `list` waits for the writers and raises the first error.
+            # `list` waits for the writes and raises the first error.
             list(writers.map(put, page.items))
             progress.save(page, refused=refused)
     for user_id in sorted(set(refused)):
@@ -156,7 +156,7 @@ def export(client: Any, args: argparse.Namespace) -> int:
     progress = Progress(Path(f"{path}.progress"), ["export", args.table])
     done = progress.state.get("bytes", 0)
     with path.open("r+b" if done else "wb") as file:
-        # Removes lines of a page that was not finished.
+        # Remove lines of a page that the last run did not finish.
         file.truncate(done)
         file.seek(done)
         for page in pages(client, args.table, args.rate, progress.state["next"], least=""):

@@ -25,7 +25,7 @@ const CONDITION_FAILED: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#Co
 /// The number of users in a page of the table.
 pub const USERS: usize = 100;
 
-/// A table that listens. It stops when it is dropped.
+/// A running table. It stops when it is dropped.
 #[derive(Debug)]
 pub struct CannedTable {
     url: String,
@@ -91,13 +91,13 @@ impl Drop for CannedTable {
 /// The certificates that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Only the table's authority, just as this project trusts only Amazon's authorities.
+    /// Only the table's authority. Likewise, in AWS this project trusts only Amazon's authorities.
     Authority,
     /// The authorities of the public web and of the table.
     PublicWeb,
 }
 
-/// Certificate files. Each contains the table's authority, which signed its certificate.
+/// The files of trusted certificates. Each contains the authority that signed the table's certificate.
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -168,7 +168,7 @@ impl Answers {
         if is("Query") {
             ("200 OK", &self.page)
         } else if is("PutItem") && is_warm_up() {
-            // From the warm-up. No item meets its condition.
+            // The request is a warm-up, whose condition no item meets.
             ("400 Bad Request", CONDITION_FAILED)
         } else if is("PutItem") {
             ("200 OK", "{}")
@@ -179,7 +179,7 @@ impl Answers {
 }
 
 /// Answers the requests of a connection one after the other, until the connection ends. A general HTTP
-/// server would take more time, which would count as the functions' time.
+/// server would take more time, which would distort the functions' times.
 async fn serve(mut stream: TlsStream<TcpStream>, answers: Arc<Answers>) -> io::Result<()> {
     let mut received = Vec::new();
     loop {

@@ -20,18 +20,18 @@ use crate::{
 
 /// Warm calls in each run of a process at full speed.
 const WARM_CALLS: usize = 200;
-/// Warm calls in each run of a process under a quota, where calls take longer. They use up the processor
-/// share of many periods.
+/// Warm calls in each run of a process under a quota, where calls take longer. They are enough to use up
+/// the processor share of many periods.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// The spread of a figure over all rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
-    /// Half of the values are below this.
+    /// Half of the values are below this value.
     pub median: f64,
-    /// A quarter of the values are below this.
+    /// A quarter of the values are below this value.
     pub low: f64,
-    /// A quarter of the values are above this.
+    /// A quarter of the values are above this value.
     pub high: f64,
 }
 
@@ -46,7 +46,7 @@ impl Spread {
     }
 }
 
-/// The quantile of sorted values, by nearest rank. `part` is from 0 to 1.
+/// A quantile of sorted values, by nearest rank. `part` says which, from 0 to 1.
 ///
 /// # Panics
 /// There are no values.
@@ -69,14 +69,14 @@ pub struct Figures {
     pub name: &'static str,
     /// The time from the start of the process until it polls for its first event.
     pub init: Spread,
-    /// The first call, from sending the event to receiving the answer.
+    /// The time of the first call, from sending the event to receiving the answer.
     pub first: Spread,
-    /// The warm calls, which are all later ones.
+    /// The time of a warm call. Every call after the first is warm.
     pub warm: Spread,
-    /// The average duration that Lambda bills for a warm call, in milliseconds: each call is rounded up
+    /// The average duration that Lambda bills for a warm call. Lambda rounds the duration of each call up
     /// to a whole millisecond.
     pub warm_billed: f64,
-    /// The 99th percentile of the warm calls.
+    /// The 99th percentile of the times of the warm calls.
     pub warm_p99: f64,
     /// The processor time of INIT.
     pub init_cpu: Spread,
@@ -128,8 +128,8 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// The memory in MB, and the share of a processor in percent that comes with it; `None` at full
-    /// speed.
+    /// The memory in MB, and the share of a processor in percent that this memory gives. `None` means
+    /// full speed.
     pub quota: Option<(u32, u32)>,
     /// The figures, in the order of the contestants.
     pub figures: Vec<Figures>,
@@ -216,8 +216,8 @@ async fn compare(
     }
 }
 
-/// Checks with the real engine that a contestant does the measured work. If the contestant cannot list,
-/// the other one lists the created users.
+/// Checks with the real engine that a contestant does the measured work. If the contestant has no list
+/// function, the other contestant lists the created users.
 ///
 /// # Panics
 /// The contestant does not do this work.

@@ -37,7 +37,7 @@ pub struct Contestant {
     pub create: Program,
     /// The function that lists users, if there is one.
     pub list: Option<Program>,
-    /// Whether the contestant does real work, which can be checked. The empty function does none.
+    /// Whether the contestant does real work, which can be checked. The empty function does not.
     pub works: bool,
 }
 
@@ -115,7 +115,7 @@ impl Program {
 pub struct Size {
     /// The size of the files, in bytes.
     pub bytes: u64,
-    /// The size of their archive, in bytes, with the default compression of `zip`.
+    /// The size of the files' archive, in bytes, with the default compression of `zip`.
     pub zipped_bytes: u64,
 }
 
@@ -151,10 +151,10 @@ fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// This project and the AWS CLI read this variable. It names a file of trusted certificates, which contains only that
-/// of the table's certificate authority.
+/// The variable with which this project and the AWS CLI name a file of trusted certificates. Here, the file contains
+/// only the certificate of the table's authority.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The SDK's default client trusts the system's certificates, which this variable replaces.
+/// The variable that names a replacement for the system's certificates, which the SDK's default client trusts.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
 /// All contestants, as `bench/run` builds them.
@@ -202,7 +202,7 @@ pub fn all() -> Vec<Contestant> {
 }
 
 /// Naive Rust's create with each of this project's optimizations alone, and with all of them except the
-/// release profile. The last one is this project's create, which has that profile too.
+/// release profile. The last entry is this project's create, which also has that profile.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {

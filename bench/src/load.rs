@@ -1,4 +1,4 @@
-//! Measures creates from many sandboxes at once, and pages of a table with a million users.
+//! Measures creates from many concurrent sandboxes, and pages of a table with a million users.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{
     measure::{self, call},
 };
 
-/// The numbers of sandboxes that run at once.
+/// The numbers of sandboxes that run at the same time.
 const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// How long the load runs for each number of sandboxes.
 const DURATION: Duration = Duration::from_secs(3);
@@ -113,7 +113,7 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
 
 /// The number of users in the table of [`pages`].
 const USERS: usize = 1_000_000;
-/// How many users are inserted at a time.
+/// The number of users in each batch that is inserted.
 const CHUNK: usize = 50_000;
 /// How many times each page is requested.
 const PAGES: usize = 500;

@@ -16,11 +16,11 @@ use bench::{
 const ROUNDS: usize = 15;
 /// Process runs per optimization.
 const ROUNDS_OF_MEASURES: usize = 5;
-/// Process runs per contestant under each quota. They are few, because
-/// slow contestants need seconds for each.
+/// Process runs per contestant under each quota. They are few, because a run of a slow contestant takes
+/// seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
-/// Memory sizes in MB, and the share of a processor in percent that each gives. A whole processor comes
-/// with 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+/// Memory sizes in MB, and the share of a processor in percent that each size gives. A whole processor
+/// comes with 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const QUOTAS: [(u32, u32); 3] = [(128, 7), (256, 14), (512, 29)];
 
 #[tokio::main(worker_threads = 1)]

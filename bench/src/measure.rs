@@ -18,7 +18,7 @@ use crate::{
     quota::Quota,
 };
 
-/// How long a function may take for an event. Even under a quota, none takes nearly that long.
+/// How long a function may take for an event. Even under a quota, no function takes nearly that long.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The cost of one phase of a process run.
@@ -33,9 +33,9 @@ pub struct Cost {
 /// One run of a function's process.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// From the start until the function polls for its first event.
+    /// The cost from the start until the function polls for its first event.
     pub init: Cost,
-    /// The first event, until the function polls for the next one.
+    /// The cost of the first event, until the function polls for the next event.
     pub first: Cost,
     /// The time of each later event.
     pub warm: Vec<Duration>,

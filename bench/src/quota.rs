@@ -2,11 +2,11 @@
 
 use std::{fs, io, path::PathBuf};
 
-/// The `cpu` controller of Linux control groups, version 1, which enforces the quota.
+/// The folder of Linux's control groups (version 1) for the `cpu` controller, which enforces the quota.
 const CONTROLLER: &str = "/sys/fs/cgroup/cpu";
 
-/// The period of the quota, in microseconds. In each period the function runs at full speed until its
-/// share is used up.
+/// The period of the quota, in microseconds. In each period, the function runs at full speed until it
+/// has used up its share.
 const PERIOD: u32 = 20_000;
 
 /// A share of a processor. Dropping it removes the control group.
@@ -19,7 +19,7 @@ impl Quota {
     /// A share of one processor, in percent.
     ///
     /// # Errors
-    /// The machine does not have these control groups, or only root may create them.
+    /// The machine does not have version 1 of control groups, or only root may create them.
     pub fn percent(percent: u32) -> io::Result<Self> {
         let group = PathBuf::from(CONTROLLER).join(format!("users-api-{}", std::process::id()));
         match fs::create_dir(&group) {

@@ -18,7 +18,7 @@ pub struct Report {
     machine: Machine,
     rounds: usize,
     comparisons: Vec<Comparison>,
-    /// What each optimization gains.
+    /// The figures of naive Rust with each optimization.
     measures: Comparison,
     /// Why the benchmark could not set a quota, if it could not.
     no_quota: Option<String>,
@@ -38,7 +38,7 @@ struct Machine {
     python: String,
 }
 
-/// A figure and its goal, which is the largest acceptable value.
+/// A measured value and its goal, the largest acceptable value.
 #[derive(Debug, Serialize)]
 struct Goal {
     figure: &'static str,

@@ -2,13 +2,13 @@
 
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 
-// Created once for each sandbox, in Lambda's INIT phase. It keeps its connections from event to event.
+// Created once for each sandbox, in Lambda's INIT phase. It keeps its connections between events.
 export const dynamodb = new DynamoDBClient({
   maxAttempts: 3,
   requestHandler: {
     connectionTimeout: 1000,
     requestTimeout: 1200,
-    // Without this, the SDK only warns when a request takes too long.
+    // Without this option, the SDK does not end a slow request, but only logs a warning.
     throwOnRequestTimeout: true,
   },
 });
@@ -27,7 +27,7 @@ export class Problem extends Error {
   }
 }
 
-/** Turns a function that answers an event or throws a problem into a Lambda handler. */
+/** Makes a Lambda handler of a function that answers an event or throws a problem. */
 export function answers(route, answerTo) {
   let coldStart = true;
   return async (event, context) => {
@@ -55,7 +55,7 @@ function toProblem(error) {
   return new Problem(500, "The service failed", { metrics: ["InternalErrors"], cause });
 }
 
-/** Writes the log line of a request, with its metrics in CloudWatch's embedded metric format. */
+/** Writes a request's log line, which contains its metrics in CloudWatch's embedded metric format. */
 function log(route, event, context, answer, started, coldStart) {
   const now = new Date();
   const metrics = coldStart ? [...answer.metrics, "ColdStarts"] : answer.metrics;
@@ -88,8 +88,8 @@ function log(route, event, context, answer, started, coldStart) {
       ],
     },
   };
-  // Lambda's runtime puts a time and a level before each line of `console.log`, so CloudWatch would find
-  // no metrics in it.
+  // Not `console.log`: Lambda's runtime puts a time and a level before its lines, so CloudWatch would
+  // find no metrics in them.
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

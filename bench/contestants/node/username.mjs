@@ -1,8 +1,8 @@
 /**
  * Usernames by RFC 8265.
  *
- * No maintained package implements it: the only one, precis-js, implements RFC 7564, which RFC 8264
- * replaced in 2017. So the rules here are regular expressions with JavaScript's Unicode properties.
+ * No maintained package implements this RFC. The only similar package, precis-js, implements RFC 7564,
+ * which RFC 8264 replaced in 2017. So the rules here are regular expressions with JavaScript's Unicode properties.
  */
 
 import bidiFactory from "bidi-js";
@@ -17,12 +17,12 @@ const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han
 
 /**
  * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no property
- * for compatibility characters, so `hasDisallowed` rejects them. It also has none for what the
- * joiners U+200C and U+200D may join, so the joiners are left out.
+ * for compatibility characters, so `hasDisallowed` rejects them. It also has no property for the
+ * letters that the joiners U+200C and U+200D may join, so the joiners are not allowed here.
  */
 const ALLOWED = new RegExp(
   [
-    // The visible ASCII characters, letters, digits and marks, and four exceptions (9.6), but not
+    // Allows visible ASCII characters, letters, digits, marks and four exceptions (9.6). Does not allow
     // the other exceptions, the conjoining jamo (9.9) and invisible characters (9.13).
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +

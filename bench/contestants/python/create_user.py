@@ -28,7 +28,7 @@ def handler(event: Event) -> Answer:
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except shared.dynamodb.exceptions.ConditionalCheckFailedException as error:
-        # The item has our id if the SDK repeated a write whose answer was lost.
+        # If the item has our id, the SDK repeated a write whose answer was lost.
         if error.response["Item"]["id"]["S"] != user_id:
             raise Problem(409, "The username is taken", metrics=["Conflicts"]) from None
     headers = {"content-type": "application/json", "cache-control": "no-store"}

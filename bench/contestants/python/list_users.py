@@ -29,7 +29,7 @@ def handler(event: Event) -> Answer:
 
 
 def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | None]:
-    """The users of a page, and the key after which the next page begins, if there is one."""
+    """The users of a page. If there is a next page, also the key after which it begins."""
     start: dict[str, Any] = {}
     if after is not None:
         start["kind"] = {"S": shared.KIND_USER}
@@ -39,7 +39,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
         KeyConditionExpression="kind = :kind",
         ExpressionAttributeValues={":kind": {"S": shared.KIND_USER}},
         ProjectionExpression="username_key, username, id",
-        # One user more than the page, to detect a next page.
+        # Read one user more than the page has, to detect a next page.
         Limit=limit + 1,
         ConsistentRead=True,
         **({"ExclusiveStartKey": start} if start else {}),
@@ -47,7 +47,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
     items = found["Items"]
     page = items[:limit]
     users = [shared.user(item["id"]["S"], item["username"]["S"]) for item in page]
-    # DynamoDB may stop at 1 MB and return the last key.
+    # DynamoDB may stop after 1 MB. It then returns the last key.
     last = page[-1] if len(items) > limit else found.get("LastEvaluatedKey")
     return users, last and last["username_key"]["S"]
 

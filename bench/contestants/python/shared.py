@@ -39,7 +39,7 @@ Response = dict[str, Any]
 
 @dataclass
 class Answer:
-    """A handler's answer, and the metrics that count it."""
+    """A handler's answer, and the names of the metrics that count it."""
 
     status: int
     headers: dict[str, str]
@@ -62,7 +62,7 @@ class Problem(Exception):
 
 
 def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event, Any], Response]]:
-    """Turns a function that answers an event or raises a problem into a Lambda handler."""
+    """Makes a Lambda handler of a function that answers an event or raises a problem."""
 
     def decorate(answer_to: Callable[[Event], Answer]) -> Callable[[Event, Any], Response]:
         cold_start = True
@@ -95,7 +95,7 @@ def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event
 def _log(
     route: str, event: Event, context: Any, answer: Answer, started: float, cold_start: bool
 ) -> None:
-    """Writes the log line of a request, with its metrics in CloudWatch's embedded metric format."""
+    """Writes a request's log line. It has the metrics in CloudWatch's embedded metric format."""
     now = time.time_ns() // 1_000_000
     metrics = [*answer.metrics, "ColdStarts"] if cold_start else answer.metrics
     authorizer = event["requestContext"].get("authorizer") or {}

@@ -1,1 +1,1 @@
-//! No code. `Cargo.toml` says why.
+//! This package has no code. `Cargo.toml` says why.

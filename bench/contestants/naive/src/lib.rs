@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use lambda_http::Error;
 use shared::table::Table;
 
-/// The table that `TABLE_NAME` names, with a client as in the SDK's guide.
+/// The table that `TABLE_NAME` names. Its client is set up as in the SDK's guide.
 ///
 /// # Errors
 /// `TABLE_NAME` is not set.

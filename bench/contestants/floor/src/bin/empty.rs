@@ -1,4 +1,4 @@
-//! A function that does nothing. It shows the least that a function with AWS's own runtime costs.
+//! A function that does nothing. It shows the minimum cost of a function with AWS's own runtime.
 
 use std::convert::Infallible;
 

@@ -1,8 +1,8 @@
-//! The floor: `POST /api/users` by hand, without the SDK and without an async runtime.
+//! The floor: `POST /api/users` written by hand, without the SDK and without an async runtime.
 //!
-//! It does only what every create must do: it reads the event, puts the user into the table by a
-//! signed request over TLS with the product's condition, writes a line to the log, and answers. So it
-//! shows how much of a call is unavoidable.
+//! It does only what every create must do: it reads the event, puts the user into the table, writes a
+//! line to the log, and answers. The put is a signed request over TLS with the product's condition. So
+//! the floor shows how much of a call is unavoidable.
 //!
 //! **Not for production.** It has no timeouts and no retries, ends at the first broken connection,
 //! accepts only usernames of ASCII letters, digits and hyphens, and reads only responses with a
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The status and the body for an event.
+/// Handles an event. Returns the status and the body of the answer.
 fn answer(table: &mut Table, event: &[u8]) -> Result<(u16, String), Box<dyn Error>> {
     let event: Event<'_> = serde_json::from_slice(event)?;
     let Ok(new) = serde_json::from_str::<NewUser<'_>>(event.body.as_deref().unwrap_or_default())
@@ -93,7 +93,7 @@ fn answer(table: &mut Table, event: &[u8]) -> Result<(u16, String), Box<dyn Erro
     }
 }
 
-/// A connection, over which one request at a time is sent.
+/// An HTTP connection that carries one request at a time.
 struct Connection<S> {
     stream: S,
     received: Vec<u8>,
@@ -187,7 +187,7 @@ impl Table {
         })
     }
 
-    /// Whether the user was put into the table; if not, the username is taken.
+    /// Puts a user into the table. Returns whether it did; if not, the username is taken.
     fn put(&mut self, username: &str, id: &str) -> Result<bool, Box<dyn Error>> {
         let key = username.to_ascii_lowercase();
         let body = serde_json::to_string(&PutItem {
@@ -213,7 +213,7 @@ impl Table {
         Err(format!("{head}{body}").into())
     }
 
-    /// A request to DynamoDB
+    /// A signed request to DynamoDB
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>).
     fn signed(&mut self, target: &str, body: &str) -> String {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -248,7 +248,7 @@ impl Table {
     }
 }
 
-/// TLS to a host, with the handshake done.
+/// A TLS connection to a host, after the handshake.
 fn tls(
     host: &str,
     tcp: TcpStream,

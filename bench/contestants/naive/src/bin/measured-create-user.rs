@@ -1,4 +1,4 @@
-//! A naive `POST /api/users` with the optimizations that `MEASURES` names, to measure what each gains.
+//! A naive `POST /api/users` with the optimizations that `MEASURES` names, to measure the gain of each.
 
 use std::{convert::Infallible, env, process::ExitCode};
 
