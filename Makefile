@@ -13,7 +13,7 @@ export MPLCONFIGDIR := $(XDG_CACHE_HOME)/matplotlib
 export __SAM_CLI_APP_DIR := $(XDG_CACHE_HOME)/sam
 export NODE_DISABLE_COMPILE_CACHE := 1
 
-# Some groups of tools share a folder, so two recipes must not install at once.
+# Some groups of tools share a folder, so two recipes must not install at the same time.
 .NOTPARALLEL:
 
 .PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check

@@ -6,7 +6,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use shared::{problem::Problem, response::LoggedResponse};
 
-/// Lambda's request ID of every request that a test passes straight to a handler.
+/// The Lambda request ID in every request that a test passes directly to a handler.
 pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
 /// An answer: its status, all its headers, and its body.
@@ -54,7 +54,7 @@ impl Answer {
     /// The query string of the link to the next page; `None` on the last page.
     ///
     /// # Panics
-    /// The link is not to a next page.
+    /// The link does not lead to a next page.
     #[must_use]
     pub fn next_query(&self) -> Option<String> {
         let link = self.header("link")?;

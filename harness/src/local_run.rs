@@ -50,7 +50,7 @@ impl LocalRun {
         Self::start_by(program("local"), data)
     }
 
-    /// Starts the service by `command`. The command must pass its environment on to the service.
+    /// Starts the service with `command`. The command must pass its environment on to the service.
     ///
     /// # Panics
     /// The service does not get ready.
@@ -199,8 +199,8 @@ impl LocalRun {
         answer
     }
 
-    /// Creates a user. Does not check the answer against the contract, because a killed service's
-    /// cargo-lambda may still answer by itself for a moment.
+    /// Creates a user. Does not check the answer against the contract, because cargo-lambda may still send
+    /// its own answers for a moment after the service is killed.
     ///
     /// # Errors
     /// No answer comes.
@@ -271,7 +271,7 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        // A failing test must not leave a process behind either. The other processes end with this one.
+        // Even a failing test must leave no process behind. The service's other processes end with this one.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -322,7 +322,7 @@ fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("a pipe can be read");
-        // Nobody receives this if the test has already ended.
+        // If the test has already ended, nobody receives the bytes.
         let _ = give.send(bytes);
     });
     take

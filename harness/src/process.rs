@@ -1,5 +1,5 @@
-//! Running processes: signals to them, and information about them. Memory, file descriptors and sockets come from
-//! Linux's `/proc`.
+//! Running processes: signals to them, and information about them. Linux's `/proc` reports the memory, file
+//! descriptors and sockets.
 
 use std::{
     collections::BTreeSet,

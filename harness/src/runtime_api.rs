@@ -252,7 +252,7 @@ impl Sandbox {
     /// Sends the function an event. Returns the reply and the time until it came.
     ///
     /// # Panics
-    /// As [`Sandbox::invoke`].
+    /// The same as for [`Sandbox::invoke`].
     pub async fn invoke_timed(&mut self, event: String, timeout: Duration) -> (Reply, Duration) {
         self.send(event, timeout).await;
         let received = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
@@ -346,7 +346,7 @@ impl Sandbox {
 }
 
 async fn next_event(State(api): State<Arc<Api>>) -> Response {
-    // Nobody receives this if the test has already ended.
+    // If the test has already ended, nobody receives the time of the poll.
     let _ = api.polls.send(Instant::now());
     let Some(invocation) = api.events.lock().await.recv().await else {
         // The test has ended, so the function gets no further event.

@@ -29,13 +29,13 @@ pub enum WireFault {
     LoseAnswer,
     /// The table executes the request, and the connection is reset before the answer.
     ResetAfter,
-    /// The table executes the request, and the connection ends within the answer.
+    /// The table executes the request, and the connection ends during the answer.
     TruncateAnswer(Break),
     /// The table does not get the request, and the connection stays silent for ever.
     Stall,
     /// The table executes the request, and the connection stays silent for ever.
     StallAnswer,
-    /// The table executes the request, and the connection falls silent for ever within the answer.
+    /// The table executes the request, and the connection falls silent for ever during the answer.
     StallWithinAnswer(Break),
     /// The table executes the request, and its answer has this content type.
     ContentType(&'static str),

@@ -34,7 +34,7 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of the functions, and of their folders.
+/// The names of the functions, which are also the names of their folders.
 ///
 /// # Panics
 /// There is no folder `functions`.
@@ -55,7 +55,7 @@ pub fn functions() -> BTreeSet<String> {
 pub fn target_profile() -> PathBuf {
     let executable = env::current_exe().expect("the executable has a path");
     let folder = executable.parent().expect("the executable is in a folder");
-    // Tests are in `deps` in the profile's folder, other programs in that folder itself.
+    // Tests are in `deps` in the profile's folder. Other programs are in the profile's folder itself.
     let profile = if folder.ends_with("deps") {
         folder.parent().expect("deps is in the profile")
     } else {

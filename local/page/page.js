@@ -23,7 +23,7 @@ const next = byId('next');
 
 let retrying;
 
-/** The API can't be reached. */
+/** The error of a request when the API can't be reached. */
 class Unreachable extends Error {}
 
 /** Sends a request. While the API can't be reached, the page says so. */
@@ -35,7 +35,7 @@ async function ask(url, options) {
     return { ok: response.ok, link: response.headers.get('Link'), status: response.status, text };
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    // Set once only, because screen readers would read it out again at every attempt.
+    // Sets the text only once, because screen readers would read it out again at every attempt.
     if (offline.textContent === '') {
       say(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
     }
@@ -53,7 +53,7 @@ function reasonOf({ status, text }) {
   try {
     problem = JSON.parse(text);
   } catch {
-    // Not JSON: the answer comes from something between the page and the API.
+    // The answer is not JSON, so it comes from something between the page and the API.
   }
   const reason = problem?.errors?.[0]?.detail ?? problem?.detail ?? problem?.message;
   return reason ?? `The API answered ${status}.`;

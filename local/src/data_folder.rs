@@ -8,8 +8,8 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-/// A folder that only this process uses. However the process ends, the operating system releases the
-/// lock.
+/// A folder that this process has locked, so that no other uses it. However the process ends, the
+/// operating system releases the lock.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -98,7 +98,7 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     )
 }
 
-/// Writes 1 MiB, as much as some hundred users need, to an unnamed file that disappears when it is
+/// Writes 1 MiB, as much as a few hundred users need, to an unnamed file that disappears when it is
 /// closed.
 fn check(path: &Path) -> io::Result<()> {
     tempfile::tempfile_in(path)?.write_all(&vec![0; 1 << 20])
@@ -108,7 +108,7 @@ fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
     // If the folder holds nothing but our files, a `.gitignore` hides it. `cargo lambda watch` ignores
-    // what git ignores; without that file it would rebuild on every write to the database.
+    // what git ignores; without that `.gitignore`, it would rebuild on every write to the database.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

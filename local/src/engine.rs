@@ -45,8 +45,8 @@ const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 /// The header by which the functions recognize DynamoDB's own answers.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long the engine may take to finish running requests when it stops. Those that need longer get no
-/// answer; acknowledged writes are on disk.
+/// How long the engine may take to finish running requests when it stops. Requests that need
+/// longer get no answer. Acknowledged writes are on disk.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine. It stops when it is dropped.
@@ -58,7 +58,7 @@ pub struct Engine {
     database: Database,
     failed: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
-    /// Closes when the thread ends, because the thread holds the other side.
+    /// This channel closes when the thread ends, because the thread holds the other side.
     running: oneshot::Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }

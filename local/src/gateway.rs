@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// How long a function may take. API Gateway has the same limit, the maximum integration timeout.
-/// cargo-lambda has none: when the source changes, it restarts the function, and a running request gets no answer.
+/// cargo-lambda has no limit: when the source changes, it restarts the function, and a running request gets no answer.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -69,7 +69,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Reads the routes and the CORS settings, and applies the latter to one origin.
+    /// Reads the routes and the CORS settings, and applies the CORS settings to one origin.
     ///
     /// # Errors
     /// The template has no such API, or a route that the local run can't serve.

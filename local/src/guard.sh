@@ -3,7 +3,7 @@
 # also ends when the process that holds the other end of standard input dies, even by SIGKILL.
 #
 # The shell leads the group; "kill 0" signals every process in it, including the shell. The command gets
-# the same standard input, so that processes which it starts in another group can also end then.
+# the same standard input, so processes that it starts in another group can also end when it closes.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0

@@ -155,7 +155,7 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     }
 }
 
-/// Checks in another thread that the folder takes more data, because the gateway runs on this one.
+/// Checks that the folder takes more data. Uses another thread, because the gateway runs on this one.
 async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
     let data = Arc::clone(data);
     let checked = task::spawn_blocking(move || data.check()).await;

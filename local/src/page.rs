@@ -1,4 +1,4 @@
-//! Serves the page on which a person tries the service. It has its own port, and so its own origin.
+//! Serves the page on which a person tries the service. The page has its own port, so its own origin.
 
 use std::convert::Infallible;
 

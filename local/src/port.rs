@@ -77,8 +77,8 @@ impl Listener for Port {
 /// Whether a request names this machine and this port as its host. This stops DNS rebinding: if an
 /// attacker's host name resolves to this machine, the browser gives the attacker's page the service's
 /// origin, so the page could read and write everything. But its requests name the attacker's host. A
-/// request may also name its host in its target (RFC 9112, section 3.2.2); in HTTP/2 it may name it
-/// only there.
+/// request may also name its host in its target (RFC 9112, section 3.2.2); in HTTP/2, the target
+/// may be the only place.
 #[must_use]
 pub fn is_asked_for(request: &Request, port: u16) -> bool {
     let hosts = request.headers().get_all(HOST).iter();

@@ -1,6 +1,6 @@
 # Restarts a function, as Lambda replaces a sandbox: when the function's process ends, this script
-# starts it again after a second. Without it, cargo-lambda would leave the function without a process
-# until the next edit, and requests without an answer.
+# starts it again after a second. Without this script, the function would have no process until the
+# next edit, and requests would get no answer.
 #
 # The function ends with the local run. The local run holds the other end of standard input; when that
 # closes, this script kills its own process group.

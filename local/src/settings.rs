@@ -63,8 +63,8 @@ fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Listens on the port that a variable sets, before the slow build. Clients that connect meanwhile
-/// wait.
+/// Listens on the port that a variable sets, before the slow build. Clients that connect during the
+/// build wait.
 ///
 /// # Errors
 /// The port is in use or reserved.

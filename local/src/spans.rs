@@ -93,7 +93,7 @@ impl Printer {
     /// The agent's address.
     ///
     /// # Errors
-    /// The operating system does not report it.
+    /// The operating system does not report the address.
     pub fn address(&self) -> io::Result<String> {
         Ok(self.socket.local_addr()?.to_string())
     }

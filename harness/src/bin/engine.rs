@@ -17,6 +17,6 @@ fn main() {
         .create_table_if_missing(&workspace::read("template.yaml"), TABLE_NAME)
         .expect("the engine makes the table");
     println!("{}", engine.url());
-    // The process that started this one holds the other end of standard input, so this one ends with it.
+    // The process that started the engine holds the other end of standard input, so the engine ends with it.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }

@@ -55,7 +55,7 @@ fn seed() -> Result<String, String> {
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                // Each number goes to one worker, so exactly as many users are created as wanted.
+                // Each number goes to one worker, so the workers create exactly the requested number.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
                     if let Err(error) = create_one(&agent, &url) {
                         // Stops the other workers too.
