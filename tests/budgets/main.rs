@@ -23,7 +23,7 @@ use shared::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// How many crates a function may be built of.
+/// The most crates that a function may be built from.
 const CRATES: usize = 175;
 
 /// The allocations to create a client of the table, before its first request.
@@ -140,7 +140,7 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// A runtime like the functions' own: it runs everything in this thread, where allocations are counted.
+/// A runtime like the one in the functions: it runs everything in this thread, where allocations are counted.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

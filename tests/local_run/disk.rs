@@ -163,7 +163,7 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that another SQLite than the engine's, the one in Python, finds no fault in the database file.
+    /// Asserts that the SQLite in Python, which is not the engine's library, finds no fault in the database file.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

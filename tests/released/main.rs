@@ -1,6 +1,6 @@
 //! The functions' binaries as they are deployed.
 //!
-//! The budgets are set as in `tests/budgets`.
+//! `tests/budgets` says how the budgets are set.
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 

@@ -17,7 +17,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// The functions' own timeout in the template.
+/// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lambda stops a sandbox between calls, while the table may close the connection. When the sandbox
@@ -60,9 +60,9 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// As when the process at the other end closes it.
+    /// The connection ends as if the process at the other end had closed it.
     Close,
-    /// As when a device in between has forgotten it.
+    /// The connection ends as if a device in between had forgotten it.
     Reset,
 }
 

@@ -103,7 +103,7 @@ async fn a_silent_table_is_answered_503_in_time() {
             get(&lister, Event::list("")),
         )
     };
-    // The functions' timeout in the template.
+    // The timeout that the template gives the functions.
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
     let (created, listed) = answers.expect("answers before the function is ended");
     assert_unavailable(&created);

@@ -21,13 +21,13 @@ use tokio::{
     net::TcpListener,
 };
 
-/// The functions' own timeout in the template.
+/// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// 2100, in seconds since 1970.
 const FUTURE: u64 = 4_102_444_800;
 
-/// The signature of AWS's own library.
+/// The signature that AWS's own library makes.
 fn signed_by_aws(
     region: &str,
     request: Signable<'_>,
@@ -115,7 +115,7 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
         let binary = harness::workspace::binary_of(function);
         let sandbox = Sandbox::start(&binary, &variables).await;
 
-        // The warm-up's request.
+        // The request that the warm-up sends.
         let (stream, _) = table.accept().await.unwrap();
         let mut stream = BufReader::new(stream);
         let mut lines = Vec::new();

@@ -234,7 +234,7 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     let client = Client::from_conf(config.interceptor(meter.clone()).build());
     let table = Table::new(client, TABLE_NAME.to_owned());
 
-    // The longest username fits into one write unit, a kilobyte.
+    // A write unit is a kilobyte, and the longest username fits into one.
     let longest = "𐐀".repeat(80);
     for username in ["ada", "grace", &longest] {
         let event = Event::create_user(username).with_header("idempotency-key", "key");

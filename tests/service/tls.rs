@@ -23,9 +23,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// The largest number of connections of the SDK for one request.
+/// The most connections that the SDK opens for one request.
 const ATTEMPTS: usize = 3;
-/// The functions' own timeout in the template.
+/// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The address in the table's certificate.

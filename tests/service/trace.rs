@@ -19,7 +19,7 @@ use local::spans::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// The functions' timeout in the template.
+/// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:function-under-test";
@@ -371,7 +371,7 @@ async fn a_function_works_without_an_agent() {
         environment.extend(address.map(|address| ("AWS_XRAY_DAEMON_ADDRESS", address)));
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
-        // At a closed port, the system refuses datagrams only from the second on.
+        // The system can report a closed port only when the next datagram is sent.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 
 use crate::tls::{Front, vouched_by};
 
-/// The largest number of attempts of the SDK.
+/// The most attempts that the SDK makes.
 const ATTEMPTS: usize = 3;
-/// The functions' own timeout in the template.
+/// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a function reacts to a fault.
@@ -146,7 +146,7 @@ fn faults() -> Vec<(WireFault, Policy)> {
         (answer("403 Forbidden", PAGE), GiveUp),
         (answer("429 Too Many Requests", PAGE), GiveUp),
         (answer("200 OK", PAGE), GiveUp),
-        // The same, without the id that DynamoDB gives each of its answers.
+        // The same faults, without the id that DynamoDB puts in every answer.
         (WireFault::Bytes(FOREIGN_PAGE), GiveUp),
         (WireFault::Bytes(FOREIGN_NOTHING), GiveUp),
         (WireFault::Bytes(FOREIGN_OBJECT), GiveUp),

@@ -480,7 +480,7 @@ fn a_likely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Texts of which many are almost usernames.
+/// Texts, many of which are almost usernames.
 fn an_unlikely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[al=<·ｌ\u{301}\u{338}\u{345}\u{200c}\u{200d}]{1,6}",
