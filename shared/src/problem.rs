@@ -39,7 +39,7 @@ pub enum ProblemType {
     UsernameTaken,
     /// The body is larger than a user can be.
     BodyTooLarge,
-    /// The Content-Type does not say JSON in UTF-8.
+    /// The Content-Type is missing or not JSON in UTF-8.
     UnsupportedMediaType,
     /// The object is not a valid user.
     InvalidUser,
