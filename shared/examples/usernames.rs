@@ -1,5 +1,5 @@
-//! Reads usernames from standard input, one per line, and prints the invalid ones: code, username and reason,
-//! separated by tabs. `tests/personal_names` runs it on names of people.
+//! Reads usernames from standard input, one per line. For each invalid username, prints the error code, the username
+//! and the reason, separated by tabs. `tests/personal_names` runs this program on names of people.
 
 use std::{
     error::Error,

@@ -6,26 +6,27 @@ use serde_json::{Value, value::RawValue};
 
 /// The caller of a request. Two different callers never compare equal.
 ///
-/// The API's JWT authorizer has already checked the token. The first of these claims that is present names the caller:
+/// The API's JWT authorizer has already checked the token. The first of these claims with a usable value
+/// names the caller:
 ///
 /// 1. `sub`, the subject ([RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2)
 ///    requires it in an access token);
 /// 2. `client_id` ([RFC 8693 §4.3](https://www.rfc-editor.org/rfc/rfc8693#section-4.3)), `azp`
-///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID). They name the client in a
-///    machine's token that has no `sub`.
+///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID). They name the client if a
+///    machine's token has no `sub`.
 ///
-/// A claim may be a string, a number, or an array or object that contains one. A claim that is null, a boolean, blank
-/// or empty names nobody and is skipped. The issuer and the name of the claim are part of the caller, because a value
-/// is unique only within them.
+/// A usable value is a number, a string that is not blank, or an array or object that contains one of these. A claim
+/// with another value is skipped. A caller includes the issuer and the claim's name, because another issuer or claim
+/// may use the same value for another caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Anyone who can reach the API, because it has no authorizer, as in the local run.
+    /// The API has no authorizer, as in the local run, so the caller may be anyone.
     Anyone,
     /// The caller that a token names.
     Named {
-        /// The claim `iss`, if the token has one.
+        /// The value of the claim `iss`, if the token has this claim.
         issuer: Option<Claim>,
-        /// The name of the claim that names the caller.
+        /// The name of the claim that identifies the caller, such as `sub`.
         claim: &'static str,
         /// The value of that claim.
         value: Claim,
@@ -33,12 +34,12 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Reads the caller from the `authorizer` field of an event. Returns `None` if it names nobody.
+    /// Reads the caller from the `authorizer` field of an event. Returns `None` if that field names nobody.
     pub(crate) fn of(authorizer: Option<&RawValue>) -> Option<Self> {
         let Some(authorizer) = authorizer else {
             return Some(Self::Anyone);
         };
-        // Another kind of authorizer, such as IAM's, has no claims.
+        // Parsing fails for other kinds of authorizers, such as IAM, because they have no claims.
         let Authorizer { jwt } = serde_json::from_str(authorizer.get()).ok()?;
         let Claims {
             iss,
@@ -66,7 +67,7 @@ impl Caller {
         })
     }
 
-    /// Returns the caller's name for the log: the value of the claim.
+    /// Returns the caller's name for the log, which is the value of the claim.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -79,14 +80,14 @@ impl Caller {
 /// The value of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The content of a string, or the JSON of any other value.
+    /// The content of a JSON string, or the JSON text of any other value.
     pub text: String,
-    /// Whether the value is a string. It makes the number 1 and the string "1" differ.
+    /// Whether the value is a string. Without this field, the number 1 and the string "1" would be equal.
     pub is_string: bool,
 }
 
 impl Claim {
-    /// Reads a value. Returns `None` if it can't name anybody.
+    /// Reads the value of a claim. Returns `None` if the value can't name anybody.
     fn read(json: &RawValue) -> Option<Self> {
         let json = json.get();
         let value: Value = serde_json::from_str(json).ok()?;
@@ -106,7 +107,7 @@ impl Claim {
     }
 }
 
-/// Whether a value is or contains a number or a string that is not blank.
+/// Returns whether a value is, or contains, a number or a string that is not blank.
 fn names_somebody(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
@@ -129,7 +130,7 @@ struct Jwt<'a> {
     claims: Claims<'a>,
 }
 
-/// The claims that may name a caller, unparsed, so that a claim of any type leaves the event valid.
+/// The issuer and the claims that may name a caller. They stay raw JSON, so that a claim may have any type.
 #[derive(Deserialize)]
 struct Claims<'a> {
     #[serde(borrow)]

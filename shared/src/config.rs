@@ -10,7 +10,7 @@ pub const TABLE_NAME: &str = "TABLE_NAME";
 /// The SDK's variable for the region.
 const REGION: &str = "AWS_REGION";
 
-/// The SDK's variables for an endpoint other than the one of the region. The first one takes precedence
+/// The SDK's variables for an endpoint other than the region's default. The first variable takes precedence
 /// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 
@@ -19,7 +19,7 @@ const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL
 pub struct ConfigError {
     /// The variable's name.
     pub variable: &'static str,
-    /// What is wrong, as a phrase that follows the name, such as "is not set".
+    /// What is wrong, as a phrase that follows the variable's name, such as "is not set".
     pub problem: String,
 }
 
@@ -73,7 +73,7 @@ pub fn table_name() -> Result<String, ConfigError> {
 /// Reads the region. Lambda sets it, and the SDK builds a host name from it.
 ///
 /// # Errors
-/// The variable is not set, or its value can't be part of a host name: 1 to 63 letters, digits or `-`.
+/// The variable is not set, or its value is not 1 to 63 letters, digits or `-`, as in a host name.
 pub fn region() -> Result<String, ConfigError> {
     let region = required(REGION)?;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -86,10 +86,10 @@ pub fn region() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the URL of the table's endpoint. Returns `None` for the region's own endpoint.
+/// Reads the URL of the table's endpoint. Returns `None` if no variable sets it.
 ///
 /// # Errors
-/// The variable that takes precedence is set to anything but an http or https URL that has no path, query or user.
+/// The value of the first variable that is set is not an http or https URL, or the URL has a path, query or user.
 pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {

@@ -1,4 +1,4 @@
-//! The error responses: problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+//! Renders error responses as problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
 //! This is the only module that maps an error to a status.
 
@@ -24,7 +24,7 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// [RFC 9110 §15.5.16](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16) suggests.
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/*+json");
 
-/// The kinds of problems. Each has its own `type`, status and title.
+/// The kinds of problems. Each kind has its own `type` and title, and a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemType {
     /// The body is not a JSON object in UTF-8.
@@ -37,11 +37,11 @@ pub enum ProblemType {
     InvalidQuery,
     /// Somebody has the username.
     UsernameTaken,
-    /// The body is larger than a user can be.
+    /// The body exceeds the maximum size.
     BodyTooLarge,
     /// The Content-Type is missing or not JSON in UTF-8.
     UnsupportedMediaType,
-    /// The object is not a valid user.
+    /// The JSON object in the body is not a valid user.
     InvalidUser,
     /// The table is too busy or unreachable. The caller may retry.
     Unavailable,
@@ -112,7 +112,7 @@ impl ProblemType {
     }
 }
 
-/// One validation error, an entry in the `errors` of a problem.
+/// A validation error: one entry in the `errors` field of a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// The invalid part of the request.
@@ -165,7 +165,7 @@ impl Problem {
         self
     }
 
-    /// Counts the problem in a metric.
+    /// Adds a metric that counts the problem.
     #[must_use]
     pub fn counted(mut self, metric: Metric) -> Self {
         self.metrics.push(metric);
@@ -179,7 +179,7 @@ impl Problem {
         self
     }
 
-    /// Creates the problem for a bug. The caller learns only the request's id.
+    /// Creates the problem for a bug or a wrong deployment. It tells the caller only the request's id.
     #[must_use]
     pub fn internal_error(cause: impl Into<String>) -> Self {
         Self::new(
@@ -192,8 +192,8 @@ impl Problem {
 
     /// Creates the problem for an event that is not an HTTP API event.
     ///
-    /// It does not count as an internal error, because the sender is wrong, not the function. A stray event must not
-    /// roll a deployment back.
+    /// No metric counts it as an internal error, because the sender is at fault, not the function. Otherwise a stray
+    /// event could roll a deployment back.
     #[must_use]
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(

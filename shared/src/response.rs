@@ -1,4 +1,4 @@
-//! The responses, with the headers that all of them share.
+//! Creates responses with the headers that all responses share.
 
 use lambda_http::{
     Body, Response,
@@ -10,7 +10,7 @@ use lambda_http::{
 
 use crate::telemetry::Metric;
 
-/// A response, and what the log line of its request records about it.
+/// A response, with the metrics and the cause for the log line of its request.
 #[derive(Debug)]
 pub struct LoggedResponse {
     /// The response to the caller.
@@ -22,7 +22,7 @@ pub struct LoggedResponse {
 }
 
 impl LoggedResponse {
-    /// Creates a successful response that one metric counts.
+    /// Combines a successful response with the metric that counts it.
     #[must_use]
     pub fn counted(response: Response<Body>, metric: Metric) -> Self {
         Self {
@@ -35,8 +35,8 @@ impl LoggedResponse {
 
 /// Creates a response without a body.
 ///
-/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type, so that a username never
-/// runs as a page.
+/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. Otherwise a browser
+/// might run a username as a web page.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

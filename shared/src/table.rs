@@ -1,4 +1,4 @@
-//! The table's client: endpoint, trust, timeouts, retries, and what its errors mean.
+//! Configures the client for the table (endpoint, trusted certificates, timeouts, retries) and classifies its errors.
 
 use std::{env, error::Error, fmt, fs, iter, time::Duration};
 
@@ -31,23 +31,25 @@ use crate::{
     trace::Attempts,
 };
 
-/// How long one attempt may take, the handshake included.
+/// How long one attempt may take, including the time to connect.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
-/// How long a request may take with all its attempts. The function's own timeout must be longer, so that the caller
-/// gets an answer.
+/// How long a request to the table may take, including all attempts. The Lambda function's timeout must be longer, so
+/// that the function can still respond to the caller.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// One attempt and two retries. With the longest waits between them, they take 3.75 s and so end before the
-/// operation's timeout.
+/// The first attempt and two retries. With the longest attempts and waits, they take 3.75 s, which is less
+/// than [`OPERATION_TIMEOUT`].
 const MAX_ATTEMPTS: u32 = 3;
-/// The SDK waits for a random time before each retry: up to this before the first, up to twice this before the second.
+/// The longest wait before the first retry. The longest wait before the second is twice as long. The SDK picks a random
+/// time up to the longest.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long start-up waits for the warm-up. Then it cuts the warm-up off, and the first request does the work.
+/// How long start-up waits for the warm-up. After this time, start-up cancels the warm-up, and the first request opens
+/// the connection.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The root certificates of all public AWS endpoints, as [Amazon Trust
 /// Services](https://www.amazontrust.com/repository/) publishes them. `sha256sum shared/certificates/*` prints the
-/// published fingerprints. To read all certificates that the system trusts would lengthen every cold start.
+/// published fingerprints. Reading the system's many trusted certificates instead would lengthen every cold start.
 const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA1.cer"),
     include_bytes!("../certificates/AmazonRootCA2.cer"),
@@ -55,12 +57,12 @@ const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA4.cer"),
     include_bytes!("../certificates/SFSRootCAG2.cer"),
 ];
-/// The variable that names a file of certificates to trust instead. The AWS CLI and SDKs read it too.
+/// The variable that names a file of certificates to trust instead of Amazon's. The AWS CLI and SDKs read it too.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The variables with the credentials of the function's role. Lambda sets them.
 const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// The table and a client for it. To clone it is cheap, to make it is expensive.
+/// The table's name and a client. Cloning a `Table` is cheap, but creating one is expensive.
 #[derive(Clone, Debug)]
 pub struct Table {
     client: Client,
@@ -68,10 +70,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table that the environment names.
+    /// Creates a client for the table that the environment variables name.
     ///
     /// # Errors
-    /// A variable is missing or invalid.
+    /// A required variable is missing, or a variable is invalid.
     pub fn from_env() -> Result<Self, ConfigError> {
         let name = config::table_name()?;
         let region = Region::new(config::region()?);
@@ -90,29 +92,30 @@ impl Table {
         Ok(Self::new(Client::from_conf(config.build()), name))
     }
 
-    /// The table of this name, through this client.
+    /// Creates a `Table` from a client and the table's name.
     #[must_use]
     pub fn new(client: Client, name: String) -> Self {
         Self { client, name }
     }
 
-    /// The client, for the function's one operation.
+    /// Returns the client. Each function calls one operation with it.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The table's name.
+    /// Returns the table's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// The client's configuration without the endpoint and the credentials. Both functions and the tests use it.
+/// Returns the client's configuration without region, endpoint, credentials and signer. Both functions and the tests
+/// use it.
 ///
-/// This code sets each value itself. `aws_config::load_defaults` would look for a developer's files and for services
-/// that Lambda does not have. The code for that would be a fifth of the binary.
+/// Sets each value here, because `aws_config::load_defaults` also looks for a developer's files and for services that
+/// Lambda does not have. The code of that search would be a fifth of the binary.
 ///
 /// # Errors
 /// `AWS_CA_BUNDLE` names a file without valid certificates.
@@ -129,7 +132,7 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .http_client(Connection::new(trusted_certificates()?))
         .timeout_config(timeouts)
         .retry_config(retries)
-        // The attempt's timeout also ends an answer that stalls.
+        // Not needed, because the attempt's timeout also ends a stalled response.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(ConfigBuilder::from(&config)
@@ -137,8 +140,8 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .interceptor(Attempts))
 }
 
-/// Retries a write to an item that another client's transaction holds. The transaction ends within milliseconds, but
-/// the SDK does not retry this error by itself.
+/// Retries a write that fails because another client's transaction is writing the same item. The transaction ends
+/// within milliseconds, but the SDK does not retry this error by default.
 #[derive(Debug)]
 struct RetryTransactionConflicts;
 
@@ -158,7 +161,7 @@ impl ClassifyRetry for RetryTransactionConflicts {
     }
 }
 
-/// The certificates to trust.
+/// Returns the certificates to trust: the certificates in the `AWS_CA_BUNDLE` file if it is set, otherwise Amazon's.
 fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = env::var_os(CA_BUNDLE) else {
@@ -186,8 +189,8 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     Ok(roots)
 }
 
-/// Sends a request that changes nothing, so that the first real request finds an open connection. Waits for it at most
-/// a second. A failure is only logged, because the first real request may still succeed.
+/// Sends `request`, which must change nothing, so that the first real request finds an open connection. Waits at most a
+/// second for the response. Only logs a failure, because the first real request may still succeed.
 pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
 where
     E: std::error::Error,
@@ -205,23 +208,23 @@ where
 /// Why a request to the table failed, with the whole chain of causes for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableError {
-    /// The table refuses more requests for now.
+    /// DynamoDB throttled the request because there is too much traffic.
     Throttled {
-        /// What happened.
+        /// The error and its whole chain of causes.
         cause: String,
-        /// Whether a key range reached its limit, not the table or the account. If so, the item collection of all
-        /// users has too much traffic
+        /// Whether the limit of a key range was reached, not the limit of the table or account. If so, the item
+        /// collection of all users has too much traffic
         /// ([key range throttling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/throttling-key-range-limit-exceeded-mitigation.html)).
         key_range: bool,
     },
-    /// The table did not answer in time, or failed. The request may have taken effect.
+    /// DynamoDB failed, was unreachable or did not respond in time. The request may have taken effect.
     Unavailable {
-        /// What happened.
+        /// The error and its whole chain of causes.
         cause: String,
     },
-    /// The table rejected the request as invalid, or its answer is invalid. The cause is a bug or a wrong deployment.
+    /// DynamoDB rejected the request, or sent data that this code can't read. The cause is a bug or a wrong deployment.
     Unexpected {
-        /// What happened.
+        /// The error and its whole chain of causes.
         cause: String,
     },
 }
@@ -239,17 +242,18 @@ impl fmt::Display for TableError {
 impl std::error::Error for TableError {}
 
 impl TableError {
-    /// Checks that an answer comes from DynamoDB, which gives each answer an id. A proxy that ends TLS may answer 200
-    /// by itself. The SDK reads an empty body as an empty result, so that a user would seem created, or a list empty.
+    /// Checks that a response comes from DynamoDB, which gives each response a request id. A proxy that terminates TLS
+    /// may send a 200 response of its own. If its body is empty, the SDK returns a result without data: a user would
+    /// seem created, or a list would seem empty.
     ///
     /// # Errors
-    /// The answer has no id.
+    /// The response has no request id.
     pub fn check_origin(answer: &impl RequestId) -> Result<(), Self> {
         if answer.request_id().is_some() {
             return Ok(());
         }
         Err(Self::Unavailable {
-            cause: "an answer without a request id, which is not DynamoDB's".to_owned(),
+            cause: "a response without a request id, so it is not from DynamoDB".to_owned(),
         })
     }
 }
@@ -269,10 +273,11 @@ where
     fn from(error: SdkError<E>) -> Self {
         let cause = chain(&error);
         match &error {
-            // No attempt got a valid answer.
+            // DynamoDB did not respond in time, or the response is not valid.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // Every fault of the connection has a kind, even an untrusted certificate, except an answer that is not
-            // HTTP. A failure to resolve the endpoint or to sign has no kind either, but comes from a wrong deployment.
+            // The SDK classifies every connection error, even an untrusted certificate, except a response that is not
+            // HTTP. It does not classify a failure to sign or to resolve the endpoint either. Such a failure comes from
+            // a wrong deployment, so it is unexpected.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -290,8 +295,8 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // An answer without a code is not from DynamoDB. The other errors are temporary: a transaction or
-                // another region writes the item, or a part of the request came too late.
+                // A response without an error code is not from DynamoDB. The listed errors are temporary: a
+                // transaction or another region is writing the item, or a part of the request came too late.
                 None
                 | Some(
                     "ReplicatedWriteConflictException"
@@ -302,25 +307,25 @@ where
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
-            // The request could not be built. The SDK may also add variants.
+            // The SDK could not build or sign the request, or resolve the endpoint. Newer SDKs may also add variants.
             _ => Self::Unexpected { cause },
         }
     }
 }
 
-/// Whether the answer is not HTTP, because another service or a broken proxy sent it.
+/// Returns whether the response is not HTTP. Such a response comes from another service or a broken proxy.
 fn is_no_http(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
 }
 
-/// Reads DynamoDB's reasons for throttling. The error of each operation has them in types of its own.
+/// Reads DynamoDB's reasons for throttling from an operation's error. Each operation has its own error type.
 pub trait ThrottlingReasons {
-    /// The reasons. Empty if the error is not about throttling.
+    /// Returns the reasons, or an empty slice if the error is not about throttling.
     fn throttling_reasons(&self) -> &[ThrottlingReason];
 
-    /// Whether a key range reached its limit.
+    /// Returns whether the limit of a key range was reached.
     fn key_range_throttled(&self) -> bool {
         let is_key_range = |reason: &ThrottlingReason| {
             let reason = reason.reason().unwrap_or_default();
@@ -330,8 +335,8 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// Implements [`ThrottlingReasons`] for the errors of operations. Their variants for throttling look alike but have
-/// different types.
+/// Implements [`ThrottlingReasons`] for each operation's error type. The types have throttling variants with the same
+/// names, but no common trait that reads the reasons.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

@@ -1,9 +1,9 @@
-//! The log: one JSON line per request on standard output. CloudWatch Logs stores the line as a log event, and reads
-//! metrics from its member `_aws`, which has the
-//! [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
-//! So metrics need no agent, no extension and no call to another service.
+//! Writes the log: one JSON line per request on standard output. CloudWatch Logs stores each line as a log event. The
+//! line's field `_aws` tells CloudWatch which other fields are metrics
+//! ([embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)).
+//! Therefore metrics need no agent, no extension and no call to another service.
 //!
-//! No line holds a username, a token, a body or a query string.
+//! No line contains a username, a token, a body or a query string.
 
 use std::{
     cell::Cell,
@@ -17,28 +17,28 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "UsersApi";
-/// The dimension of the metrics. Lambda's own metrics have a dimension of the same name.
+/// The dimension of all metrics. Lambda's own metrics have a dimension of the same name.
 const FUNCTION: &str = "FunctionName";
-/// A further dimension of the metric that rolls a deployment back, so that its alarm sees only the new version. Other
-/// metrics lack it, because each version would be one more metric to pay for.
+/// A second dimension of the metric `InternalErrors`, so that the rollback alarm sees only the new version. The other
+/// metrics lack it, because CloudWatch would bill each version as one more metric.
 const VERSION: &str = "FunctionVersion";
 
-/// The metrics that count requests. Every request also has a latency.
+/// The metrics that count requests. The log line of every request also has the metric `Latency`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// A user was created.
     UsersCreated,
-    /// A create was repeated, and answered with the user that its first attempt had created.
+    /// A create was repeated, and the response was the user that the first attempt had created.
     CreatesReplayed,
     /// A username was refused because somebody has it.
     Conflicts,
-    /// A page was sent, or the caller already had it (304).
+    /// A page of users was sent, or the caller already had it (304).
     PagesListed,
     /// The table throttled a request beyond all retries.
     Throttles,
-    /// A key range reached its limit: the item collection has too much traffic.
+    /// DynamoDB throttled a request because a key range reached its limit: the item collection has too much traffic.
     KeyRangeThrottles,
-    /// A request was answered with 500: a bug, or a wrong deployment.
+    /// A request failed with 500 because of a bug or a wrong deployment.
     InternalErrors,
     /// The first request of a sandbox.
     ColdStarts,
@@ -59,8 +59,8 @@ impl Metric {
     }
 }
 
-/// An error with its whole chain of sources, in one line. It uses the errors' `Display`, because the SDK's `Debug` may
-/// contain parts of items.
+/// Returns an error with its whole chain of sources, in one line. Uses `Display`, because the `Debug` output of the
+/// SDK's errors may contain parts of items.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut chain = error.to_string();
@@ -77,7 +77,7 @@ pub fn chain(error: &dyn Error) -> String {
     chain
 }
 
-/// The line of one request.
+/// The log line of one request.
 #[derive(Debug)]
 pub struct RequestLine<'a> {
     /// Lambda's id of the request.
@@ -90,13 +90,13 @@ pub struct RequestLine<'a> {
     pub version: &'a str,
     /// The method and path that the function serves.
     pub route: &'static str,
-    /// The caller: a claim of its token, usually `sub`.
+    /// The caller's name: the value of a claim in its token, usually `sub`.
     pub caller: Option<&'a str>,
-    /// The status of the answer.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// The time from the event's arrival in the function to its answer.
+    /// The time from the arrival of the event in the function to the response.
     pub duration: Duration,
-    /// Whether it is the sandbox's first request.
+    /// Whether the request is the first of its sandbox.
     pub cold_start: bool,
     /// The metrics that count the request.
     pub metrics: &'a [Metric],
@@ -110,13 +110,13 @@ impl RequestLine<'_> {
         write_line(self);
     }
 
-    /// The metrics that count the request, and the metric of cold starts.
+    /// Returns the metrics that count the request. A cold start adds [`Metric::ColdStarts`].
     fn counted(&self) -> impl Iterator<Item = Metric> {
         let cold_start = self.cold_start.then_some(Metric::ColdStarts);
         self.metrics.iter().copied().chain(cold_start)
     }
 
-    /// The member that tells CloudWatch which other members are metrics.
+    /// Returns the field `_aws`, which tells CloudWatch which other fields are metrics.
     fn metadata(&self, now: SystemTime) -> Metadata {
         let directive = |dimensions, metrics| Directive {
             namespace: NAMESPACE,
@@ -186,11 +186,11 @@ impl Serialize for RequestLine<'_> {
     }
 }
 
-/// The member `_aws` of a line.
+/// The field `_aws` of a log line.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metadata {
-    /// In milliseconds since 1970.
+    /// The time of the line, in milliseconds since 1970.
     timestamp: u64,
     cloud_watch_metrics: Vec<Directive>,
 }
@@ -210,7 +210,7 @@ struct Definition {
     unit: &'static str,
 }
 
-/// A line that belongs to no request.
+/// A log line that belongs to no request.
 #[derive(Serialize)]
 struct Line<'a> {
     timestamp: String,
@@ -218,7 +218,7 @@ struct Line<'a> {
     message: &'a str,
 }
 
-/// Writes a line about why the function can't start.
+/// Logs why the function can't start.
 pub fn write_fatal(message: &str) {
     write_line(&Line {
         timestamp: timestamp(SystemTime::now()),
@@ -228,11 +228,12 @@ pub fn write_fatal(message: &str) {
 }
 
 thread_local! {
-    /// The place of this thread's last panic.
+    /// The place in the code of this thread's last panic.
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Returns where this thread last panicked, and forgets it. The text is the logged cause of the request's failure.
+/// Describes where this thread last panicked, and forgets the place. The description becomes the `cause` in the
+/// request's log line.
 #[must_use]
 pub fn take_panic() -> String {
     let place = PANIC_PLACE.take();
@@ -240,10 +241,10 @@ pub fn take_panic() -> String {
     format!("a panic at {place}, whose line stands before this one")
 }
 
-/// Logs warnings of the libraries, and every panic, as JSON lines too.
+/// Sets up the logging of warnings, errors and panics as JSON lines.
 ///
-/// The line of a panic names its place. It has the message only if that is a constant text, because a formatted message
-/// may contain data.
+/// The line of a panic names the place in the code. It contains the panic's message only if the message is a constant
+/// text, because a formatted message may contain data.
 pub fn init() {
     tracing_subscriber::fmt()
         .json()
@@ -265,6 +266,7 @@ fn timestamp(time: SystemTime) -> String {
 fn write_line(line: &impl Serialize) {
     let mut bytes = serde_json::to_vec(line).expect("strings and numbers can be written as JSON");
     bytes.push(b'\n');
-    // A single write keeps other lines out of this one. If standard output is closed, nobody can be told.
+    // Write the whole line under one lock, so that lines do not mix. Ignore errors, because there is no other place to
+    // report them.
     let _ = io::stdout().lock().write_all(&bytes);
 }

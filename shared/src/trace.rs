@@ -1,13 +1,13 @@
-//! Sends two spans of each sampled request to X-Ray: the invocation, and its call to the table.
+//! Sends the spans of each sampled request to X-Ray: one for the invocation, and one for the call to the table, if any.
 //!
 //! Both spans go in one UDP datagram to the agent that Lambda runs beside the function. The function does not wait for
-//! the agent, and a lost datagram loses only its spans. AWS's own libraries do the same, for example
+//! the agent. If a datagram is lost, only its spans are lost. AWS's own libraries also send spans this way, for example
 //! [the Python one](https://github.com/aws-observability/aws-otel-python-instrumentation/tree/main/exporters/aws-otel-otlp-udp-exporter).
-//! The attributes are OpenTelemetry's for
+//! The spans have the attributes that OpenTelemetry defines for
 //! [Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/) and
 //! [DynamoDB](https://opentelemetry.io/docs/specs/semconv/database/dynamodb/).
 //!
-//! No span holds a username, a token, a key, a body or a query string.
+//! No span contains a username, a token, an Idempotency-Key, a body or a query string.
 
 use std::{
     borrow::Cow,
@@ -35,33 +35,33 @@ use crate::{
     telemetry::{self, RequestLine},
 };
 
-/// The variable with the agent's address. Lambda sets it, and X-Ray's libraries read it. It is empty if the template's
-/// `Tracing` is `PassThrough`.
+/// The variable with the agent's address. Lambda sets it, and X-Ray's libraries read it. It is empty if
+/// `Tracing` in the template is `PassThrough`.
 const AGENT_ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
-/// The start of every datagram: the header of the agent's protocol, and the mark of a sampled trace.
+/// The start of every datagram: the header of the agent's protocol, then `T1S`, which marks the spans as sampled.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 
-/// The maximum length of a string in a span, in bytes. The number of strings in a span is bounded, so a datagram stays
-/// far below the 64 KiB that UDP and the agent accept, whatever a server or proxy responds.
+/// The maximum length of an attribute's text, in bytes. A span has few attributes, so a datagram stays far below the
+/// 64 KiB that UDP and the agent accept, even if a server or proxy sends long texts.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// DynamoDB's code for a failed condition. The span does not count it as an error, because a taken username is a normal
-/// result.
+/// DynamoDB's error code for a failed condition. The span of such a call does not have the error status, because a
+/// taken username is a normal result.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 /// The connection to the agent, and the data about the function that every datagram contains.
 #[derive(Debug)]
 pub struct Agent {
     socket: UdpSocket,
-    /// The encoded resource of the spans, which describes the function.
+    /// The encoded OpenTelemetry resource, which describes the function.
     resource: Vec<u8>,
     table: String,
 }
 
 impl Agent {
-    /// Connects to the agent that the environment names. Returns `None` if it names none, or, after logging a warning,
-    /// if the address can't be used.
+    /// Connects to the agent at the address in `AWS_XRAY_DAEMON_ADDRESS`. Returns `None` if the variable is unset or
+    /// empty. If the address can't be used, logs a warning and also returns `None`.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let address = env::var(AGENT_ADDRESS).ok();
@@ -79,7 +79,7 @@ impl Agent {
         }
     }
 
-    /// Connects to the agent at this address, `host:port`.
+    /// Connects to the agent at `address`, which has the form `host:port`.
     ///
     /// # Errors
     /// The address is invalid or unreachable.
@@ -111,7 +111,7 @@ impl Agent {
     }
 }
 
-/// The segment that Lambda creates, the parent of the invocation's span.
+/// The parent of the invocation's span: the segment that Lambda creates.
 #[derive(Debug)]
 struct Parent {
     trace_id: u128,
@@ -121,7 +121,7 @@ struct Parent {
 impl Parent {
     /// Parses a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
     /// such as `Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;Sampled=1`.
-    /// Returns `None` if it is invalid or not sampled.
+    /// Returns `None` unless the header is valid and contains `Sampled=1`.
     fn parse(header: &str) -> Option<Self> {
         let field = |name| {
             let mut fields = header.split(';').filter_map(|field| field.split_once('='));
@@ -148,8 +148,9 @@ impl Parent {
 pub struct Recording {
     agent: &'static Agent,
     parent: Parent,
-    /// When the request began, as the time since 1970. All later times come from a monotonic clock.
+    /// The start of the request, as the time since 1970.
     unix: Duration,
+    /// The same start on a monotonic clock, which measures all later times.
     started: Instant,
     call: Option<Call>,
 }
@@ -159,7 +160,7 @@ pub struct Recording {
 struct Call {
     operation: String,
     started: Duration,
-    /// The start of each attempt after the first, with the outcome of the attempt before it.
+    /// The start of each retry, and the outcome of the attempt before it.
     retries: Vec<(Duration, Outcome)>,
     /// The end and the outcome of the last attempt.
     ended: Option<(Duration, Outcome)>,
@@ -170,7 +171,8 @@ struct Call {
 struct Outcome {
     /// DynamoDB's id of the request.
     request_id: Option<String>,
-    /// DynamoDB's error code, the HTTP status if the response has no code, or the reason why there was no response.
+    /// Why the attempt failed: DynamoDB's error code, or the HTTP status of a response without a code. If there was no
+    /// valid response: `timeout`, `connection` or `response`.
     error: Option<Cow<'static, str>>,
     /// The HTTP status of the response.
     status: Option<u16>,
@@ -181,7 +183,8 @@ tokio::task_local! {
     static RECORDING: RefCell<Recording>;
 }
 
-/// Handles a request. Meanwhile [`Attempts`] can write to its recording, if there is one.
+/// Runs `handling`, which handles a request. If the request has a recording, [`Attempts`] writes to the recording
+/// meanwhile.
 pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -> F::Output {
     let Some(begun) = recording.take() else {
         return handling.await;
@@ -192,7 +195,7 @@ pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -
     output
 }
 
-/// Records each attempt of the table's client, except the warm-up, which belongs to no request.
+/// Records each attempt that the table's client makes during a sampled request.
 #[derive(Debug)]
 pub struct Attempts;
 
@@ -245,7 +248,7 @@ impl Intercept for Attempts {
 
 /// Writes to the recording of the current request, if it is sampled.
 fn note(take: impl FnOnce(&mut Recording)) {
-    // The access fails only outside a sampled request, where there is nothing to record.
+    // `try_with` fails only outside a sampled request, where there is nothing to record.
     let _ = RECORDING.try_with(|recording| take(&mut recording.borrow_mut()));
 }
 
@@ -298,14 +301,14 @@ impl Recording {
     pub fn send(mut self, context: &Context, line: &RequestLine<'_>) {
         let now = self.started.elapsed();
         if let Some(call) = &mut self.call {
-            // An attempt without an end was cut off by the deadline of the request.
+            // If an attempt has no end, the request's deadline cut it off.
             call.ended.get_or_insert_with(|| (now, Outcome::timeout()));
         }
         let spans = self.encode(now, context, line);
         let mut datagram = String::with_capacity(HEADER.len() + spans.len().div_ceil(3) * 4);
         datagram.push_str(HEADER);
         STANDARD.encode_string(spans, &mut datagram);
-        // Ignore errors, for example when the agent is gone, because lost spans must not fail a request.
+        // Ignore errors, such as an unreachable agent, because a request must not fail when its spans are lost.
         let _ = self.agent.socket.send(datagram.as_bytes());
     }
 
@@ -470,7 +473,7 @@ impl Outcome {
     }
 }
 
-/// Encodes the resource of the spans, which describes the function, from the variables that Lambda sets.
+/// Encodes the OpenTelemetry resource. It describes the function with the values of Lambda's variables.
 fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
     let name = variable("AWS_LAMBDA_FUNCTION_NAME");
     let memory: u64 = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
@@ -504,7 +507,7 @@ fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
 
 /// Creates a span id.
 fn new_id() -> u64 {
-    // The second half of a UUID version 7 is random.
+    // The second half of a UUID version 7 contains enough random bits.
     Uuid::now_v7().as_u64_pair().1
 }
 
@@ -520,7 +523,7 @@ enum Value<'a> {
     List(&'a str),
 }
 
-/// Writes an attribute, a `KeyValue`.
+/// Writes an attribute as a `KeyValue` message of OTLP.
 fn attribute(to: &mut Vec<u8>, field: u64, key: &str, value: &Value<'_>) {
     message(to, field, &|attribute| {
         bytes(attribute, 1, key.as_bytes());
@@ -575,7 +578,7 @@ fn fixed64(to: &mut Vec<u8>, field: u64, number: u64) {
 
 fn varint(to: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        // The lowest seven bits, with the high bit set because more follow.
+        // Write the lowest seven bits. The high bit says that more bytes follow.
         to.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }
