@@ -1,8 +1,8 @@
-//! The HTTP client beneath the SDK: HTTP/1.1, over TLS, over a connection that is kept.
+//! The HTTP client that the SDK uses. It sends HTTP/1.1 over TLS and reuses its connection.
 //!
-//! A sandbox has one request at a time, so one idle connection is enough, and needs no pool. The
-//! SDK's own client has pools, HTTP/2, proxies and the system's certificates, which cost time in
-//! each call and each start.
+//! A sandbox sends one request at a time, so it needs only one connection and no pool. The SDK's
+//! own client supports pools, HTTP/2, proxies and the system's certificates. They cost time in
+//! each call and at each start.
 
 use std::{
     error::Error,
@@ -32,15 +32,15 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// How long the TCP and TLS handshakes may take together. Within a region they take some milliseconds, but a function
-/// of the smallest memory size has only a fraction of a core for the arithmetic of TLS.
+/// How long the TCP and TLS handshakes may take together. Within a region they take a few milliseconds. With the
+/// smallest memory size, a function has only a fraction of a core, so the handshakes take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection may be idle and still be used. A connection may die unnoticed while the sandbox is
-/// frozen, and a request over it wastes the time of an attempt. The SDK's own client has the same limit.
+/// After this idle time, a connection is not used again. A connection may die unnoticed while the sandbox is
+/// frozen, and an attempt over a dead connection only wastes time. The SDK's own client has the same limit.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
-/// A client of one host.
+/// An HTTP client for one host.
 #[derive(Clone)]
 pub struct Connection {
     tls: TlsConnector,
@@ -54,12 +54,12 @@ struct Idle {
 }
 
 impl Connection {
-    /// A client that trusts these certificates. It connects when the first request comes.
+    /// Creates a client that trusts these certificates. The client connects at its first request.
     #[must_use]
     pub fn new(roots: RootCertStore) -> Self {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .expect("ring has what TLS 1.2 and 1.3 need")
+            .expect("ring supports TLS 1.2 and 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
         Self {
@@ -72,7 +72,7 @@ impl Connection {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The idle connection, unless the table has closed it or it was idle for too long.
+    /// Takes the idle connection. Returns `None` if the table closed it or if it was idle for too long.
     async fn kept(&self) -> Option<SendRequest<SdkBody>> {
         let idle = self.idle().take().filter(|idle| is_fresh(idle.since))?;
         let mut connection = idle.connection;
@@ -104,7 +104,7 @@ impl Connection {
                         .map_err(|error| ConnectorError::other(error.into(), None));
                 }
                 Err(mut error) => match error.take_message() {
-                    // The table had closed the connection, and nothing was sent.
+                    // The table had closed the idle connection, and the request was not sent. Try again.
                     Some(unsent) if is_kept => request = unsent,
                     _ => return Err(classified(error.into_error())),
                 },
@@ -149,20 +149,20 @@ where
 {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
-    // Whoever sends a request gets the connection's errors too.
+    // Ignore the connection's error, because the sender of the request gets it too.
     tokio::spawn(async {
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-/// Whether a connection that has been idle since this time may still be used. The wall clock also counts the time in
-/// which the sandbox was frozen. If the clock was set back, the idle time is unknown, so it counts as too long.
+/// Whether a connection that has been idle since this time may still be used. The wall clock also counts the time
+/// while the sandbox was frozen. If the clock was set back, the idle time is unknown, so it counts as too long.
 fn is_fresh(since: SystemTime) -> bool {
     since.elapsed().is_ok_and(|idle| idle < IDLE_LIMIT)
 }
 
-/// Puts the request into the form in which a server gets it, and returns its URI.
+/// Adds the `Host` header if it is missing, reduces the URI to path and query, and returns the original URI.
 fn origin_form(request: &mut Request<SdkBody>) -> Result<Uri, Box<dyn Error + Send + Sync>> {
     let uri = request.uri().clone();
     let authority = uri.authority().ok_or("a URI without a host")?;
@@ -175,7 +175,7 @@ fn origin_form(request: &mut Request<SdkBody>) -> Result<Uri, Box<dyn Error + Se
     Ok(uri)
 }
 
-/// Classifies an error for the SDK's retries.
+/// Classifies an error, so that the SDK knows whether to retry.
 fn classified(error: hyper::Error) -> ConnectorError {
     let has_io =
         iter::successors(error.source(), |&error| error.source()).any(<dyn Error>::is::<io::Error>);

@@ -1,8 +1,8 @@
-//! Converts the event of an HTTP API to a request, and converts a response to the format that the API expects. Both have
-//! the [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
+//! Converts the event of an HTTP API to a request, and converts a response to the format that the API expects. Event
+//! and response have the [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
 //!
-//! `lambda_http` does both too, for every kind of gateway. But it fails on hosts, queries, headers and bodies that it
-//! can't parse. This module accepts all of them and lets the handlers decide.
+//! `lambda_http` converts them too, for every kind of gateway. But it fails on hosts, queries, headers and bodies that
+//! it can't parse. This module accepts them, and the handlers decide what to refuse.
 
 use std::{borrow::Cow, fmt};
 
@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 
-/// The supported payload format, as in the event's `version`.
+/// The only supported payload format, which the event's `version` must name.
 const FORMAT: &str = "2.0";
 
 /// The fields of an HTTP API event that the functions need.
@@ -42,7 +42,7 @@ pub struct HttpApiEvent<'a> {
 
 #[derive(Deserialize)]
 struct RequestContext<'a> {
-    /// Must be present, but is not read: the gateway already matched method and path with the function's only route.
+    /// Must be present, but its content is ignored: the gateway already matched method and path with the only route.
     #[serde(rename = "http")]
     _http: IgnoredAny,
     #[serde(borrow)]
@@ -53,21 +53,21 @@ impl<'a> HttpApiEvent<'a> {
     /// Parses an event.
     ///
     /// # Errors
-    /// The event is of another kind, such as an event of a REST API or a load balancer. The error names a field of the event
-    /// but not its value, because the log must not hold it.
+    /// The event comes from another source, such as a REST API or a load balancer. The error names a field of the event
+    /// but hides the field's value, because the value must not appear in the log.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {
             member: wrong_member(json),
         })
     }
 
-    /// Converts the event to a request, with its [`Caller`] as an extension unless the token names nobody.
+    /// Converts the event to a request. If the token names a caller, the [`Caller`] becomes a request extension.
     #[must_use]
     pub fn into_request(self) -> Request {
         let body = match self.body {
             None => Body::Empty,
             Some(text) if self.is_base64_encoded => {
-                // The gateway encodes correctly. If decoding fails, the text is the body itself.
+                // The gateway always sends valid base64. If decoding still fails, take the text as the body.
                 STANDARD
                     .decode(&text)
                     .map_or(Body::Text(text), Body::Binary)
@@ -138,13 +138,13 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     }
 }
 
-/// A string that is copied only if it contains escapes. Serde always copies a plain `Cow`.
+/// A string that is copied only if it contains escapes. Serde always copies a `Cow` without `borrow`.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads the headers. Replaces characters that a header can't hold, so that a handler rejects such a value instead of
-/// missing the header.
+/// Reads the headers. Replaces characters that a header can't hold, so that a handler sees the header and rejects its
+/// value.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
     struct Headers;
 
@@ -162,13 +162,13 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HeaderMap, A::Error> {
             let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
             while let Some(Text(name)) = map.next_key()? {
-                // No handler asks for an invalid name.
+                // Skip a header with an invalid name, because no handler reads it.
                 let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 };
                 let Text(value) = map.next_value()?;
-                // A gateway never sends thousands of headers.
+                // A `HeaderMap` holds thousands of headers, more than a gateway ever sends.
                 let added = headers.try_append(name, header_value(&value));
                 added.map_err(|_| A::Error::custom("too many headers"))?;
             }
@@ -179,18 +179,18 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
     deserializer.deserialize_any(Headers)
 }
 
-/// How many headers a browser and the gateway send together.
+/// How many headers an event usually has, from a browser and the gateway together.
 const EXPECTED_HEADERS: usize = 24;
 
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_bytes(text.as_bytes()).unwrap_or_else(|_| {
         let text = text.replace(|c: char| c.is_ascii_control(), "\u{fffd}");
-        HeaderValue::try_from(text.into_bytes()).expect("no control is left")
+        HeaderValue::try_from(text.into_bytes()).expect("no control character is left")
     })
 }
 
-/// The characters that a query must percent-encode ([RFC 3986 §3.4](https://www.rfc-editor.org/rfc/rfc3986#section-3.4)),
-/// except the percent sign, because it begins what is already encoded.
+/// The characters to percent-encode in a query ([RFC 3986 §3.4](https://www.rfc-editor.org/rfc/rfc3986#section-3.4)).
+/// The percent sign is not one of them, because it begins a character that is already encoded.
 const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -208,12 +208,12 @@ const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
 
 /// Builds a URI with this query. The path is always `/`, because a function has one route.
 fn uri(query: &str) -> Uri {
-    // An unencoded `#` would silently end the query.
+    // `PathAndQuery` would silently drop everything after a `#`, so encode such a query.
     let plain = (!query.contains('#')).then(|| PathAndQuery::try_from(format!("/?{query}")));
     let parsed = plain.and_then(Result::ok).unwrap_or_else(|| {
         let query = utf8_percent_encode(query, NOT_IN_A_QUERY);
-        // If the query is too long for a URI, which the gateway never lets pass, list-users gets and refuses the
-        // unknown parameter `query`.
+        // The gateway never lets a query pass that is too long for a URI. If one still comes, the parameter `query`
+        // replaces it, and list-users refuses that parameter as unknown.
         PathAndQuery::try_from(format!("/?{query}"))
             .unwrap_or_else(|_| PathAndQuery::from_static("/?query"))
     });

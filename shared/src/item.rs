@@ -6,7 +6,7 @@
 //! | `username_key` | S | sort key: the username's key |
 //! | `username` | S | the username's display form |
 //! | `id` | S | the user's id, which contains the time of creation |
-//! | `request` | B | the [`Fingerprint`] of the request that created it, if it had an Idempotency-Key |
+//! | `request` | B | the [`Fingerprint`] of the request that created the user, if it had an Idempotency-Key |
 
 use std::{collections::HashMap, fmt};
 
@@ -18,28 +18,28 @@ use crate::{
     user::{User, UserId, Username},
 };
 
-/// The attribute of the partition key.
+/// The name of the attribute with the partition key.
 pub const KIND: &str = "kind";
-/// The attribute of the sort key.
+/// The name of the attribute with the sort key.
 pub const USERNAME_KEY: &str = "username_key";
-/// The attribute of the display form.
+/// The name of the attribute with the display form.
 pub const USERNAME: &str = "username";
-/// The attribute of the user's id.
+/// The name of the attribute with the user's id.
 pub const ID: &str = "id";
-/// The attribute of the fingerprint.
+/// The name of the attribute with the fingerprint.
 pub const REQUEST: &str = "request";
 
-/// The partition key of every user. All users are one item collection, sorted by username.
+/// The partition key of every user. So all users form one item collection, sorted by `username_key`.
 pub const KIND_USER: &str = "user";
-/// The partition key in warm-up requests. No item ever has it.
+/// The partition key in warm-up requests. No item ever has this key.
 pub const KIND_WARM_UP: &str = "warm-up";
 
-/// An item in the SDK's form.
+/// An item as the SDK represents it.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Identifies a request, to distinguish its retry from another request for the same username.
+/// Identifies a create request, to distinguish its retry from another request for the same username.
 ///
-/// It is the SHA-256 hash of the caller and its Idempotency-Key. The hash keeps both out of the table.
+/// A fingerprint is the SHA-256 hash of the caller and the Idempotency-Key, so the table holds neither of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -48,7 +48,7 @@ impl Fingerprint {
     #[must_use]
     pub fn new(caller: &Caller, idempotency_key: &str) -> Self {
         let mut hash = Sha256::new();
-        // The length before each part makes (ab, c) and (a, bc) differ.
+        // Hash each part's length before the part, so that (ab, c) and (a, bc) have different hashes.
         let mut add = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -75,7 +75,7 @@ impl Fingerprint {
 pub struct StoredUser {
     /// The user.
     pub user: User,
-    /// The fingerprint of the request that created it, if that had an Idempotency-Key.
+    /// The fingerprint of the request that created the user, if it had an Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
@@ -114,7 +114,7 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// Reads a user from its item.
 ///
 /// # Errors
-/// An attribute is missing, or is not one that this service writes. The error names it.
+/// An attribute is missing, or has a value that this service never writes. The error names the attribute.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     let key = take_text(&mut item, USERNAME_KEY)?;
     let display = take_text(&mut item, USERNAME)?;

@@ -1,8 +1,8 @@
-//! What both functions share: the user, its table item, the table client, the problem documents
-//! and everything that runs once at start-up.
+//! The code that both functions share: the user, its table item, the table client, the problem
+//! documents and everything that runs once at start-up.
 //!
-//! Dependencies point one way: `user` imports nothing of ours, `item` knows `user`, and `problem`
-//! alone knows the status codes of errors.
+//! Dependencies point one way: `user` imports no other module of this crate, and `item` imports
+//! `user`. Only `problem` knows the status codes of errors.
 
 pub mod user;
 

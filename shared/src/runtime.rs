@@ -1,4 +1,4 @@
-//! What both functions' `main` does: start up once, then answer event after event.
+//! The main loop of both functions: starts up once, then answers one event after another.
 
 use std::{
     convert::Infallible,
@@ -23,13 +23,13 @@ use crate::{
     trace::{self, Agent},
 };
 
-/// The time kept back from the event's deadline for sending the answer.
+/// How long before the event's deadline the handler is stopped, to leave time for sending the response.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Starts the function, then serves events until Lambda ends the process.
 ///
-/// `start` does the expensive work in Lambda's INIT phase and returns the handler. Lambda never sees an event fail:
-/// after a panic or a missed deadline, the function answers with a problem.
+/// `start` does the expensive work in Lambda's INIT phase and returns the handler. The function never reports a
+/// failed event to Lambda: after a panic or a missed deadline, it answers with a problem document.
 pub async fn run<S, H, F>(route: &'static str, start: S) -> ExitCode
 where
     S: AsyncFnOnce() -> Result<H, ConfigError>,
@@ -58,7 +58,7 @@ where
     }
 }
 
-/// Answers one event, writes its log line, and sends its spans if it is sampled.
+/// Answers one event, writes its log line, and sends its spans if its trace is sampled.
 async fn answer<H, F>(
     route: &'static str,
     handler: H,
@@ -83,7 +83,7 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // If the event failed, the sender would get a 5xx without a reason.
+        // If the function reported this error to Lambda, the client would get a 5xx without a reason.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {
@@ -112,7 +112,7 @@ where
     event::from_response(response)
 }
 
-/// Runs the handler until the event's deadline. A panic of the handler becomes a problem.
+/// Runs the handler. Returns a problem if the handler panics or if the event's deadline comes first.
 async fn handle<H, F>(
     handler: H,
     request: Request,
@@ -134,8 +134,8 @@ where
     }
 }
 
-/// How long the handler may take until the event's deadline. `None` if the deadline is in the past, which means that it
-/// is unknown: cargo-lambda sends one in 1970.
+/// How long the handler may take until the event's deadline. `None` if the deadline is in the past, because
+/// then the real deadline is unknown: cargo-lambda sends a deadline in 1970.
 fn time_left(context: &Context) -> Option<Duration> {
     let left = context.deadline().duration_since(SystemTime::now()).ok()?;
     Some(left.saturating_sub(DEADLINE_MARGIN))

@@ -1,9 +1,9 @@
 //! Signs the requests to the table with AWS's
 //! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //!
-//! The SDK's own signer derives the key of the day anew for every request and handles every
-//! service, which takes a quarter of a create's instructions. This one keeps the key, and handles only
-//! what the table's client sends: a `POST` to `/` without a query, with its body in memory.
+//! The SDK's own signer derives the day's key again for every request and supports every service. That
+//! takes a quarter of the instructions of a create request. This signer keeps the key, and supports
+//! only what the table's client sends: a `POST` to `/` without a query, with its body in memory.
 
 use std::{
     fmt::{self, Write as _},
@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 const SERVICE: &str = "dynamodb";
 /// The header with the time of signing.
 const DATE: &str = "x-amz-date";
-/// The header with the session's token.
+/// The header with the session token.
 const TOKEN: &str = "x-amz-security-token";
 
 /// Signs requests to DynamoDB in one region.
@@ -39,7 +39,7 @@ pub struct Signer {
     key: Mutex<Option<DayKey>>,
 }
 
-/// The key for the requests of a day.
+/// The signing key of one day, with the day and the secret from which it was derived.
 struct DayKey {
     day: String,
     secret: String,
@@ -60,14 +60,14 @@ impl fmt::Debug for DayKey {
 pub struct Signable<'a> {
     /// The header `Host`.
     pub host: &'a str,
-    /// The headers `Content-Type` and `X-Amz-…`, without the date and the session's token, which signing adds.
+    /// `Content-Type` and all headers `X-Amz-…` except the date and the session token, because signing adds those two.
     /// The names are in lower case. AWS refuses a request with an unsigned header `X-Amz-…`.
     pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],
 }
 
-/// The headers that a signature consists of, besides the session's token.
+/// The headers that hold a signature. Temporary credentials also need the header with the session token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// The header `X-Amz-Date`.
@@ -77,7 +77,7 @@ pub struct Signature {
 }
 
 impl Signer {
-    /// A signer for this region.
+    /// Creates a signer for this region.
     #[must_use]
     pub fn new(region: String) -> Self {
         Self {
@@ -109,8 +109,8 @@ impl Signer {
         headers.sort_unstable();
         let mut canonical = "POST\n/\n\n".to_owned();
         for (name, value) in &headers {
-            write!(canonical, "{name}:").expect("a string takes all");
-            // AWS signs a value without spaces around it, and with one space in place of several.
+            write!(canonical, "{name}:").expect("a string accepts any text");
+            // The signature covers values without spaces around them, and with one space in place of several.
             let mut words = value.split(' ').filter(|word| !word.is_empty());
             canonical.extend(words.next());
             for word in words {
@@ -121,7 +121,7 @@ impl Signer {
         }
         let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        writeln!(canonical, "\n{names}").expect("a string takes all");
+        writeln!(canonical, "\n{names}").expect("a string accepts any text");
         push_hash(&mut canonical, body);
 
         let scope = format!("{day}/{}/{SERVICE}/aws4_request", self.region);
@@ -187,7 +187,7 @@ impl Sign for Signer {
             authorization,
         } = self.sign(signable, credentials, SystemTime::now());
         let headers = request.headers_mut();
-        // A credential may contain characters that a header can't.
+        // Use `try_insert`, because a credential may contain characters that a header can't hold.
         headers.try_insert("host", host)?;
         headers.try_insert(DATE, date)?;
         headers.try_insert("authorization", authorization)?;

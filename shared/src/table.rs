@@ -253,7 +253,7 @@ impl TableError {
             return Ok(());
         }
         Err(Self::Unavailable {
-            cause: "a response without a request id, so it is not from DynamoDB".to_owned(),
+            cause: "a response without a request id, which DynamoDB never sends".to_owned(),
         })
     }
 }

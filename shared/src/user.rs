@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 pub use id::UserId;
 pub use username::Username;
 
-/// A user. Serializes as the API shows it: `{"id", "username", "created_at"}`.
+/// A user. Serializes to the JSON that the API returns: `{"id", "username", "created_at"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// The permanent id. It contains the time of creation.

@@ -15,7 +15,7 @@ use shared::{
 pub enum Insertion {
     /// The user is now in the table.
     Created,
-    /// The same client request already created this user.
+    /// An earlier attempt of the same client request created this user.
     Replayed(User),
     /// Somebody else has the username.
     Taken,
@@ -23,8 +23,8 @@ pub enum Insertion {
 
 /// Inserts a user unless the username is taken, in one round trip.
 ///
-/// A condition on the write decides, not an earlier read, so exactly one of many requests for a username can succeed.
-/// When the condition fails, DynamoDB returns the existing item, and [`judge`] says what that means.
+/// The write is conditional, so no read is needed before it, and only one of many requests for a username can succeed.
+/// When the condition fails, DynamoDB returns the existing item, and [`judge`] decides what the failure means.
 ///
 /// # Errors
 /// The write failed, or its outcome is unknown.
@@ -57,8 +57,8 @@ pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableE
 ///
 /// In two cases the same request created the existing user:
 ///
-/// * The ids are equal. The table wrote the user, its response was lost, and the SDK retried.
-/// * The fingerprints and the usernames are equal. The client lost our response and retried.
+/// * The ids are equal. DynamoDB wrote the user, but its response was lost, so the SDK retried.
+/// * The fingerprints and the usernames are equal. The client did not get our response, so it retried.
 #[must_use]
 pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
     if found.user.id == new.user.id {
@@ -75,7 +75,7 @@ pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
 
 /// Opens the connection and initializes the lazy parts of the SDK before the first request.
 ///
-/// It sends the only operation that the function's role allows: a write, with a condition that is always false.
+/// It sends a `PutItem` whose condition is always false. The function's role allows no other operation.
 pub async fn warm_up(table: &Table) {
     let warm_up = || AttributeValue::S(item::KIND_WARM_UP.to_owned());
     let request = table

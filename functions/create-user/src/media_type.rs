@@ -1,7 +1,7 @@
 //! Parses the media type of a body with HTTP's grammar
 //! ([RFC 9110 §8.3.1](https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1)).
 
-/// The names of UTF-8, in lower case. [IANA](https://www.iana.org/assignments/character-sets) lists some of them;
+/// Charsets that mean UTF-8, in lower case. [IANA](https://www.iana.org/assignments/character-sets) lists some of them;
 /// [browsers](https://encoding.spec.whatwg.org/#names-and-labels) accept the others too.
 const UTF_8: [&str; 7] = [
     "utf-8",
@@ -13,22 +13,22 @@ const UTF_8: [&str; 7] = [
     "x-unicode20utf8",
 ];
 
-/// Whether a `Content-Type` says JSON in UTF-8.
+/// Whether the value of a `Content-Type` header means JSON in UTF-8.
 ///
 /// JSON is `application/json` or any `application/*+json`
 /// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). If `charset` is repeated, each one must name
-/// UTF-8, so that none can hide behind another. Other parameters are ignored.
+/// UTF-8, so that a wrong one cannot hide behind a right one. Other parameters are ignored.
 pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
 
-/// Returns the result of [`is_json`], or `None` if the value is malformed.
+/// Returns whether the value means JSON in UTF-8, or `None` if the value is malformed.
 fn parse(content_type: &[u8]) -> Option<bool> {
     let mut rest = content_type.trim_ascii();
     let is_application = token(&mut rest)?.eq_ignore_ascii_case(b"application");
     rest = rest.strip_prefix(b"/")?;
     let mut is_json = is_application && is_json_subtype(token(&mut rest)?);
-    // The grammar is `*( OWS ";" OWS [ parameter ] )`, so nothing need follow a semicolon.
+    // The grammar is `*( OWS ";" OWS [ parameter ] )`, so the parameter after a semicolon is optional.
     loop {
         rest = rest.trim_ascii_start();
         if rest.is_empty() {

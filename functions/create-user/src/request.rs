@@ -17,13 +17,13 @@ use shared::{
 
 use crate::media_type;
 
-/// The maximum size of a body, in bytes. A username takes up to 320 bytes in UTF-8, and 960 if every character is
-/// escaped. The rest is for unknown fields.
+/// The maximum size of a body, in bytes. A username takes up to 320 bytes in UTF-8, or up to 960 if every character
+/// is escaped. The rest is for unknown fields.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// The maximum length of an Idempotency-Key, in characters. A UUID has 36.
-/// [The draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves the limit to the
-/// server.
+/// [The draft of this header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves the
+/// limit to the server.
 pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -33,7 +33,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct NewUser {
     /// The requested username.
     pub username: Username,
-    /// Identifies retries of the request, if it has an Idempotency-Key.
+    /// The fingerprint, which is the same for every retry. `None` if the request has no Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
@@ -51,7 +51,7 @@ pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     })
 }
 
-/// Checks that the `Content-Type` says JSON in UTF-8.
+/// Checks that the `Content-Type` means JSON in UTF-8.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let content_type = headers.get(CONTENT_TYPE);
     if content_type.is_some_and(|value| media_type::is_json(value.as_bytes())) {
@@ -80,7 +80,7 @@ fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
 
 /// Reads the Idempotency-Key, either a Structured Fields string
 /// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)) or the bare text that many clients send.
-/// A key is the same with and without quotes.
+/// The quotes are not part of the key.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
@@ -120,8 +120,8 @@ fn parse_key(value: &str) -> Option<String> {
         }
         key
     } else {
-        // A bare key can't contain characters that end or escape a structured value. A comma, for example, may separate
-        // two headers that a gateway joined.
+        // A bare key can't contain characters that end or escape a Structured Fields value. A comma, for example, may
+        // separate the keys of two headers that a gateway joined.
         let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
         if !value.chars().all(is_bare) {
             return None;
@@ -135,14 +135,14 @@ fn parse_key(value: &str) -> Option<String> {
 
 /// The known fields of the body. Unknown fields are ignored.
 ///
-/// The username stays unparsed, so that a large or deep value of another type costs no more than skipping it.
+/// The username stays unparsed, so that a large or deeply nested value of another type is only skipped.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     username: Option<&'a RawValue>,
 }
 
-/// Distinguishes a field that is null from one that is missing.
+/// Reads null as `Some`, to distinguish a field that is null from a missing field.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -199,7 +199,7 @@ fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
             "The body is not JSON: see line {line}, column {column}."
         ))
     };
-    // Serde would also accept an array as the object.
+    // Serde would also accept an array instead of an object.
     if !body.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(body) {
             Ok(_) => invalid_body(

@@ -8,8 +8,8 @@
 //! | 4 | a CRC-32 checksum of version, prefix and key, big-endian |
 //! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user on the previous page |
 //!
-//! The checksum detects a damaged cursor and a cursor for another prefix. It does not need to be a signature, because a
-//! caller who may list users may begin anywhere.
+//! The checksum detects a damaged cursor and a cursor for another prefix. A signature is not needed, because a caller
+//! who may list users may begin at any key.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
 const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
 
-/// The maximum length of a cursor, in characters. Base64 takes four for every three bytes, rounded up.
+/// The maximum length of a cursor, in characters. Base64 writes three bytes as four characters.
 pub const MAX_CHARS: usize = ((HEADER_BYTES + Username::MAX_KEY_BYTES) * 4).div_ceil(3);
 
 /// Encodes the cursor that continues a list with this prefix after this key.
@@ -30,7 +30,7 @@ pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
     URL_SAFE_NO_PAD.encode([&[VERSION], &checksum[..], last_key.as_bytes()].concat())
 }
 
-/// Decodes a cursor to the key after which the list with this prefix continues.
+/// Decodes a cursor. Returns the key after which the list with this prefix continues.
 ///
 /// # Errors
 /// The cursor was not made by [`encode`] for this prefix.
@@ -60,7 +60,7 @@ fn checksum(prefix: &UsernamePrefix, key: &str) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[VERSION]);
     hasher.update(prefix.as_str().as_bytes());
-    // UTF-8 never contains this byte, so it makes (a, bc) and (ab, c) differ.
+    // UTF-8 never contains this byte, so (a, bc) and (ab, c) have different checksums.
     hasher.update(&[0xff]);
     hasher.update(key.as_bytes());
     hasher.finalize()

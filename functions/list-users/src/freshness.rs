@@ -1,8 +1,8 @@
 //! Caches pages for as long as [`LIST_MAX_AGE_SECONDS`] allows.
 //!
-//! At 0 seconds, the default, every page is a strongly consistent read, so a list shows all users created before
-//! the request. At n seconds, a page may be n seconds old. Then reads are eventually consistent, at half the price, and
-//! clients and the warm function may cache pages.
+//! At 0 seconds, the default, every page comes from a strongly consistent read, so a list shows all users created
+//! before the request. At n seconds, a page may be n seconds old. Then the function reads with eventual consistency,
+//! which costs half as much, and both clients and the function may cache pages.
 
 use std::{
     sync::Arc,
@@ -15,16 +15,16 @@ use shared::config::{self, ConfigError};
 
 use crate::{page::Page, request::PageRequest};
 
-/// The environment variable of the maximum age of a page, in whole seconds.
+/// The environment variable that sets the maximum age of a page, in whole seconds.
 pub const LIST_MAX_AGE_SECONDS: &str = "LIST_MAX_AGE_SECONDS";
 
 /// The highest maximum age, in seconds: one day.
 pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 
-/// The maximum size of the cache in one sandbox, in bytes. It is a small part of the 128 MB that the smallest function
-/// has.
+/// The maximum size of the cache in one sandbox, in bytes. It is a small part of the smallest function's memory,
+/// 128 MB.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// How many pages the cache has room for at first.
+/// For how many pages the cache has room at first.
 const EXPECTED_PAGES: usize = 64;
 /// The memory that a cached page takes besides its strings: the structs and the cache entry.
 const PAGE_OVERHEAD_BYTES: usize = 512;
@@ -52,7 +52,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Allows pages to be `max_age` old. Zero disables the cache.
+    /// Allows pages to be up to `max_age` old. Zero disables the cache.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
         if max_age.is_zero() {
@@ -74,14 +74,14 @@ impl Freshness {
         self.cache_control.clone()
     }
 
-    /// Returns the cached pages, or `None` if a page must show every user created before the request.
+    /// Returns the cached pages, or `None` if the maximum age is zero.
     #[must_use]
     pub fn cache(&self) -> Option<&PageCache> {
         self.cache.as_ref()
     }
 }
 
-/// The pages that a warm function caches, up to 8 MiB.
+/// The cached pages of one sandbox, up to 8 MiB.
 #[derive(Debug)]
 pub struct PageCache {
     max_age: Duration,
@@ -94,7 +94,7 @@ impl PageCache {
         Self { max_age, pages }
     }
 
-    /// Returns a cached page and its age, if it is younger than the maximum.
+    /// Returns a cached page and its age, if the age is below the maximum.
     #[must_use]
     pub fn get(&self, wanted: &PageRequest, now: SystemTime) -> Option<(Arc<Page>, Duration)> {
         let kept = self.pages.get(wanted)?;
@@ -105,8 +105,8 @@ impl PageCache {
 
     /// Caches a page that was requested at the time `since`.
     ///
-    /// The time comes from the wall clock, because the monotonic clock may stop while Lambda freezes the sandbox. Then
-    /// a page would never expire.
+    /// The time comes from the wall clock, because the monotonic clock may stop while the sandbox is frozen. With that
+    /// clock, a page would expire too late.
     pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }

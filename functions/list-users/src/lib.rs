@@ -34,7 +34,7 @@ pub struct Lister {
 }
 
 impl Lister {
-    /// Creates a lister of this table. Pages may be `max_age` old. Zero means that pages are always current.
+    /// Creates a lister for this table. Pages may be up to `max_age` old. With zero, pages are always current.
     #[must_use]
     pub fn new(table: Table, max_age: Duration) -> Self {
         Self {
@@ -74,9 +74,9 @@ pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse,
 
 /// Builds the response: 200 with the page, or 304 if the client already has it.
 ///
-/// A 304 repeats the headers that the 200 would have
-/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)), including the link to the next page. A
-/// client may have stored the page before there was a next one.
+/// A 304 repeats the caching headers of the 200
+/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). It also repeats the link to the next
+/// page, because a client that sends `If-None-Match: *` may have stored the page before there was a next page.
 fn respond(
     page: Arc<Page>,
     not_modified: bool,

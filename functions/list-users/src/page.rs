@@ -12,7 +12,7 @@ use shared::{
 
 use crate::{cursor, request::PageRequest};
 
-/// How many bytes of the hash an entity tag uses. With 16, two pages of a list never share a tag in practice.
+/// How many bytes of the hash an entity tag uses. With 16, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
 /// A page, ready to send.
@@ -20,7 +20,7 @@ const ETAG_BYTES: usize = 16;
 pub struct Page {
     /// The users as a JSON array.
     pub body: String,
-    /// The strong entity tag of body and link.
+    /// The strong entity tag, made from body and link.
     pub etag: HeaderValue,
     /// The `Link` header with the next page, if there is one.
     pub next: Option<HeaderValue>,
@@ -28,8 +28,8 @@ pub struct Page {
 
 /// Reads a page in one round trip.
 ///
-/// It requests one item more than the page holds. The extra item says whether there is a next page, so the last page
-/// does not link to an empty one.
+/// The `Query` requests one item more than the page holds. The extra item shows whether there is a next page, so the
+/// last page does not link to an empty page.
 ///
 /// # Errors
 /// The read failed, or the table holds an item that this service did not write.
@@ -54,10 +54,10 @@ pub async fn query(
     let answer = query.send().await?;
     TableError::check_origin(&answer)?;
 
-    // DynamoDB always sends a list of items. The SDK reads a response without a list, such as an empty body, as no
-    // users.
+    // DynamoDB always sends a list of items. The SDK also accepts a response without a list, such as an empty body,
+    // but that must not count as a list without users.
     let items = answer.items.ok_or_else(|| TableError::Unavailable {
-        cause: "an answer without items, which is not DynamoDB's".to_owned(),
+        cause: "a response without items, which DynamoDB never sends".to_owned(),
     })?;
     let is_full = items.len() > limit;
     let users: Vec<User> = items
@@ -68,7 +68,7 @@ pub async fn query(
     let next = if is_full {
         users.last().map(|user| link(wanted, user.username.key()))
     } else {
-        // DynamoDB may stop early, at 1 MB or sooner, and then says where it stopped.
+        // DynamoDB may stop before the limit, at 1 MB or sooner. Then it returns the last key that it read.
         let stopped = answer.last_evaluated_key.map(item::sort_key).transpose()?;
         stopped.map(|key| link(wanted, &key))
     };
@@ -82,7 +82,7 @@ pub async fn query(
 
 /// Opens the connection and initializes the lazy parts of the SDK before the first request.
 ///
-/// It sends the only operation that the function's role allows: a query, for a key that finds nothing.
+/// It sends a `Query` for a partition key without items. The function's role allows no other operation.
 pub async fn warm_up(table: &Table) {
     let query = of_kind(table, KIND_WARM_UP).limit(1);
     shared::table::warm_up(query.send()).await;
@@ -113,8 +113,8 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// Computes a strong entity tag of body and link. It covers the link, because a user added after the last page changes
-/// only that page's link, and clients must notice.
+/// Computes a strong entity tag of body and link. The tag covers the link, because a user added after the last page
+/// changes only that page's link, and clients must notice that change.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

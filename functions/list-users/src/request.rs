@@ -1,4 +1,4 @@
-//! Parses the query string and the conditional header of a list request.
+//! Parses the query string and the `If-None-Match` header of a list request.
 
 use std::{borrow::Cow, fmt};
 
@@ -15,8 +15,8 @@ use crate::cursor;
 
 /// The maximum number of users on a page.
 ///
-/// The largest page reads 1,001 items of under 1 KiB, one of them to look ahead. That stays under the 1 MB that one
-/// `Query` reads and the 6 MB that a function may return.
+/// The largest page needs 1,001 items of under 1 KiB each; the extra item shows whether there is a next page. They
+/// fit in the 1 MB that one `Query` reads and in the 6 MB that a function may return.
 pub const MAX_LIMIT: u16 = 1000;
 
 /// The number of users on a page if the client does not set a limit.
@@ -46,8 +46,8 @@ impl fmt::Debug for PageRequest {
 /// Parses the query string of a request.
 ///
 /// # Errors
-/// A problem with all errors at once, up to [`MAX_ERRORS`]. An unknown parameter is an error, because a mistyped
-/// `prefix` must not list everybody.
+/// A problem that lists all errors, up to [`MAX_ERRORS`]. An unknown parameter is an error, because otherwise a
+/// mistyped `prefix` would list everybody.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let mut parameters = Parameters::default();
@@ -108,7 +108,7 @@ impl Parameters {
             "limit" => &mut self.limit,
             "cursor" => &mut self.cursor,
             _ => {
-                // The client may send a name of any length.
+                // Shorten the name, because the client may send one of any length.
                 let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
                 let detail = "Unknown parameter. Use prefix, limit or cursor.";
                 self.errors.push(error(&name, "unknown", detail));
@@ -127,8 +127,8 @@ impl Parameters {
 /// How many characters of an unknown parameter's name a problem repeats.
 const MAX_ECHOED_CHARS: usize = 40;
 
-/// The maximum number of errors in a problem. A query string can hold thousands, and the response would be many times
-/// as long as the request.
+/// The maximum number of errors in a problem. A query string can contain thousands of errors. If the problem listed all
+/// of them, the response would be many times as long as the request.
 pub const MAX_ERRORS: usize = 20;
 
 fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> FieldError {
@@ -172,11 +172,11 @@ fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldEr
 
 /// Whether the client already has this page, according to `If-None-Match`
 /// ([RFC 9110 §13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)). The header is `*` or a list of entity
-/// tags, compared weakly. A malformed tag matches nothing, so the response sends the page.
+/// tags, which are compared weakly. A malformed tag matches nothing, so the response contains the page.
 #[must_use]
 pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        // Our tags contain no comma, so splitting a foreign tag at one is harmless.
+        // Our tags contain no comma, so splitting another server's tag at a comma is harmless.
         let mut tags = value.as_bytes().split(|&byte| byte == b',');
         value == "*" || tags.any(|tag| strip_weak(tag.trim_ascii()) == etag.as_bytes())
     })

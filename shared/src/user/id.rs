@@ -8,13 +8,13 @@ use std::{
 use serde::{Serialize, Serializer};
 use uuid::{Uuid, Variant, fmt::Hyphenated};
 
-/// The last time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. A UUID version 7 can
-/// hold later times.
+/// The last time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. But a UUID version
+/// 7 can hold later times.
 const LAST_MILLIS: u128 = 253_402_300_799_999;
 
 /// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
 ///
-/// Its first 48 bits are its time of creation in Unix milliseconds, so the table needs no attribute for that time.
+/// The first 48 bits are the time of creation in Unix milliseconds, so the table needs no attribute for that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(Uuid);
 
@@ -25,7 +25,7 @@ impl UserId {
         Self(Uuid::now_v7())
     }
 
-    /// Parses an id in the hyphenated form. Returns `None` unless it is a UUID version 7 whose time is before the
+    /// Parses an id in the hyphenated form. Returns `None` unless the text is a UUID version 7 with a time before the
     /// year 10000.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -105,7 +105,7 @@ mod tests {
             "919108f7-52d1-4320-9bac-f847db4148a8",
             &id.replace('-', ""),
             &format!("{{{id}}}"),
-            // Another variant.
+            // A UUID of another variant.
             "017f22e2-79b0-7cc3-d8c4-dc0c0c07398f",
         ] {
             assert_eq!(UserId::parse(text), None, "{text}");

@@ -1,7 +1,7 @@
-//! Maps what people type to a username's display form, and the display form to its key.
+//! Maps what people type to a username's display form, and maps the display form to the username's key.
 //!
-//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. We add one: special characters that keyboards send for
-//! ordinary letters or an apostrophe become those ordinary characters. The mappings accept any text.
+//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one: it replaces special characters,
+//! which keyboards send instead of letters or an apostrophe, with ordinary ones. The mappings accept any text.
 
 use std::{borrow::Cow, iter};
 
@@ -20,8 +20,8 @@ pub(super) fn to_display(text: &str) -> Cow<'_, str> {
 /// Returns the key of a display form.
 ///
 /// RFC 8264 §5.2.3 requires Unicode's `toLowerCase()`, which turns Σ into ς at the end of a word and into σ elsewhere.
-/// The key replaces ς with σ, because a prefix does not show where the word ends. So `ΣΊΣΥΦΟΣ` and `Σίσυφος` are the
-/// same username, as the RFC requires, and a prefix finds both.
+/// A prefix may end inside a word, so the key replaces ς with σ. Then `ΣΊΣΥΦΟΣ` and `Σίσυφος` are the same username, as
+/// the RFC requires, and a prefix finds both.
 pub(super) fn to_key(display: &str) -> String {
     let lower = display.to_lowercase().replace('ς', "σ");
     compose(Cow::Owned(lower)).into_owned()
@@ -30,19 +30,19 @@ pub(super) fn to_key(display: &str) -> String {
 /// Replaces full-width and half-width characters with ordinary ones.
 fn map_width(text: &str) -> Cow<'_, str> {
     let mapped = UsernameCaseMapped::new().width_mapping_rule(text);
-    mapped.expect("a mapping refuses nothing")
+    mapped.expect("a mapping accepts any text")
 }
 
 /// Normalizes a text to Unicode Normalization Form C.
 fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
     let mapped = UsernameCaseMapped::new().normalization_rule(text);
-    mapped.expect("a mapping refuses nothing")
+    mapped.expect("a mapping accepts any text")
 }
 
-/// Whether keyboards send this character in place of `'` or of several ordinary letters.
+/// Whether keyboards send this character instead of `'` or instead of several ordinary letters.
 ///
 /// RFC 8264 refuses these characters (§9.16 and 9.17), but people type their names with them. The list is closed:
-/// `docs/decisions/0002-usernames.md` explains its rule, its sources and what it omits.
+/// `docs/decisions/0002-usernames.md` explains how its characters were chosen, its sources and what it omits.
 fn is_special_letter(c: char) -> bool {
     matches!(
         c,
@@ -50,9 +50,9 @@ fn is_special_letter(c: char) -> bool {
         '\u{2018}' | '\u{2019}'
         // Dutch Ĳ and ĳ.
         | '\u{132}' | '\u{133}'
-        // Catalan ŀ. Not Ŀ, because RFC 5892 allows the middle dot only between small letters.
+        // Catalan ŀ. The capital Ŀ is not here, because RFC 5892 allows a middle dot only between two small l.
         | '\u{140}'
-        // Croatian and Serbian Ǆ, Ǉ and Ǌ, Mmuock Ǳ, each in three cases.
+        // Croatian and Serbian Ǆ, Ǉ and Ǌ, and Mmuock Ǳ, each in upper, title and lower case.
         | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}'
         // Armenian և.
         | '\u{587}'
@@ -67,7 +67,7 @@ fn is_special_letter(c: char) -> bool {
     )
 }
 
-/// Replaces special letters with ordinary ones. Expects a composed text, because there the marks are in order.
+/// Replaces special letters with ordinary ones. Expects a composed text, because composing sorts the marks.
 fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(is_special_letter) {
         return text;
@@ -88,14 +88,14 @@ fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
 /// Appends SARA AM as its two parts, a ring and SARA AA.
 ///
 /// People type a tone mark before SARA AM and see it drawn above the ring. The two parts look the same only if the ring
-/// comes before the tone mark. Uniscribe and `HarfBuzz` also move it there when they draw SARA AM.
+/// comes before the tone mark. Uniscribe and `HarfBuzz` also put the ring there when they draw SARA AM.
 fn push_sara_am(text: &mut String, ring: char, sara_aa: char) {
     let is_tone_mark = |c| matches!(c, '\u{e48}'..='\u{e4b}' | '\u{ec8}'..='\u{ecb}');
     text.insert(text.trim_end_matches(is_tone_mark).len(), ring);
     text.push(sara_aa);
 }
 
-/// Returns what to do about a disallowed character, as an imperative such as "leave it out".
+/// Returns what a person should do about a disallowed character, as an imperative such as "leave it out".
 pub(super) fn advice(c: char) -> Cow<'static, str> {
     let instead = match c {
         _ if c.is_whitespace() => {

@@ -1,9 +1,9 @@
-//! Usernames: which ones are allowed, and when two are the same.
+//! Usernames: which ones are allowed, and which ones count as the same.
 //!
 //! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
-//! (`UsernameCasePreserved`) is what its owner chose, composed and with special letters replaced by ordinary ones. The
-//! key (`UsernameCaseMapped`) is the display form in lower case, with σ for ς. Two usernames with the same key are the
-//! same username. Only this module maps or compares usernames. Nothing trims them.
+//! (`UsernameCasePreserved`) is what the user chose, composed and with special letters replaced by ordinary ones. The
+//! key (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. Two usernames with the same key
+//! are the same username. Only this module maps or compares usernames. Usernames are never trimmed.
 
 use std::fmt;
 
@@ -30,17 +30,17 @@ pub struct Username {
 impl Username {
     /// The maximum length of the display form, in Unicode scalar values.
     ///
-    /// 80 fits an e-mail address or a full name. Even at four bytes a character, the item stays under 1 KiB, so a write
-    /// costs one write unit.
+    /// 80 characters fit most e-mail addresses and full names. Even if each character takes four bytes, the item
+    /// stays under 1 KiB, so a write costs one write unit.
     pub const MAX_CHARS: usize = 80;
 
-    /// The maximum length of the key, in bytes. The lower case of a character takes at most four.
+    /// The maximum length of the key, in bytes. Each character of the display form becomes at most four bytes.
     pub const MAX_KEY_BYTES: usize = Self::MAX_CHARS * 4;
 
     /// Checks a username and maps it to its two forms. Never truncates or trims the input.
     ///
     /// # Errors
-    /// Returns the first rule that the input breaks.
+    /// The error names the first rule that the input breaks.
     pub fn parse(input: &str) -> Result<Self, UsernameError> {
         if input.is_empty() {
             return Err(UsernameError::Empty);
@@ -50,11 +50,11 @@ impl Username {
         if length > Self::MAX_CHARS {
             return Err(UsernameError::TooLong { length });
         }
-        // All rules apply to the display form (RFC 8264 §7), so equivalent spellings get the same answer. A sequence
-        // that composes to a symbol counts as the symbol: `=` and U+0338 are `≠`.
+        // All rules apply to the display form (RFC 8264 §7), so equivalent spellings get the same result. A sequence
+        // that composes to a symbol counts as the symbol: `=` followed by U+0338 counts as `≠`.
         check_characters(&display)?;
-        // A combining mark is drawn on the character before it. A leading mark would change the text before the
-        // username. RFC 5891 §4.2.3.2 has this rule for host names.
+        // A combining mark is drawn on the character before it. So a leading mark would change the text before
+        // the username. RFC 5891 §4.2.3.2 has the same rule for host names.
         if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
             return Err(UsernameError::LeadingMark { mark });
         }
@@ -70,19 +70,19 @@ impl Username {
         })
     }
 
-    /// Builds a username from the table without checking it. It was checked before it was written, and parsing a page
-    /// of usernames again would cost more than the rest of the request.
+    /// Builds a username from the table without checking it. The username was checked before it was written, and
+    /// checking a page of usernames again would cost more than the rest of the request.
     pub(crate) fn from_table(display: String, key: String) -> Self {
         Self { display, key }
     }
 
-    /// Returns the display form, which its owner chose and others see.
+    /// Returns the display form, which people see.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.display
     }
 
-    /// Returns the key. Usernames are unique by key and sorted by its code points.
+    /// Returns the key. No two users have the same key, and lists are sorted by the keys' code points.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -97,8 +97,8 @@ impl fmt::Debug for Username {
 
 /// The beginning of a username's key, for a search.
 ///
-/// It is mapped like a username but not validated like one, because half a word may break a rule that the whole word
-/// keeps. A prefix with a disallowed character matches nobody.
+/// A prefix is mapped like a username but not validated, because the first half of a valid username may be an invalid
+/// username. A prefix with a disallowed character matches nobody.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct UsernamePrefix(String);
 
@@ -106,7 +106,7 @@ impl UsernamePrefix {
     /// Maps the beginning of a username to the beginning of its key.
     ///
     /// # Errors
-    /// The display form has more than [`Username::MAX_CHARS`] characters. The error is its length in characters.
+    /// The display form has more than [`Username::MAX_CHARS`] characters. The error is the number of characters.
     pub fn parse(input: &str) -> Result<Self, usize> {
         let display = to_display(input);
         let length = display.chars().count();
@@ -129,19 +129,19 @@ impl fmt::Debug for UsernamePrefix {
     }
 }
 
-/// Why a username is invalid. `Display` writes a sentence for the person who chose it.
+/// Why a username is invalid. `Display` writes a sentence for the person who chose the username.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsernameError {
     /// It is empty.
     Empty,
     /// Its display form has more than [`Username::MAX_CHARS`] characters.
     TooLong {
-        /// Its length in characters.
+        /// The length of the display form in characters.
         length: usize,
     },
     /// It contains a character that the `IdentifierClass` of
-    /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2) does not allow: a space, control character,
-    /// symbol or compatibility character, or one that is only allowed next to certain others.
+    /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2) does not allow. Examples are a space, a
+    /// control character, a non-ASCII symbol, or a character that is only allowed next to certain others.
     DisallowedCharacter {
         /// The character, if known.
         character: Option<char>,
@@ -151,7 +151,7 @@ pub enum UsernameError {
         /// The mark.
         mark: char,
     },
-    /// It mixes scripts, as forged names do.
+    /// It mixes scripts, as a name that imitates another often does.
     MixedScripts,
     /// It breaks the Bidi Rule of
     /// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
@@ -216,7 +216,7 @@ impl fmt::Display for UsernameError {
 
 impl std::error::Error for UsernameError {}
 
-/// Checks that every character is in the `IdentifierClass` and keeps its context rule, if it has one.
+/// Checks that every character is in the `IdentifierClass` and follows its context rule, if it has one.
 fn check_characters(text: &str) -> Result<(), UsernameError> {
     let class = IdentifierClass::default();
     let Err(error) = class.allows(text) else {
@@ -229,8 +229,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
         // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character.
-        // It is the first one after leading marks if that one needs a left neighbor, or else the last one with a
-        // context rule.
+        // If the first character after leading marks needs a left neighbor, it is that one. Otherwise it is the last
+        // character with a context rule.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -255,12 +255,12 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// Whether the text has right-to-left characters and breaks the Bidi Rule of
 /// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
 ///
-/// `precis-profiles` implements this rule too, but refuses every nonspacing mark that is not at the end. That would
+/// `precis-profiles` implements this rule too, but refuses every nonspacing mark that is not at the end. So it would
 /// refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
 /// There is one exception: a username may end with one `'` after a Hebrew letter. The rule allows a geresh (U+05F3)
-/// there, but keyboards send `'` instead of it. Left-to-right text may draw that `'` at the other end of the name. Two
-/// usernames still cannot look alike, because no right-to-left username begins with `'`.
+/// there, but keyboards send `'` instead of it. In left-to-right text, that `'` may appear at the other end of the
+/// name. Two usernames still cannot look alike, because no right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
@@ -277,8 +277,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
     if !(has(R) || has(AL) || has(AN)) {
         return false;
     }
-    // Rules 1 to 4. Rules 5 and 6 are for texts that begin with a left-to-right letter. They allow no right-to-left
-    // character, and this text has one.
+    // Check rules 1 to 4. Rules 5 and 6 are for texts that begin with a left-to-right letter. They allow no
+    // right-to-left character, but this text has one, so it must begin with a right-to-left letter.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
@@ -294,8 +294,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
 /// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) allows. The level allows one
 /// script, or Latin with Japanese, Korean or Chinese.
 ///
-/// Only the level's rule about scripts applies. Its list of identifier characters would refuse `@` and the scripts of
-/// some minorities.
+/// This function applies only the level's rule about scripts. The level's list of identifier characters would also
+/// refuse `@` and the scripts of some minorities.
 fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;
