@@ -1,4 +1,4 @@
-//! Start-up: what the functions need from their environment.
+//! Tests of the environment variables that the functions read when they start.
 
 use std::{fs, path::Path, process::ExitStatus, time::Duration};
 
@@ -21,7 +21,7 @@ const COMPLETE: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "test"),
 ];
 
-/// The variables that Lambda sets itself.
+/// The variables in [`COMPLETE`] that Lambda itself sets.
 const LAMBDAS_OWN: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 #[tokio::test]
@@ -37,7 +37,8 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // These variables suffice. The table's address only keeps the test on this machine.
+        // The function answers with only these variables. The added endpoint keeps the test from
+        // calling AWS.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();
         complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));
@@ -46,7 +47,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
         let reply = sandbox.invoke(event, Duration::from_secs(10)).await;
         assert!(matches!(reply, Reply::Response(_)), "{reply:?}");
         sandbox.stop().await;
-        // Each variable is necessary.
+        // The function refuses to start if one of the template's variables is missing.
         for variable in variables.keys() {
             let rest = environment.iter().filter(|(name, _)| name != variable);
             let rest: Vec<_> = rest.copied().collect();

@@ -1,4 +1,4 @@
-//! The connection that a function keeps to the table from one call to the next.
+//! Tests of the connection to the table that a function keeps from one call to the next.
 
 use std::{
     io,
@@ -20,8 +20,8 @@ use tokio::{
 /// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Lambda stops a sandbox between calls, while the table may close the connection. When the sandbox
-/// runs again, the event and the end of the connection are there at the same time.
+/// Lambda freezes a sandbox between calls, and the table may close the connection during that time.
+/// When the sandbox runs again, it sees the next event and the end of the connection at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_nothing_is_sent_twice()
  {
@@ -31,7 +31,11 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let relay = Relay::start(&service.engine().url()).await;
             let mut sandbox = Sandbox::of(function, &relay.url).await;
             sandbox.polled().await;
-            assert_eq!(relay.connections(), 1, "{function}, {end:?}: the warm-up's");
+            assert_eq!(
+                relay.connections(),
+                1,
+                "{function}, {end:?}: the warm-up's connection"
+            );
 
             let process = sandbox.process_id();
             signal(process, "STOP");
@@ -41,7 +45,7 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
                 _ => Event::list(""),
             };
             let thaw = async {
-                // The event is then in the sandbox's socket.
+                // After this time, the event is in the sandbox's socket.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 signal(process, "CONT");
             };
@@ -50,7 +54,8 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let answer = reply.into_answer();
             assert_eq!(answer.status, status, "{function}, {end:?}: {answer:?}");
             assert_eq!(relay.connections(), 2, "{function}, {end:?}");
-            // The SDK numbers its attempts in a header. The warm-up and the call each had one.
+            // The SDK sends the number of the attempt in a header. The warm-up and the call made one
+            // attempt each.
             assert_eq!(relay.attempts(), ["1", "1"], "{function}, {end:?}");
             sandbox.stop().await;
         }
@@ -60,13 +65,13 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The connection ends as if the process at the other end had closed it.
+    /// Closes the connection, as the process at the other end would.
     Close,
-    /// The connection ends as if a device in between had forgotten it.
+    /// Resets the connection, like a network device that no longer knows it.
     Reset,
 }
 
-/// Stands between a function and its table, records what the function sends, and can end the
+/// A TCP relay between a function and its table. It records what the function sends, and can end the
 /// connections.
 struct Relay {
     url: String,
@@ -107,7 +112,7 @@ impl Relay {
         }
     }
 
-    /// Ends all connections, and waits until they have ended.
+    /// Ends the open connections, and waits until at least one has ended. The test opens only one.
     async fn end_connections(&self, end: End) {
         let before = self.end.receiver_count();
         self.end.send_replace(Some(end));
@@ -120,7 +125,7 @@ impl Relay {
         lock(&self.seen).connections
     }
 
-    /// The number of each attempt that a function sent.
+    /// The attempt numbers in the requests that the function sent.
     fn attempts(&self) -> Vec<String> {
         let sent = String::from_utf8_lossy(&lock(&self.seen).sent).into_owned();
         let attempts = sent.split("amz-sdk-request: attempt=").skip(1);

@@ -1,4 +1,4 @@
-//! The contract, the template and the code agree.
+//! Tests that the contract, the template and the code agree.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,7 +16,7 @@ use shared::{
     user::{UserId, Username, username::UsernamePrefix},
 };
 
-/// Each function with its route and the only table action it is allowed.
+/// Each function, its route, and the only DynamoDB action that it may call.
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("create-user", "POST /api/users", "dynamodb:PutItem"),
     ("list-users", "GET /api/users", "dynamodb:Query"),
@@ -60,7 +60,7 @@ fn the_template_has_exactly_the_routes() {
 fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
     let stages = resources("AWS::ApiGatewayV2::Stage");
     let [(_, stage)] = &stages[..] else {
-        panic!("not one stage: {stages:?}");
+        panic!("expected one stage: {stages:?}");
     };
     let limits = stage["RouteSettings"].as_object().expect("settings");
     let routes = resources("AWS::ApiGatewayV2::Route");
@@ -81,7 +81,7 @@ fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
 
 #[test]
 fn a_page_may_use_exactly_the_methods_of_the_routes() {
-    // The template has `!If [HasCors, {…}, nothing]` here.
+    // The template has `!If [HasCors, {…}, nothing]` here, so item 1 is the configuration.
     let (_, api) = &resources("AWS::ApiGatewayV2::Api")[0];
     let cors = &api["CorsConfiguration"][1];
     let methods = cors["AllowMethods"].as_array().expect("methods");
@@ -106,7 +106,7 @@ fn only_its_own_route_may_invoke_a_function() {
         })
         .collect();
     let expected = expected_routes().into_iter().map(|(function, route)| {
-        // `*` stands for any value of a path parameter.
+        // A permission has `*` where the route has a path parameter.
         let segments = route.split('/').map(|segment| match segment {
             parameter if parameter.starts_with('{') => "*",
             segment => segment.trim_end(),
@@ -130,7 +130,7 @@ fn each_function_may_do_exactly_one_thing() {
             resource(&log_group)["Properties"]["LogGroupName"],
             format!("/aws/lambda/${{AWS::StackName}}-{binary}")
         );
-        // Each function has its own role, to which SAM adds nothing.
+        // Each function has its own role, and SAM adds no policies to the role.
         assert_eq!(function["Properties"]["Policies"], Value::Null);
         let role = text(&function["Properties"]["Role"]);
         let role = resource(role.strip_suffix(".Arn").expect("a role"));
@@ -214,7 +214,7 @@ fn the_template_has_the_limits_of_the_code() {
     let timeout = template["Globals"]["Function"]["Timeout"]
         .as_u64()
         .expect("seconds");
-    // The timeout includes the start, whose warm-up may take a second.
+    // The timeout also covers the start, and the warm-up at the start may take a second.
     assert!(Duration::from_secs(timeout) > OPERATION_TIMEOUT + Duration::from_secs(2));
     let max_age = &template["Parameters"]["ListMaxAgeSeconds"];
     assert_eq!(max_age["MinValue"], 0);
@@ -226,7 +226,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
     let service = Service::start();
     service.create("ada").await;
     let create = |body: &str| service.post(Event::create(body));
-    // {"username": "ad\xff"}
+    // The base64 of {"username": "ad\xff"}.
     let not_utf_8 = Event::create("").with_base64_body("eyJ1c2VybmFtZSI6ICJhZP8ifQ==");
     let large = json!({ "username": "ada", "note": "x".repeat(20_480 - 28) }).to_string();
     let malformed_key = Event::create_user("grace").with_header("idempotency-key", "one two");
@@ -291,7 +291,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
         let mut problem = answer.json();
         let mut example = examples[name]["value"].clone();
         assert_eq!(answer.status, example["status"], "{name}");
-        // Removes the only field that depends on the request.
+        // Removes `instance`, the only field that depends on the request.
         for document in [&mut problem, &mut example] {
             let instance = document["instance"].take();
             assert!(
@@ -350,7 +350,7 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The binary of the function behind an alias, which deployments move.
+/// The binary of the function behind this alias. A deployment moves the alias to a new version.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])
@@ -361,7 +361,7 @@ fn template() -> Value {
     without_tags(serde_norway::from_str(&read("template.yaml")).expect("YAML"))
 }
 
-/// The names and properties of the template's resources of one type.
+/// The name and the properties of each resource of this type in the template.
 fn resources(kind: &str) -> Vec<(String, Value)> {
     let template = template();
     let resources = template["Resources"].as_object().expect("resources");

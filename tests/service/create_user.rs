@@ -1,4 +1,4 @@
-//! `POST /api/users`.
+//! Tests of `POST /api/users`.
 
 use std::collections::HashSet;
 
@@ -399,7 +399,7 @@ async fn a_body_that_is_not_a_json_object_is_refused() {
 #[tokio::test]
 async fn a_body_that_is_not_utf_8_is_refused() {
     let service = Service::start();
-    // {"username":"\xff"}
+    // The base64 of {"username":"\xff"}.
     let event = Event::create("").with_base64_body("eyJ1c2VybmFtZSI6Iv8ifQ==");
     service.post(event).await.assert_problem(
         400,
@@ -413,7 +413,7 @@ async fn a_body_that_is_not_utf_8_is_refused() {
 #[tokio::test]
 async fn a_base64_encoded_body_is_read_like_a_plain_one() {
     let service = Service::start();
-    // {"username":"ada"}
+    // The base64 of {"username":"ada"}.
     let event = Event::create("").with_base64_body("eyJ1c2VybmFtZSI6ImFkYSJ9");
     assert_eq!(service.post(event).await.json()["username"], "ada");
 }

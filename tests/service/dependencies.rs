@@ -1,5 +1,5 @@
-//! The crates of the workspace and its manifests. `.cargo/deny.toml` lists the banned crates, which
-//! would cost the functions start-up time and bytes.
+//! Tests of the locked crates and of the project's manifests. `.cargo/deny.toml` lists the banned
+//! crates and the reasons.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ fn the_fuzz_targets_are_built_from_the_same_crates() {
         .map(|(name, _)| name)
         .collect();
     let of_fuzzer = ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"];
-    // The fuzz targets' other JSON parser.
+    // The fuzz targets compare our results with the JSON parser jiter, which needs these crates.
     let of_jiter = [
         "bitvec",
         "funty",
@@ -51,13 +51,13 @@ fn every_crate_of_ours_forbids_unsafe_code() {
     };
     let workspace = manifests[&root().join("Cargo.toml")]["workspace"]
         .as_table()
-        .expect("one");
+        .expect("a workspace");
     for (path, manifest) in &manifests {
         if !manifest.contains_key("package") {
             continue;
         }
         let lints = manifest.get("lints");
-        // A crate outside our workspace inherits nothing from it.
+        // A manifest with a workspace of its own inherits no lints from ours.
         let inherits = !manifest.contains_key("workspace")
             && lints.and_then(|lints| lints.get("workspace")?.as_bool()) == Some(true);
         let forbidden = forbids(if inherits {
@@ -69,7 +69,7 @@ fn every_crate_of_ours_forbids_unsafe_code() {
     }
 }
 
-/// Our manifests, by their paths.
+/// All manifests of the project, by path.
 fn manifests() -> BTreeMap<PathBuf, toml::Table> {
     let paths = files(|path| path.ends_with("Cargo.toml"));
     paths
@@ -78,7 +78,7 @@ fn manifests() -> BTreeMap<PathBuf, toml::Table> {
         .collect()
 }
 
-/// The project's source files, without build output and installed tools.
+/// The project's files that `is_wanted` accepts. Skips `target` and hidden folders, such as `.tools`.
 fn files(is_wanted: impl Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![root()];

@@ -1,4 +1,5 @@
-//! Whatever an event contains, the real binaries answer it as the contract says, and keep running.
+//! Tests that the real binaries keep running after any event, and answer every JSON event as the
+//! contract says.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
@@ -15,16 +16,17 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-/// The function's timeout in the template.
+/// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most memory that a function may use for any event. The smallest Lambda function has this much.
+/// The most memory that a function's process may use. The smallest Lambda function has this much memory.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
-/// How many events of each kind test a property.
+/// The number of generated events that test one property of a function.
 const CASES: u32 = 1000;
 
-/// What the log may say about an event that is not an HTTP API event: names of fields, never values.
+/// The parts of an event that the log may name if the event is not an HTTP API event. The log never
+/// contains the values of these parts.
 const MEMBERS: [&str; 4] = [
     "outermost value",
     "version",
@@ -32,7 +34,7 @@ const MEMBERS: [&str; 4] = [
     "headers, rawQueryString, body and isBase64Encoded",
 ];
 
-/// Both functions in their sandboxes.
+/// Both functions, each in a sandbox.
 struct Functions {
     runtime: Runtime,
     create: RefCell<Sandbox>,
@@ -65,14 +67,15 @@ impl Functions {
         self.runtime.block_on(reply).0
     }
 
-    /// Sends an event to the function for this method, and checks its answer against the contract.
+    /// Sends an event to the function for this method, and checks the answer against the contract.
     fn answer(&self, method: &str, event: String) -> Answer {
         let answer = self.reply(method, event).into_answer();
         contract::check(method, &answer);
         answer
     }
 
-    /// Checks that both processes still run and use little memory, and returns their log lines.
+    /// Stops both processes and returns their log lines. Fails if a process has already ended or has
+    /// used too much memory.
     fn stop(self) -> Vec<Value> {
         let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
@@ -106,7 +109,7 @@ fn any_request_is_answered_and_none_with_a_5xx() {
     }
     functions.stop();
 
-    // If all requests failed the same validation, the rest of the code would not run.
+    // Checks that one validation does not refuse all requests and leave the rest of the code untested.
     let answered = answered.into_inner();
     println!("answered: {answered:?}");
     for (kind, least) in [
@@ -149,7 +152,8 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
         let expected = "the event is not an HTTP API event (payload format 2.0): see its ";
         let member = cause.strip_prefix(expected);
         assert!(member.is_some_and(|it| MEMBERS.contains(&it)), "{line}");
-        // A stray event is its sender's fault, and must not roll back a deployment.
+        // The sender of the event made the error. It must not count as an internal error, because
+        // internal errors roll back a deployment.
         assert_eq!(line["InternalErrors"], Value::Null, "{line}");
         assert_eq!(
             line["_aws"]["CloudWatchMetrics"].as_array().map(Vec::len),
@@ -160,7 +164,7 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
 
 #[test]
 fn a_huge_or_deep_request_is_refused_within_the_smallest_functions_memory() {
-    // An HTTP API accepts a body of up to 10 MB, and Lambda an event of up to 6 MB.
+    // An HTTP API accepts bodies of up to 10 MB, and Lambda accepts events of up to 6 MB.
     const LARGEST: usize = 6_000_000;
     let functions = Functions::start();
     let create = |body: &str, is_base64: bool| {
@@ -219,8 +223,8 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
     functions.stop();
 }
 
-/// A new runner for each property, because a runner never resets its count of cases. It prints a
-/// failing event, so that you can add a test.
+/// Creates a runner for one property. Each property needs a new runner, because a runner never resets
+/// its count of cases. A runner prints the event that fails, so that you can add a test for the event.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -237,21 +241,21 @@ fn event(method: &str) -> Value {
     serde_json::from_str(event).expect("the event is JSON")
 }
 
-/// A part of a request that comes from the client or the gateway.
+/// A change to one part of an HTTP API event.
 #[derive(Clone, Debug)]
 enum Part {
     Query(String),
     Headers(Map<String, Value>),
     Body(Value),
-    /// A binary body, as the gateway encodes it.
+    /// A body that the gateway sends as base64.
     Bytes(Vec<u8>),
     IsBase64(bool),
-    /// A claim of the token.
+    /// A claim of the token, and its value.
     Claims(&'static str, Value),
-    /// Whatever an authorizer returns.
+    /// The result of an authorizer, which may be any JSON.
     Authorizer(Value),
     NoAuthorizer,
-    /// A field that is missing.
+    /// The name of a field that is removed.
     Missing(&'static str),
 }
 
@@ -285,14 +289,15 @@ impl Part {
     }
 }
 
-/// Requests as an HTTP API may send them. Most have one invalid part, because the first hides others.
+/// Requests that an HTTP API may send. Most have only one changed part, because the service reports
+/// only the first invalid part.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![
         3 => prop::collection::vec(part(), 1),
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // Removes fields last, because no other part can be put into a missing field.
+        // Removes fields last, because a later change would fail or add the removed field again.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -303,7 +308,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Valid requests. They use only a few usernames, so some creates find theirs taken.
+/// Valid requests. Their usernames have only one or two letters, so some are already taken.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {
@@ -338,7 +343,8 @@ fn part() -> impl Strategy<Value = Part> {
     ]
 }
 
-/// A raw query string: known and unknown names, and values with any encoding or none.
+/// Raw query strings with known and unknown names. Their values are encoded correctly, wrongly or not
+/// at all.
 fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         "(prefix|limit|cursor)",
@@ -356,8 +362,8 @@ fn query() -> impl Strategy<Value = String> {
     prop_oneof![3 => pairs, 1 => any::<String>()]
 }
 
-/// Headers that the service reads, with names in any case and values that are plausible or any text,
-/// and other headers.
+/// Headers that the service reads, and other headers. The case of their names varies, and their values
+/// are plausible or any text.
 fn headers() -> impl Strategy<Value = Map<String, Value>> {
     let or_any = |value: &'static str| prop_oneof![3 => value, 1 => any::<String>()];
     let header = prop_oneof![
@@ -380,7 +386,7 @@ fn headers() -> impl Strategy<Value = Map<String, Value>> {
     prop::collection::vec(header, 0..6).prop_map(|headers| headers.into_iter().collect())
 }
 
-/// A body: JSON of a user, something similar, or anything else.
+/// Bodies: a user as JSON, something similar, or any text.
 fn body() -> impl Strategy<Value = String> {
     let user = any::<String>().prop_map(|username| json!({ "username": username }).to_string());
     let damaged = (any::<String>(), any::<prop::sample::Index>()).prop_map(|(username, index)| {
@@ -417,7 +423,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Texts that are not JSON: any text, and events that are cut off or have an extra character.
+/// Texts that are not JSON: random texts, and events that are cut off or have an extra character.
 fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     let place = any::<prop::sample::Index>;
     let cut = place().prop_map(move |place| {
@@ -439,8 +445,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     texts.prop_filter("JSON", move |text| !begins_with_json(text))
 }
 
-/// Events of other kinds: from a REST API, an HTTP API in the older format, a load balancer or a queue,
-/// and any JSON.
+/// JSON that is not an HTTP API event in payload format 2.0: events of a REST API, of an HTTP API in
+/// payload format 1.0, of a load balancer or of a queue, and any other JSON.
 fn other_event() -> impl Strategy<Value = Value> {
     let texts = || prop::collection::hash_map(any::<String>(), any::<String>(), 0..4);
     let body = || prop::option::of(any::<String>());
@@ -487,7 +493,8 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // The right format with a part of another type, but no list: serde can read a list as a structure.
+    // The right format, but with a wrong value in one field. The value is never a list, because serde
+    // can read a list as a structure.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);
@@ -507,7 +514,7 @@ async fn a_query_with_characters_that_are_invalid_in_a_uri_is_accepted() {
         let page = service.list(&format!("prefix={username}")).await;
         assert_eq!(page.usernames(), [username]);
     }
-    // No username has these characters, so no user matches.
+    // No username contains a space or a control character, so no user matches.
     for raw in ["prefix=ada lovelace", "prefix=\u{e4}\u{7}"] {
         let page = service.list(raw).await;
         assert_eq!((page.status, &*page.body), (200, "[]"), "{raw}");
@@ -554,7 +561,7 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // In a header that the service reads, such a value is not accepted.
+        // If the service reads the header, it refuses such a value or ignores it.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");
         let media_type = format!("application/json; charset=\"{value}\"");

@@ -1,4 +1,4 @@
-//! Faults between the functions and the table.
+//! Tests of faults between the functions and the table.
 
 use std::{iter, time::Duration};
 
@@ -19,7 +19,7 @@ use shared::{
     telemetry::Metric,
 };
 
-/// The most attempts that the SDK makes.
+/// The most attempts that the SDK makes for one request.
 const ATTEMPTS: usize = 3;
 
 #[tokio::test]
@@ -154,15 +154,16 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
     }
 }
 
-/// Every error code that DynamoDB documents for `PutItem` and `Query`, or for all of its operations
-/// ([`PutItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html#API_PutItem_Errors),
+/// Every error code that DynamoDB documents for `PutItem`, for `Query` or for all operations. Each has
+/// its HTTP status, the status of the service's answer, and the number of attempts. [`OF_A_WRITE`]
+/// lists the codes that a `Query` never gets. `create_user.rs` tests
+/// `ConditionalCheckFailedException`, which is not in this list.
+///
+/// Sources:
+/// [`PutItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html#API_PutItem_Errors),
 /// [`Query`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html#API_Query_Errors),
 /// [error handling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
-/// [common errors](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html)),
-/// with its HTTP status, the status of the service's answer, and how often the request is sent.
-/// [`OF_A_WRITE`] has the codes that no `Query` gets.
-///
-/// `create_user.rs` tests the missing `ConditionalCheckFailedException`.
+/// [common errors](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html).
 const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     // Throttling is temporary.
     (
@@ -192,7 +193,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
         503,
         ATTEMPTS,
     ),
-    // A failure of DynamoDB, or on the way to it, is temporary.
+    // A failure in DynamoDB or on the network is temporary.
     ("400 Bad Request", "RequestTimeoutException", 503, ATTEMPTS),
     (
         "500 Internal Server Error",
@@ -212,7 +213,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
         503,
         ATTEMPTS,
     ),
-    // The deployment is wrong: the role, its credentials, the table or its key.
+    // The deployment is wrong: the role, the credentials, the table or the table's encryption key.
     ("400 Bad Request", "AccessDeniedException", 500, 1),
     ("403 Forbidden", "ExpiredTokenException", 500, 1),
     ("400 Bad Request", "IncompleteSignature", 500, 1),
@@ -232,7 +233,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     ("400 Bad Request", "ResourceInUseException", 500, 1),
     ("400 Bad Request", "ResourceNotFoundException", 500, 1),
     ("400 Bad Request", "UnrecognizedClientException", 500, 1),
-    // The request is wrong, which is a bug.
+    // The request is wrong, because the service has a bug.
     ("400 Bad Request", "InvalidAction", 500, 1),
     (
         "421 Misdirected Request",
@@ -310,7 +311,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
 #[tokio::test]
 async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
     let service = Service::start();
-    // A custom endpoint conflicts with FIPS endpoints.
+    // The SDK refuses a custom endpoint together with FIPS.
     let config = sdk_config()
         .unwrap()
         .use_fips(true)
@@ -358,7 +359,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let throttled = json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            // The field's spelling depends on the exception.
+            // The first letter of this field's name is a capital in some exceptions.
             member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
@@ -384,7 +385,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     let table = service.table();
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let lister = Lister::new(table.clone(), Duration::ZERO);
-    // An invalid UUID, and a valid one whose time has no RFC 3339 form.
+    // The first id is not a UUID. The second id is a UUID, but its time is too late for RFC 3339.
     for id in ["1", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
         let put = table.client().put_item().table_name(table.name());
         let put = put
@@ -404,7 +405,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     }
 }
 
-/// Faults that a retry overcomes.
+/// Temporary faults: a later attempt of the same request can succeed.
 fn passing_faults() -> Vec<WireFault> {
     let answer = |status, exception| WireFault::Answer(status, error(exception));
     vec![

@@ -1,4 +1,4 @@
-//! `GET /api/users`.
+//! Tests of `GET /api/users`.
 
 use std::{
     collections::BTreeMap,
@@ -301,7 +301,7 @@ async fn a_cursor_that_is_damaged_or_made_for_another_prefix_is_refused() {
             .body,
         "[]"
     );
-    // The same prefix in another spelling.
+    // The cursor also works for the same prefix in capital letters.
     assert_eq!(
         service
             .list(&format!("prefix=ADA&cursor={good}"))
@@ -430,7 +430,7 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
     assert!(age(&kept) < 60);
     assert_eq!(kept.header("etag"), first.header("etag"));
 
-    // Another page is not in the cache.
+    // The pages of other queries are not in the cache.
     assert_eq!(service.list("limit=99").await.usernames(), ["ada", "grace"]);
     assert_eq!(service.list("prefix=g").await.usernames(), ["grace"]);
 
@@ -479,7 +479,7 @@ fn a_kept_page_grows_old_by_the_wall_clock() {
     assert_eq!(age(since), Some(Duration::ZERO));
     assert_eq!(age(since + 59 * second), Some(59 * second));
     assert_eq!(age(since + 60 * second), None);
-    // The clock was set back, so the page's age is unknown.
+    // If the clock was set back, the page's age is unknown.
     assert_eq!(age(since - second), None);
 }
 
@@ -501,17 +501,17 @@ fn the_kept_pages_are_bounded() {
         cache.insert(wanted(limit), Arc::new(page), now);
     }
     let kept = (1..=1000).filter(|limit| cache.get(&wanted(*limit), now).is_some());
-    // The cache has room for 83 pages of this size (8 MiB), and may leave some of it empty.
+    // The cache has room for 83 pages of this size (8 MiB), but may keep fewer.
     assert!((42..=83).contains(&kept.count()));
 }
 
-/// The age of a kept page, in seconds.
+/// The age of a kept page in seconds, from the header `Age`.
 fn age(answer: &Answer) -> u64 {
     let age = answer.header("age").expect("an age");
     age.parse().expect("seconds")
 }
 
-/// Follows the links from this query to the last page.
+/// Follows the links from this query to the last page. Returns the usernames of each page.
 async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut next = Some(query.to_owned());
@@ -524,7 +524,7 @@ async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     pages
 }
 
-/// Creates users whose names sort by their numbers.
+/// Creates this many users. Returns their usernames, which contain numbers and are in sorted order.
 async fn create_numbered(service: &Service, count: usize) -> Vec<String> {
     let usernames: Vec<String> = (0..count)
         .map(|number| format!("user{number:04}"))
@@ -581,12 +581,12 @@ fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
     assert_eq!(cursor::decode(&cursor, &prefix), Err(CursorError));
 }
 
-/// Usernames of which many share a prefix and some differ only in case.
+/// Usernames. Many of them share a prefix, and some differ only in case.
 fn a_username() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-cA-Cé]{1,4}").expect("a valid expression")
 }
 
-/// The key of any valid username of up to 80 characters.
+/// Keys of 1 to 80 characters. Each character has one to four bytes in UTF-8.
 fn a_key() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-z0-9éжα車𐐨]{1,80}").expect("a valid expression")
 }
@@ -624,7 +624,7 @@ proptest! {
 }
 
 proptest! {
-    // Only 32, because each case creates a table and sends some hundred requests.
+    // Runs only 32 cases, because each case creates a table and sends up to about 120 requests.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]

@@ -1,4 +1,4 @@
-//! The service, tested from outside: one module per subject.
+//! Tests of the service, with one module for each subject.
 
 mod configuration;
 mod connection;

@@ -1,4 +1,4 @@
-//! The signatures of the requests to the table equal the signatures of AWS's own library.
+//! Tests that requests to the table have the signatures that AWS's own library would make.
 
 use std::{
     collections::HashMap,
@@ -24,10 +24,10 @@ use tokio::{
 /// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// 2100, in seconds since 1970.
+/// The start of the year 2100, in seconds since 1970.
 const FUTURE: u64 = 4_102_444_800;
 
-/// The signature that AWS's own library makes.
+/// The signature that AWS's own library makes for this request.
 fn signed_by_aws(
     region: &str,
     request: Signable<'_>,
@@ -66,15 +66,15 @@ fn credentials() -> impl Strategy<Value = Credentials> {
         .prop_map(|(id, secret, token)| Credentials::new(id, secret, token, None, "test"))
 }
 
-/// AWS's library leaves the default port out of the header `Host`, which it adds itself. Our client sends and signs the
-/// host as the endpoint's URL has it. So the default port is left out here.
+/// Hosts, some of them with a port, but never with the default port 443. For the default port, the signatures differ:
+/// AWS's library signs the host without the port, but our client signs the host exactly as in the endpoint's URL.
 fn host() -> impl Strategy<Value = String> {
     let host = "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?";
     host.prop_filter("the default port", |host| !host.ends_with(":443"))
 }
 
 proptest! {
-    /// One signer signs all requests, so a key that is kept too long would show.
+    /// One signer signs all requests, so the test fails if the signer keeps a signing key for too long.
     #[test]
     fn every_signature_is_the_one_that_awss_library_makes(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
@@ -115,7 +115,7 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
         let binary = harness::workspace::binary_of(function);
         let sandbox = Sandbox::start(&binary, &variables).await;
 
-        // The request that the warm-up sends.
+        // Reads the request that the warm-up sends.
         let (stream, _) = table.accept().await.unwrap();
         let mut stream = BufReader::new(stream);
         let mut lines = Vec::new();
@@ -148,7 +148,8 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
             None,
             "test",
         );
-        // AWS refuses a request with an unsigned header `X-Amz-…`.
+        // AWS refuses a request with an unsigned header `X-Amz-…`. `signed_by_aws` adds the date and the
+        // token.
         let is_signed = |name: &str| {
             name == "content-type"
                 || name.starts_with("x-amz-")
@@ -192,7 +193,7 @@ async fn a_credential_that_no_header_can_hold_is_a_500_whose_cause_is_logged() {
     }
 }
 
-/// The time that a date such as `20261127T193059Z` names.
+/// Parses a time such as `20261127T193059Z`.
 fn time_of(date: &str) -> SystemTime {
     let (day, time) = date.trim_end_matches('Z').split_once('T').unwrap();
     let date = format!(

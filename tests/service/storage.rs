@@ -1,4 +1,4 @@
-//! The table: what it holds, what it costs, and which requests it gets.
+//! Tests of the table: what it stores, which requests it gets, and what the requests cost.
 
 use std::{
     collections::HashMap,
@@ -69,7 +69,7 @@ async fn a_create_is_one_conditional_put_item() {
     let user = post(&table, event).await.json();
 
     let [request] = &proxy.requests()[..] else {
-        panic!("not one request: {:?}", proxy.requests());
+        panic!("expected one request: {:?}", proxy.requests());
     };
     assert_eq!(request.operation, "PutItem");
     let mut parameters = request.parameters.clone();
@@ -147,14 +147,14 @@ async fn a_page_that_may_be_old_is_read_at_half_the_price() {
     let lister = Lister::new(table, Duration::from_secs(5));
     get(&lister, Event::list("")).await;
     let [request] = &proxy.requests()[..] else {
-        panic!("not one request: {:?}", proxy.requests());
+        panic!("expected one request: {:?}", proxy.requests());
     };
     assert_eq!(request.parameters["ConsistentRead"], false);
 }
 
 #[test]
 fn the_largest_item_is_paid_with_one_write_unit() {
-    // The longest display form and the longest key: each has 80 characters of four bytes.
+    // This username has the longest display form and the longest key: 80 characters of four bytes each.
     let longest = "\u{10400}".repeat(Username::MAX_CHARS);
     let username = Username::parse(&longest).unwrap();
     assert_eq!(username.as_str().len(), 4 * Username::MAX_CHARS);
@@ -166,7 +166,7 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
     assert!(size <= 1024, "more than one write unit");
-    // One query reads a page of the largest items and one item of the next page.
+    // One query can read 1 MiB, which is enough for the largest page and one more item.
     assert!(size * (usize::from(list_users::request::MAX_LIMIT) + 1) < 1024 * 1024);
 }
 
@@ -213,7 +213,7 @@ fn a_fingerprint_tells_callers_and_keys_apart() {
 
 /// An item's size by
 /// [DynamoDB's rule](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html):
-/// the bytes of its attributes' names and values.
+/// the sum of the bytes in the names and the values of its attributes.
 fn size_in_bytes(item: &Item) -> usize {
     let value_size = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),
@@ -234,7 +234,7 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     let client = Client::from_conf(config.interceptor(meter.clone()).build());
     let table = Table::new(client, TABLE_NAME.to_owned());
 
-    // A write unit is a kilobyte, and the longest username fits into one.
+    // One write unit covers 1 KB, which is enough for an item with the longest username.
     let longest = "𐐀".repeat(80);
     for username in ["ada", "grace", &longest] {
         let event = Event::create_user(username).with_header("idempotency-key", "key");
@@ -254,12 +254,12 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     assert_eq!(meter.units(), [0.5]);
 }
 
-/// Records the consumed capacity of each request.
+/// Records the capacity units that each request consumes.
 #[derive(Clone, Debug, Default)]
 struct Meter(Arc<Mutex<Vec<f64>>>);
 
 impl Meter {
-    /// The units that each request since the last call consumed.
+    /// Removes and returns the recorded units, one number for each request.
     fn units(&self) -> Vec<f64> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }

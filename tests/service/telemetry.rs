@@ -1,4 +1,4 @@
-//! What the operator sees of the real Lambda binaries, in a sandbox.
+//! Tests of the logs, metrics and answers of the real Lambda binaries, each in a sandbox.
 
 use std::{fs, time::Duration};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const CALLER: &str = "6q1k2j3h4g5f6d7s8a9p0o1i2u";
 
-/// The function's timeout in the sandbox.
+/// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // Counted by version too, so that an alarm can roll back the version.
+        // Internal errors are also counted for each version, so that an alarm can roll back a version.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -197,7 +197,7 @@ async fn a_function_answers_503_before_its_deadline() {
 
     let lines = create.stop().await;
     let [warm_up, request] = &lines[..] else {
-        panic!("not two lines: {lines:#?}");
+        panic!("expected two lines: {lines:#?}");
     };
     assert_eq!(warm_up["level"], "WARN");
     assert_eq!(
@@ -206,7 +206,7 @@ async fn a_function_answers_503_before_its_deadline() {
     );
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the event's deadline came");
-    // Nearly three seconds, in milliseconds.
+    // In milliseconds: nearly three seconds, or more on a busy machine.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }
@@ -237,7 +237,7 @@ async fn a_developers_files_do_not_reach_a_function() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(".aws");
     fs::create_dir(&folder).unwrap();
-    // With either line, the function would not reach its table.
+    // Each of the two settings would keep the function from its table.
     let config = "[default]\nignore_configured_endpoint_urls = true\nuse_fips_endpoint = true\n";
     fs::write(folder.join("config"), config).unwrap();
 
@@ -248,7 +248,7 @@ async fn a_developers_files_do_not_reach_a_function() {
     let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     let reply = create.invoke(Event::create_user("ada"), TIMEOUT).await;
     assert_eq!(status(&reply), 201);
-    assert_eq!(create.stop().await.len(), 1, "the warm-up has not failed");
+    assert_eq!(create.stop().await.len(), 1, "the warm-up must not fail");
 }
 
 fn status(reply: &Reply) -> u64 {
@@ -258,7 +258,7 @@ fn status(reply: &Reply) -> u64 {
     }
 }
 
-/// The log line of a request, without its times.
+/// The expected log line of a request, without the times.
 fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -> Value {
     let mut line = json!({
         "level": "INFO",

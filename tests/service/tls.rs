@@ -1,5 +1,5 @@
-//! TLS between the deployed functions and the table: which certificates they trust, and what happens
-//! after a failed handshake.
+//! Tests of TLS between the real binaries and the table: which certificates the functions trust, and
+//! what happens after a failed handshake.
 
 use std::{
     io,
@@ -61,7 +61,7 @@ async fn a_failed_handshake_is_a_503_and_the_next_call_tries_again() {
     running.join_all().await;
 }
 
-/// Makes a function meet a failed handshake, then a successful one.
+/// Calls a function twice. In the first call, every handshake fails; in the second, the handshake succeeds.
 async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority: &Authority) {
     let service = Service::start();
     let front = Front::start(&service.engine().url(), manner).await;
@@ -71,7 +71,7 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     let failed = call(&mut sandbox, function).await;
     assert_eq!(failed.status, 503, "{function}, {name}: {failed:?}");
     assert_eq!(failed.header("retry-after"), Some("1"));
-    // Each count opens a connection itself.
+    // Subtracts the connection that `connections` itself opens.
     let connections = front.connections().await - before - 1;
     assert_eq!(connections, ATTEMPTS, "{function}, {name}");
     assert_eq!(service.list("").await.body, "[]", "{function}, {name}");
@@ -94,7 +94,7 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     assert!(of_the_call.contains(cause), "{name}: {of_the_call}");
 }
 
-/// The ways in which a connection fails, and what the log says about each.
+/// The ways in which a handshake fails: a name, what the listener does, and what the log then contains.
 fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     let key = KeyPair::generate().expect("a key");
     let self_signed = certificate(HOST).self_signed(&key).expect("a certificate");
@@ -102,12 +102,12 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     expired.not_after = date_time_ymd(2025, 1, 1);
     vec![
         (
-            "the certificate of an authority of the same name",
+            "a certificate of another authority with the same name",
             vouched_by(&Authority::new()),
             "BadSignature",
         ),
         (
-            "a certificate of its own",
+            "a self-signed certificate",
             Manner::Tls(acceptor(self_signed.into(), &key)),
             "UnknownIssuer",
         ),
@@ -117,14 +117,14 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
             "certificate not valid for name",
         ),
         (
-            "a certificate of the past",
+            "an expired certificate",
             Manner::Tls(authority.acceptor(&expired)),
             "certificate expired",
         ),
         ("silence", Manner::Say(b""), "timeout"),
         (
             "a message that never ends",
-            // The start of a record of 1 KiB, as a ServerHello may be.
+            // The header of a TLS record of 1 KiB, which is a plausible size of a ServerHello.
             Manner::Say(&[0x16, 3, 3, 4, 0]),
             "timeout",
         ),
@@ -149,7 +149,7 @@ async fn call(sandbox: &mut Sandbox, function: &str) -> Answer {
     answer
 }
 
-/// The causes in a log. Fails if a line has the level ERROR.
+/// The causes in these log lines. Fails if a line has the level ERROR.
 fn causes(lines: &[Value]) -> Vec<String> {
     assert!(
         lines.iter().all(|line| line["level"] != "ERROR"),
@@ -159,7 +159,7 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-/// TLS for the table, with a certificate from this authority.
+/// TLS with a certificate for [`HOST`] from this authority.
 pub(crate) fn vouched_by(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -167,7 +167,7 @@ pub(crate) fn vouched_by(authority: &Authority) -> Manner {
 /// What a listener does with a connection.
 #[derive(Clone)]
 pub(crate) enum Manner {
-    /// Speaks TLS, and forwards the content.
+    /// Speaks TLS, and forwards the decrypted data to the table.
     Tls(TlsAcceptor),
     /// Sends these bytes and nothing more.
     Say(&'static [u8]),
@@ -181,7 +181,7 @@ pub(crate) enum Manner {
 pub(crate) struct Front {
     url: String,
     manner: Arc<Mutex<Manner>>,
-    /// The clients of all connections so far.
+    /// The client's address of each connection so far.
     clients: Arc<Mutex<Vec<SocketAddr>>>,
     accepting: JoinHandle<()>,
 }
@@ -195,7 +195,7 @@ impl Front {
         let clients = Arc::<Mutex<Vec<SocketAddr>>>::default();
         let (shared_manner, shared_clients) = (Arc::clone(&manner), Arc::clone(&clients));
         let accepting = tokio::spawn(async move {
-            // All connections end with the listener.
+            // When the listener ends, this set is dropped, which ends all connections.
             let mut running = JoinSet::new();
             while let Ok((client, address)) = listener.accept().await {
                 shared_clients
@@ -216,7 +216,7 @@ impl Front {
         }
     }
 
-    /// Starts a function that reaches its table through this listener, and waits until it is warm.
+    /// Starts a function that reaches its table through this listener. Waits until the warm-up is over.
     pub(crate) async fn function(&self, name: &str, authority: &Authority) -> Sandbox {
         let trusted = authority.file().to_str().expect("a path of text");
         let mut environment = environment(&self.url).to_vec();
@@ -231,8 +231,8 @@ impl Front {
         *self.manner.lock().expect("no holder panics") = manner;
     }
 
-    /// Opens a connection of its own, waits until the listener has accepted it, and counts all accepted connections.
-    /// The listener accepts in order, so the count includes every connection that a function began before this call.
+    /// Opens a connection, waits until the listener accepts it, and returns the number of accepted connections. The
+    /// listener accepts in order, so the number includes every connection that a function opened before.
     async fn connections(&self) -> usize {
         let address = self.url.trim_start_matches("https://");
         let address = address.parse().expect("an address");
@@ -240,7 +240,7 @@ impl Front {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         socket.bind(any).expect("a free port");
         let own = socket.local_addr().expect("a bound socket has an address");
-        // The connection may be reset at once.
+        // Ignores the result, because the listener may reset the connection immediately.
         let _ = socket.connect(address).await;
         loop {
             let clients = self.clients.lock().expect("no holder panics").clone();
@@ -266,7 +266,7 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
             std::future::pending().await
         }
         Manner::End => {
-            // Unread data would turn the close into a reset.
+            // Reads the data first, because unread data would turn the close into a reset.
             let _ = client.read(&mut [0; 4096]).await?;
             Ok(())
         }
@@ -274,8 +274,8 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
     }
 }
 
-/// Forwards everything until one side closes the connection, then closes the other without a TLS close,
-/// as a killed process does.
+/// Forwards all data until one side closes its connection. Then closes the other connection without
+/// TLS's closing message, as when a process is killed.
 async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
     let mut table = TcpStream::connect(table).await?;
     let (mut from_table, mut to_table) = table.split();

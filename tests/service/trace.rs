@@ -1,4 +1,5 @@
-//! The spans that the real binaries send to X-Ray, decoded with OpenTelemetry's own definitions.
+//! Tests of the spans that the real binaries send to X-Ray. The tests decode the spans with
+//! OpenTelemetry's own definitions.
 
 use std::{
     net::UdpSocket,
@@ -40,7 +41,7 @@ async fn a_sampled_request_is_two_spans_under_lambdas_segment() {
                 _ => Event::list(""),
             };
             assert_eq!(call(&mut sandbox, event).await.status, status);
-            // The warm-up, which comes first, is in no span.
+            // The warm-up comes first, but has no span.
             let Request { resource, spans } = agent.spans().await;
             assert_eq!(
                 resource,
@@ -57,7 +58,7 @@ async fn a_sampled_request_is_two_spans_under_lambdas_segment() {
                 })
             );
             let [invocation, of_table] = &spans[..] else {
-                panic!("not two spans: {spans:#?}");
+                panic!("expected two spans: {spans:#?}");
             };
             assert_eq!(invocation.trace_id, IDS.0.to_be_bytes());
             assert_eq!(invocation.parent_span_id, IDS.1.to_be_bytes());
@@ -161,7 +162,7 @@ async fn a_request_that_needs_no_table_is_one_span() {
     assert_eq!(names(&spans), ["POST /api/users"]);
     assert_eq!(
         spans[0].status, None,
-        "the caller's error, not the service's"
+        "the caller made the error, not the service"
     );
 }
 
@@ -202,7 +203,7 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Faults that a retry overcomes, each with its `error.type` and the statuses that the table may answer.
+/// Temporary faults. Each has its `error.type` and the HTTP statuses that the table's answer may have.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -224,7 +225,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     ]
 }
 
-/// Makes a function meet a fault this many times, and checks its spans.
+/// Calls a function while the fault occurs this many times, and checks the function's spans.
 async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statuses: &[u16]) {
     let case = format!("{function}, {times} times {fault:?}");
     let service = Service::start();
@@ -235,7 +236,8 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
         "create-user" => Event::create_user(username),
         _ => Event::list(""),
     };
-    // Waits for the warm-up, which may be slow on a busy machine, so that no fault hits it.
+    // A first call waits for the warm-up, which may be slow on a busy machine. So no fault hits the
+    // warm-up.
     assert!(
         call(&mut sandbox, event("grace")).await.status < 300,
         "{case}"
@@ -371,7 +373,7 @@ async fn a_function_works_without_an_agent() {
         environment.extend(address.map(|address| ("AWS_XRAY_DAEMON_ADDRESS", address)));
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
-        // The system can report a closed port only when the next datagram is sent.
+        // Calls three times, because the system reports a closed port only when the next datagram is sent.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,
@@ -439,7 +441,7 @@ fn names(spans: &[Span]) -> Vec<&str> {
     spans.iter().map(|span| &*span.name).collect()
 }
 
-/// Nanoseconds since 1970.
+/// The current time, in nanoseconds since 1970.
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.expect("after 1970")

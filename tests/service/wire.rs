@@ -1,6 +1,6 @@
-//! Faults on the TLS connection between the deployed functions and the table: how a function reacts to
-//! each, how many requests it sends, and what the table then holds. `faults.rs` has the faults that
-//! can be tested only in process, and `tls.rs` has the faults of the handshake.
+//! Tests of faults on the TLS connection between the real binaries and the table: how a function reacts
+//! to each fault, how many requests it sends, and what the table then stores. `faults.rs` calls the
+//! handlers without binaries and TLS, and `tls.rs` tests failed handshakes.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::tls::{Front, vouched_by};
 
-/// The most attempts that the SDK makes.
+/// The most attempts that the SDK makes for one request.
 const ATTEMPTS: usize = 3;
 /// The timeout that the template gives the functions.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,19 +23,19 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How a function reacts to a fault.
 #[derive(Clone, Copy, Debug)]
 enum Policy {
-    /// It succeeds without a retry.
+    /// The function succeeds without a retry.
     Ignore,
-    /// It waits until the fault is over.
+    /// The function waits until the fault is over.
     Wait,
-    /// It retries until it has no attempts left.
+    /// The function retries until it succeeds or has no attempts left.
     Retry,
-    /// It leaves the retry to the client.
+    /// The function fails without a retry, so the client must retry.
     GiveUp,
 }
 
 use Policy::{GiveUp, Ignore, Retry, Wait};
 
-/// A fault that this many consecutive requests of one call meet.
+/// A fault, how a function reacts to it, and how many consecutive requests of one call meet the fault.
 struct Case {
     fault: WireFault,
     policy: Policy,
@@ -60,7 +60,7 @@ impl Case {
         }
     }
 
-    /// Whether the table executes the request all the same, sooner or later.
+    /// Whether the table executes the request in spite of the fault, possibly later.
     fn takes_effect(&self) -> bool {
         match self.fault {
             WireFault::Delay(_)
@@ -94,7 +94,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Every fault, with each number of repetitions that makes a difference.
+/// Combines each fault with every number of repetitions that changes the result.
 fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     faults.into_iter().flat_map(|(fault, policy)| {
         let most = match policy {
@@ -112,7 +112,7 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
 /// Every fault, and how a function reacts to it.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // The SDK gives up on an attempt after 1.2 s. The request reaches the table later.
+        // The SDK abandons an attempt after 1.2 s. A request with a longer delay still reaches the table.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -127,7 +127,7 @@ fn faults() -> Vec<(WireFault, Policy)> {
         (WireFault::StallWithinAnswer(Break::Head), Retry),
         (WireFault::StallWithinAnswer(Break::Body), Retry),
         (WireFault::ContentType("text/html"), Ignore),
-        // Errors of the table itself.
+        // Errors that the table itself reports.
         (error(BAD_REQUEST, "ThrottlingException"), Retry),
         (error(BAD_REQUEST, "RequestLimitExceeded"), Retry),
         (
@@ -136,7 +136,7 @@ fn faults() -> Vec<(WireFault, Policy)> {
         ),
         (error(SERVER_ERROR, "InternalServerError"), Retry),
         (error(UNAVAILABLE, "ServiceUnavailable"), Retry),
-        // A proxy that answers by itself.
+        // Answers that come from a proxy instead of the table.
         (answer(SERVER_ERROR, ""), Retry),
         (answer("502 Bad Gateway", PAGE), Retry),
         (answer(UNAVAILABLE, PAGE), Retry),
@@ -146,11 +146,11 @@ fn faults() -> Vec<(WireFault, Policy)> {
         (answer("403 Forbidden", PAGE), GiveUp),
         (answer("429 Too Many Requests", PAGE), GiveUp),
         (answer("200 OK", PAGE), GiveUp),
-        // The same faults, without the id that DynamoDB puts in every answer.
+        // Successful answers without the request id that DynamoDB puts in every answer.
         (WireFault::Bytes(FOREIGN_PAGE), GiveUp),
         (WireFault::Bytes(FOREIGN_NOTHING), GiveUp),
         (WireFault::Bytes(FOREIGN_OBJECT), GiveUp),
-        // Not HTTP, or an incomplete answer.
+        // Bytes that are not HTTP, and an incomplete HTTP answer.
         (WireFault::Bytes(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), GiveUp),
         (WireFault::Bytes(b"HTTP/1.1 two hundred\r\n\r\n"), GiveUp),
         (WireFault::Bytes(&[0; 64]), GiveUp),
@@ -158,8 +158,8 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Answers without content: no body, or `{}`. Only list-users can see that they are wrong, because `DynamoDB`'s answer
-/// to a successful create has no content either.
+/// Answers with no body or only `{}`. Only list-users can see that such an answer is wrong, because DynamoDB also
+/// answers a successful create without content.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -202,7 +202,7 @@ async fn a_create_keeps_its_word_whatever_the_wire_does() {
 
 async fn create(name: &str, case: &Case, mut function: Function, service: &Service) {
     let user = if case.succeeds() {
-        // Without an Idempotency-Key, only the id shows that this request created the user.
+        // The event has no Idempotency-Key, so only the user's id can show that this call created the user.
         let (created, requests) = function.call(Event::create_user(name), case).await;
         assert_eq!(created.status, 201, "{case:?}: {created:?}");
         assert_eq!(created.header("idempotent-replayed"), None, "{case:?}");
@@ -222,7 +222,7 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
         retried
     };
     if let WireFault::Delay(time) = case.fault {
-        // Abandoned writes have arrived by now, and must have changed nothing.
+        // Waits until the abandoned requests have reached the table. They must not change the user.
         tokio::time::sleep(time).await;
     }
     let listed = service.list(&format!("prefix={name}")).await;
@@ -257,7 +257,8 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // Reads are consistent, so that no page lacks an older user. The first request is the warm-up.
+    // Every read is consistent, so that no page lacks a user who was created before. Skips the first
+    // request, which the warm-up sent.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
     assert!(requests[1..].iter().all(is_current), "{requests:?}");
@@ -268,8 +269,8 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
 async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
-    // The first attempt times out after 1.2 s and arrives after 1.4 s. The second arrives after 1.8 s
-    // at least.
+    // The first attempt times out after 1.2 s, but reaches the table after 1.4 s. The second attempt
+    // reaches the table after at least 1.8 s.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");
@@ -305,7 +306,7 @@ struct Function {
 }
 
 impl Function {
-    /// Starts a function and waits until it is warm.
+    /// Starts a function and waits until the warm-up is over.
     async fn start(name: &str, service: &Service, authority: &Authority) -> Self {
         let proxy = Proxy::start(&service.engine().url()).await;
         let front = Front::start(&proxy.url(), vouched_by(authority)).await;
@@ -322,15 +323,15 @@ impl Function {
         }
     }
 
-    /// Calls the function with this fault on the wire. Returns its answer and the number of requests it
-    /// sent.
+    /// Calls the function with this fault on the wire. Returns the answer and the number of requests that
+    /// the function sent.
     async fn call(&mut self, event: Event, case: &Case) -> (Answer, usize) {
         let faults = iter::repeat_n(case.fault.clone(), case.times);
         self.proxy.inject(faults);
         self.call_undisturbed(event).await
     }
 
-    /// Calls the function with no further fault on the wire.
+    /// Calls the function without adding a fault. Returns the same values as [`Self::call`].
     async fn call_undisturbed(&mut self, event: Event) -> (Answer, usize) {
         let before = self.proxy.requests().len();
         let answer = self.sandbox.invoke(event, TIMEOUT).await.into_answer();
@@ -338,7 +339,7 @@ impl Function {
         (answer, self.proxy.requests().len() - before)
     }
 
-    /// Ends the process, and fails if it has already ended. Checks that it logged no bug and no wrong deployment.
+    /// Ends the process. Fails if the process has already ended, or if it has logged a line with the level ERROR.
     async fn stop(self) {
         let lines = self.sandbox.stop().await;
         let error = lines.iter().find(|line| line["level"] == "ERROR");
