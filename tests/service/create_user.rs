@@ -222,7 +222,6 @@ async fn the_first_claim_that_names_somebody_is_the_caller() {
         json!(null),
         json!(""),
         json!([]),
-        json!([]),
         json!({}),
         json!(true),
         json!(false),

@@ -304,7 +304,7 @@ impl Intercept for Meter {
 }
 
 #[test]
-fn a_template_without_exactly_one_table_and_a_damaged_database_are_different_errors() {
+fn a_template_without_exactly_one_valid_table_is_refused() {
     let template = workspace::read("template.yaml");
     for (template, message) in [
         ("Resources: {".to_owned(), "template.yaml: "),
