@@ -40,7 +40,7 @@ export function launch(...args) {
     });
 }
 
-/** The Chromium that the tools install if it runs on this machine, otherwise the machine's own. */
+/** If the Chromium of the tools runs on this machine, that one. Otherwise the machine's own. */
 function program() {
     if (process.platform === 'linux' && process.arch === 'x64') {
         return {

@@ -410,7 +410,7 @@ test('an answer that gives no reason is told by its status', async () => {
 test('an empty list is of the prefix that was asked for', async () => {
     await onPage({}, async (page, { prefix, position }) => {
         await page.route(`${run.users}?*prefix=nobody`, async (route) => {
-            // As if the text was typed so late that the page has not seen it yet.
+            // Simulates a text that was typed so late that the page has not seen it yet.
             await prefix.evaluate((element) => { element.value = 'nobody-else'; });
             await route.continue();
         });

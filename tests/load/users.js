@@ -23,7 +23,7 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // Enough if each request takes four seconds, the longest that a function waits for its table.
+    // This is enough even if each request takes four seconds, the longest that a function waits for its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -34,7 +34,7 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // The alarms have the same failure limit, and the dashboard the same times.
+        // The alarms have the same limit of failures, and the dashboard shows the same limit of times.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
@@ -57,7 +57,7 @@ export function setup() {
     return { Authorization: `Bearer ${response.json('access_token')}` };
 }
 
-/** Creates a user with a random name: DynamoDB never splits an item collection whose keys only increase. */
+/** Creates a user with a random name, because DynamoDB never splits an item collection whose keys only increase. */
 export function create(headers) {
     const username = `load-${Math.random().toString(36).slice(2)}`;
     const response = http.post(API_URL, JSON.stringify({ username }), {

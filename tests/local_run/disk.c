@@ -1,7 +1,7 @@
 // A disk that becomes full or read-only on demand. This library is loaded before libc and intercepts a
 // program's calls for the files of one folder.
 //
-// FAULTY_FOLDER names the folder, and FAULTY_SWITCH a file. While that file says "full", the disk has
+// FAULTY_FOLDER names the folder, and FAULTY_SWITCH names a file. While that file says "full", the disk has
 // no space left; while it says "read-only", nothing in the folder can be changed. The fault does not
 // affect child processes.
 
@@ -32,7 +32,7 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// The error that a change to a path gets now: ENOSPC, EROFS, or 0 for none.
+// The error with which a change to a path fails now: ENOSPC, EROFS, or 0 for none.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))

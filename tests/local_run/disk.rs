@@ -86,7 +86,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // First in an empty folder, then in one with a user.
+        // The disk fails first with an empty folder, then with a folder that holds a user.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();

@@ -278,7 +278,7 @@ fn requests_from_pages_of_other_origins_are_refused() {
     );
     assert_eq!(run.list("").body, "[]");
 
-    // Allowed: a person who follows a link or types the address, any program, and our own page.
+    // The gateway allows a person who follows a link or types the address, any program, and our own page.
     let admitted: &[&[(&str, &str)]] = &[
         &[],
         &[("sec-fetch-site", "none")],
@@ -322,7 +322,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
         assert_eq!(answer.status, 415, "{media_type}");
     }
     assert_eq!(run.send("POST", PATH, &[], body("ada")).status, 415);
-    // The values of a repeated header are joined, so the media type is neither of these two.
+    // The values of a repeated header are joined, so the joined value is neither media type.
     let text: (&str, &[u8]) = ("content-type", b"text/plain");
     for headers in [[text, JSON], [JSON, text]] {
         assert_eq!(run.send("POST", PATH, &headers, body("ada")).status, 415);
@@ -473,7 +473,7 @@ fn a_body_of_any_length_gets_its_answer() {
             Some("application/problem+json")
         );
     }
-    // Lambda accepts events of at most 6 MB, in which base64 makes binary bodies longer.
+    // Lambda accepts events of at most 6 MB. In an event, base64 makes binary bodies longer.
     for (header, length) in [(JSON, 6_300_000), (JSON, 11_000_000), (octets, 5_900_000)] {
         let answer = run.send("POST", PATH, &[header], "a".repeat(length));
         assert_message(&answer, 413, "Request Entity Too Large");

@@ -56,7 +56,7 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
         .collect();
     // Earlier spans come from requests that the service sends before it is ready.
     let [.., invocation, of_table] = &lines[..] else {
-        panic!("not two spans: {output}");
+        panic!("expected two spans: {output}");
     };
     assert_eq!(invocation[2..5], ["POST", "/api/users", "at"]);
     assert_eq!(invocation.last(), Some(&"201"));
@@ -414,7 +414,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // Edits until a build starts: on a busy machine, cargo-lambda may not watch the files yet.
+    // Repeats the edit until a build starts. On a busy machine, cargo-lambda may not watch the files yet.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;
@@ -750,7 +750,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// Any free `PORT` and `PAGE_PORT`.
+/// The `PORT` and `PAGE_PORT` that let the local run take any free ports.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

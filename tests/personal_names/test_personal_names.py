@@ -43,7 +43,7 @@ REFUSED = {
 
 
 def names() -> tuple[int, set[str]]:
-    """The number of the library's locales, and its names."""
+    """The number of locales of the library, and the names in all of them."""
     locales = [
         importlib.import_module(f"{faker.providers.person.__name__}.{module.name}").Provider
         for module in pkgutil.iter_modules(faker.providers.person.__path__)

@@ -7,9 +7,9 @@ use std::{collections::BTreeSet, fs, io::Write as _};
 use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
-/// The size of a binary that `cargo lambda build --release` makes.
+/// The maximum size of a binary that `cargo lambda build --release` makes, in bytes.
 const BINARY_BYTES: usize = 5_250_000;
-/// Its compressed size in the archive for Lambda.
+/// The maximum compressed size of a binary in the archive for Lambda, in bytes.
 const ARCHIVE_BYTES: usize = 2_420_000;
 
 #[test]

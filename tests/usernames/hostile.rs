@@ -134,14 +134,14 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("Toyota", "T〇y〇ta"),
         ("ı", "i"),
         ("ロ車", "口車"),
-        // With and without a joiner that is almost invisible.
+        // One spelling has a joiner that is almost invisible.
         ("क्ष", "क्\u{200d}ष"),
         ("محمد", "م\u{200c}حمد"),
-        // An apostrophe, and characters that look like an apostrophe.
+        // One spelling has an apostrophe, the other a character that looks like one.
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // The Thai ring below and above the tone mark. Both are possible only if the vowel is typed in parts.
+        // The Thai ring is below or above the tone mark. Both are possible only if the vowel is typed in parts.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {

@@ -245,7 +245,7 @@ fn typographic_apostrophes_become_the_one_on_the_keyboard() {
     check("О’Лірі", "О'Лірі", "о'лірі");
     check("O＇Brien", "O'Brien", "o'brien");
     assert_eq!(UsernamePrefix::parse("D’A").unwrap().as_str(), "d'a");
-    // These stay, because they are letters: the okina of Hawaiian and Uzbek, the apostrophe of Ukrainian.
+    // Letters are not replaced: the okina of Hawaiian and Uzbek, and the apostrophe of Ukrainian.
     check("Kaʻiulani", "Kaʻiulani", "kaʻiulani");
     check("Вʼячеслав", "Вʼячеслав", "вʼячеслав");
 }

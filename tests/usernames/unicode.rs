@@ -512,8 +512,8 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
             }
         }
     }
-    // These usernames were already valid when composed characters were not checked and special letters not
-    // spelled out. Their checksum has not changed since, so no key has changed.
+    // These usernames were already valid before composed characters were checked and special letters were
+    // spelled out. Their checksum has not changed since then, so no key has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }
