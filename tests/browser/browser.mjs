@@ -1,4 +1,4 @@
-// A real Chromium for the tests of pages, and checks on everything that a page does in it.
+// Starts a real Chromium for the tests of pages, and checks what each page loads and logs.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -16,11 +16,11 @@ export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
 /**
- * Starts a browser that makes no requests of its own, with these further arguments. The caller
- * closes it.
+ * Starts a browser that makes no requests of its own. `args` are further arguments. The caller
+ * closes the browser.
  */
 export function launch(...args) {
-    // Chromium keeps shared memory in files. If it is stopped early, it leaves files behind.
+    // Chromium keeps shared memory in files. If it is stopped early, it leaves these files behind.
     const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
     process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
     const { executablePath, libraries } = program();
@@ -40,7 +40,7 @@ export function launch(...args) {
     });
 }
 
-/** If the Chromium of the tools runs on this machine, that one. Otherwise the machine's own. */
+/** The Chromium that the tools install, if it runs on this machine, or else the machine's Chromium. */
 function program() {
     if (process.platform === 'linux' && process.arch === 'x64') {
         return {
@@ -62,7 +62,7 @@ function program() {
 /**
  * Opens an empty page in a new profile and runs a test with it. Then checks that the page loaded
  * only what `allowed` permits, and that the browser logged no errors. A test that provokes errors,
- * such as for a failed request, lists them in `complaints`.
+ * such as failed requests, lists patterns of their messages in `complaints`.
  */
 export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
     const context = await browser.newContext(options);

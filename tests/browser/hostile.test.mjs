@@ -1,4 +1,4 @@
-// Pages that attack the local run of the person who opens them: a real browser and the real local run.
+// Tests with pages that attack the local run of the person who opens them, in a real browser.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -26,8 +26,8 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // Newer browsers already stop pages of the internet from reaching this machine. Pages of these names
-    // are not stopped, because the names resolve to this machine.
+    // Newer browsers already stop pages of the internet from reaching this machine. Browsers do not
+    // stop pages with these names, because the names resolve to this machine.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -62,13 +62,13 @@ async function hasHadNoEffect(name) {
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // If a page had taken an event from a function, the gateway would wait 30 seconds for its answer.
+    // If a page had taken an event from a function, the gateway would wait 30 seconds for the answer.
     assert(Date.now() - started < 20_000);
 }
 
 /**
- * Runs in a page: sends everything that a page can send, and returns what it could read of the
- * answers.
+ * Runs in a page. Sends every kind of request that a page can send, and returns the requests whose
+ * answers it could read.
  */
 async function attack({ origins, event }) {
     const user = '{"username":"forged"}';
@@ -83,7 +83,7 @@ async function attack({ origins, event }) {
         const answer = await fetch(url, options);
         if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
     };
-    /** A form with one field, whose text/plain body is a JSON object. */
+    /** Submits a form with one field. As text/plain, the form's body is a JSON object. */
     const submitted = (url, body, enctype) => new Promise((done) => {
         const sink = document.body.appendChild(document.createElement('iframe'));
         sink.name = `sink${Math.random()}`;
@@ -154,7 +154,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
             page.on('response', (answer) => answers.push(answer));
             const input = { origins, event: JSON.stringify(event) };
             assert.deepEqual(await page.evaluate(attack, input), [], host);
-            // Browsers send these requests without a preflight, so the gateway had to refuse them.
+            // Browsers send these requests without a preflight, so the gateway itself must refuse them.
             const sent = ['POST /api/users', 'POST /2015-03-31/functions/create-user/invocations',
                 'GET /.rt/create-user/2018-06-01/runtime/invocation/next'];
             for (const name of names) {
@@ -175,7 +175,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
 
 test('a page whose name is made to lead to this machine reads, writes, steals and ends nothing', async () => {
     for (const port of [run.port, run.pagePort]) {
-        // The name first resolves to the attacker's server, and to this machine once the page is open.
+        // The name first leads to the attacker's server. Once the page is open, it leads to the local run.
         await run.stop();
         const attacker = await hostileServer(port);
         await onHostilePage(`http://rebound.example:${port}`, async (page) => {

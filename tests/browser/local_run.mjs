@@ -1,4 +1,4 @@
-// The local run as its users start it: the program behind `make run`, and what it starts.
+// Starts the program behind `make run`, as a developer does, and stops it.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** How long a test waits for a process, in milliseconds, even on a busy machine. */
+/** How many milliseconds a test waits for a process, because the machine may be busy. */
 export const PATIENCE = 120_000;
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');

@@ -1,4 +1,4 @@
-// The page on which a person tries the service: a real browser and the real local run.
+// Tests the page on which a person tries the service, with a real browser and the real local run.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -123,7 +123,7 @@ test('a username that is taken is told while it is typed', async () => {
             await username.fill(name);
             await says(availability, `“${name}” is not taken.`);
         }
-        // A late answer must not say anything about another name.
+        // A late answer about one name must not change what the page says about another name.
         const late = await delayed(page, 'late');
         await username.fill('late');
         await late.isAsked;
@@ -216,7 +216,7 @@ test('the list is read page by page, to its end and back', async () => {
         await next.click();
         await shows(pages[2]);
         assert(await hasFocus(next));
-        // There is no further page.
+        // This is the last page, so the click changes nothing.
         await next.click({ force: true });
         await shows(pages[2]);
         await previous.click();

@@ -1,4 +1,4 @@
-// The API reference that `make docs` builds, in a browser without a network.
+// Tests the API reference that `make docs` builds, in a browser without a network.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -91,7 +91,7 @@ function examplesIn(operations) {
     return contents.flatMap(({ examples }) => Object.keys(examples)).length;
 }
 
-/** Selects each example of a body, checks that the page shows its value, and counts them. */
+/** Selects each example of a body and checks that the page shows it. Returns the number of examples. */
 async function showsExamples(page, operation, kind, content) {
     let shown = 0;
     const mediaTypes = Object.entries(content);

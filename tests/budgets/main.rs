@@ -1,5 +1,5 @@
-//! The limits on a function's crates and allocations, which do not depend on how busy the machine is.
-//! `tests/released` limits the size of its binary, and the benchmark (`make bench`) measures time.
+//! Tests that limit a function's crates and allocations. A busy machine does not change these numbers.
+//! `tests/released` limits the size of a function's binary, and the benchmark (`make bench`) measures time.
 //!
 //! Each budget is slightly above the measured value. Raise one only for a gain that is worth it, and
 //! lower it after an improvement.
@@ -26,13 +26,13 @@ use tokio::runtime::{Builder, Runtime};
 /// The most crates that a function may be built from.
 const CRATES: usize = 175;
 
-/// The allocations to create a client of the table, before its first request.
+/// The most allocations for creating a client of the table, before the client's first request.
 const START_ALLOCATIONS: u64 = 770;
-/// The allocations of a create, from the request to the answer, including the allocations of the SDK.
+/// The most allocations of a create, from the request to the response, including the SDK's allocations.
 const CREATE_ALLOCATIONS: u64 = 380;
-/// The additional allocations of a create with spans.
+/// The most additional allocations of a create that records spans.
 const SPANS_ALLOCATIONS: u64 = 8;
-/// The allocations of a page of 100 users.
+/// The most allocations of a list request for a page of 100 users.
 const LIST_ALLOCATIONS: u64 = 1_120;
 
 #[test]
@@ -48,7 +48,7 @@ fn making_the_tables_client_keeps_within_its_budget() {
     let make = || {
         Client::from_conf(sdk_config().unwrap().build());
     };
-    // The first client also fills static tables of the SDK, unless another test already has.
+    // The first client also fills static tables of the SDK, unless another test has already filled them.
     make();
     assert_allocations("the start", &measure(make), START_ALLOCATIONS);
 }
@@ -140,7 +140,8 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// A runtime like the one in the functions: it runs everything in this thread, where allocations are counted.
+/// Makes a runtime like the functions' runtime. It runs everything in this thread, because `measure` counts only this
+/// thread's allocations.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

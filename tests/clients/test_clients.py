@@ -27,7 +27,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# How many seconds the service may take to get ready, and a command to end, on a busy machine.
+# How many seconds the service may take to start, or a command may run, on a busy machine.
 PATIENCE = 300
 
 
@@ -39,7 +39,7 @@ class Clients(unittest.TestCase):
         data = tempfile.TemporaryDirectory()
         cls.addClassCleanup(data.cleanup)
         log = Path(data.name) / "local.log"
-        # The service also ends if its parent is killed.
+        # The service ends by itself if this process is killed.
         with log.open("w") as output:
             service = subprocess.Popen(
                 [TARGET / "debug" / "local"],

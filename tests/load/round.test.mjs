@@ -26,7 +26,7 @@ after(async () => {
     rmSync(service.data, { recursive: true });
 });
 
-/** Sends requests at this rate, and checks that each gets this status. */
+/** Sends this request repeatedly at `RATE`, and checks that each response has this status. */
 async function round(status, request) {
     const result = await autocannon({
         url: service.users,
@@ -47,7 +47,7 @@ test('every create of a round of load is a new user', async () => {
     await round(201, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        // A different ID for each request.
+        // autocannon replaces [<id>] with a different ID in each request.
         body: '{"username": "[<id>]"}',
         idReplacement: true,
     });

@@ -23,7 +23,7 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // This is enough even if each request takes four seconds, the longest that a function waits for its table.
+    // These are enough even if each request takes four seconds, the longest that a function waits for its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -34,16 +34,16 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // The alarms have the same limit of failures, and the dashboard shows the same limit of times.
+        // An alarm has the same limit for failures, and the dashboard shows the same percentile of the times.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // If k6 drops more, k6 itself is too slow.
+        // If k6 drops more iterations, k6 itself is too slow.
         dropped_iterations: ['rate<0.01'],
     },
 };
 
-/** Gets one token for all requests, with the machine client's credentials. Gets none without TOKEN_ENDPOINT. */
+/** Returns the headers of all requests. If TOKEN_ENDPOINT is set, they hold one token of the machine client. */
 export function setup() {
     if (!API_URL) fail('Set API_URL to the stack output of this name, with --env API_URL=https://...');
     if (!TOKEN_ENDPOINT) return { Accept: 'application/json' };
@@ -66,7 +66,7 @@ export function create(headers) {
     check(response, { created: ({ status }) => status === 201 });
 }
 
-/** Lists the first page, which is read most. */
+/** Lists the first page, which clients read most. */
 export function list(headers) {
     const response = http.get(API_URL, { headers });
     check(response, { listed: ({ status }) => status === 200 });

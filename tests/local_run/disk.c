@@ -1,9 +1,9 @@
-// A disk that becomes full or read-only on demand. This library is loaded before libc and intercepts a
-// program's calls for the files of one folder.
+// Simulates a disk that becomes full or read-only on demand. This library is loaded before libc and
+// intercepts a program's calls for the files of one folder.
 //
-// FAULTY_FOLDER names the folder, and FAULTY_SWITCH names a file. While that file says "full", the disk has
-// no space left; while it says "read-only", nothing in the folder can be changed. The fault does not
-// affect child processes.
+// FAULTY_FOLDER names the folder, and FAULTY_SWITCH a file. While that file says "full", the disk has
+// no space left; while it says "read-only", nothing in the folder can be changed. Child
+// processes do not load the library.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,7 +32,7 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// The error with which a change to a path fails now: ENOSPC, EROFS, or 0 for none.
+// The error that the switch now causes for a change to this path: ENOSPC, EROFS, or 0 for none.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))
@@ -49,7 +49,7 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// The same error, for an open file.
+// Like fault_of_path, for an open file.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;
@@ -62,7 +62,8 @@ static int fault_of(int file) {
     return fault_of_path(path);
 }
 
-// How many bytes of a write succeed: a part if the disk becomes full, and 0 with errno set if it fails.
+// How many bytes of a write succeed: half of them on a full disk, none on a read-only disk. Sets errno in
+// both cases.
 static size_t possible(int file, size_t length) {
     int fault = fault_of(file);
     if (fault == 0)

@@ -1,5 +1,5 @@
-//! The local run on a disk that becomes full or read-only. It keeps acknowledged users, acknowledges
-//! nothing that it can't keep, and tells the developer the reason.
+//! Tests of the local run on a disk that becomes full or read-only. The local run keeps acknowledged
+//! users, acknowledges no user that it can't store, and tells the developer the reason.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// The faults of a disk: the word for the switch, and the operating system's error.
+/// Each fault of a disk: the word in the switch file, and the operating system's error.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),
@@ -86,7 +86,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // The disk fails first with an empty folder, then with a folder that holds a user.
+        // The data folder is empty first, and later holds a user.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();
@@ -105,7 +105,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
 /// A data folder on a disk whose faults a test switches on.
 struct Disk {
     data: TempDir,
-    /// The library that intercepts calls to libc, and its switch.
+    /// Holds the library that intercepts calls to libc, and the switch file.
     tools: TempDir,
 }
 
@@ -131,7 +131,7 @@ impl Disk {
         self.data.path()
     }
 
-    /// The local run on this disk.
+    /// The command that starts the local run on this disk.
     fn program(&self) -> Command {
         let mut local = program("local");
         local
@@ -163,7 +163,7 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that the SQLite in Python, which is not the engine's library, finds no fault in the database file.
+    /// Asserts that Python's SQLite finds no fault in the database file. The engine has its own SQLite.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

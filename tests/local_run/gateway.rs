@@ -1,5 +1,5 @@
-//! The local run's gateway, from outside: it answers like API Gateway, and no web page can do more than
-//! our own.
+//! Tests of the local run's gateway from outside. The gateway answers like API Gateway, and lets no web
+//! page except our own use the API.
 
 use std::{
     io::{Read, Write},
@@ -129,7 +129,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The gateway refuses client contexts: the functions' runtime ends if it can't read one.
+    // The gateway refuses client contexts, because a function's runtime ends if it can't read one.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
@@ -148,7 +148,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     assert!(succeeds, "{message}");
     assert_eq!(response.unwrap()["statusCode"], 201);
     assert_eq!(run.list("").usernames(), ["ada"]);
-    // The event has the claims of a token, which the gateway itself never adds.
+    // The event holds a token's claims. The gateway itself adds no claims.
     run.wait_for_output(r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#);
     run.stop();
 }
@@ -186,7 +186,7 @@ fn no_web_page_can_invoke_a_function_with_a_whole_event() {
         (answer.status, &answer.json()["statusCode"]),
         (200, &json!(201))
     );
-    // The status is Lambda's 200. The function's own status, 500, is in the body.
+    // Lambda's own status is 200. The function's status, 500, is in the body.
     let answer = run.send("POST", INVOKE, &[plain], "{}");
     assert_eq!(
         (answer.status, &answer.json()["statusCode"]),
@@ -278,7 +278,7 @@ fn requests_from_pages_of_other_origins_are_refused() {
     );
     assert_eq!(run.list("").body, "[]");
 
-    // The gateway allows a person who follows a link or types the address, any program, and our own page.
+    // The gateway allows programs, our own page, and a person who types the address or follows a link.
     let admitted: &[&[(&str, &str)]] = &[
         &[],
         &[("sec-fetch-site", "none")],
@@ -303,8 +303,8 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    // A page can send these media types to another origin without a preflight. In an older browser, no
-    // header reveals the page's origin.
+    // A page can send these media types to another origin without a preflight. An older browser
+    // sends no header that reveals the page's origin.
     for media_type in [
         "",
         "text/plain",
@@ -322,7 +322,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
         assert_eq!(answer.status, 415, "{media_type}");
     }
     assert_eq!(run.send("POST", PATH, &[], body("ada")).status, 415);
-    // The values of a repeated header are joined, so the joined value is neither media type.
+    // The gateway joins the values of a repeated header, so the result is neither of the two media types.
     let text: (&str, &[u8]) = ("content-type", b"text/plain");
     for headers in [[text, JSON], [JSON, text]] {
         assert_eq!(run.send("POST", PATH, &headers, body("ada")).status, 415);
@@ -433,7 +433,7 @@ fn a_header_or_body_that_is_not_utf_8_reaches_the_functions() {
         contract::check("post", &answer);
         assert_eq!(answer.status, 400, "{body:?}");
     }
-    // A header that the service reads still arrives byte for byte.
+    // A header that the service reads arrives byte for byte.
     let key: (&str, &[u8]) = ("idempotency-key", b"\"\xee\"");
     let answer = run.send("POST", PATH, &[JSON, key], body("ada"));
     contract::check("post", &answer);
@@ -473,7 +473,7 @@ fn a_body_of_any_length_gets_its_answer() {
             Some("application/problem+json")
         );
     }
-    // Lambda accepts events of at most 6 MB. In an event, base64 makes binary bodies longer.
+    // Lambda accepts events of at most 6 MB. An event holds a binary body as base64, which is longer.
     for (header, length) in [(JSON, 6_300_000), (JSON, 11_000_000), (octets, 5_900_000)] {
         let answer = run.send("POST", PATH, &[header], "a".repeat(length));
         assert_message(&answer, 413, "Request Entity Too Large");
@@ -514,7 +514,7 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         assert_eq!(answer.body_mut().read_to_string().unwrap(), "[]");
-        // The agent follows the redirection to the page's own origin.
+        // The agent follows the redirect to the page's own origin.
         let url = format!("http://{name}:{page_port}/");
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");

@@ -1,5 +1,5 @@
-//! The local run from outside: both real functions under cargo-lambda, and the embedded DynamoDB on a
-//! file.
+//! Tests of the local run from outside, with both real functions under cargo-lambda and the embedded
+//! DynamoDB on a file.
 
 mod disk;
 mod gateway;
@@ -29,10 +29,10 @@ use local::http;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-/// Lets one test run at a time, because a changed source file affects every running service.
+/// Lets one test run at a time, because a test that edits a source file affects every running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
-    // If another test panicked, that test reports it.
+    // A test that panics poisons the lock, but reports its panic itself.
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -158,7 +158,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
             data.path().join("hypothesis"),
         )
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    // To repeat a failure, set SEED to the seed at the end of its output.
+    // To repeat a failure, set SEED to the seed at the end of the failed run's output.
     if let Ok(seed) = env::var("SEED") {
         fuzzer.args(["--seed", &seed]);
     }
@@ -178,7 +178,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
     run.stop();
 }
 
-/// The process of the contract fuzzer. When the test ends, it is killed.
+/// The contract fuzzer's process, which is killed when the test ends.
 struct Fuzzer(Child);
 
 impl Fuzzer {
@@ -272,7 +272,7 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
         for function in &before {
             send_signal(signal, function);
         }
-        // A request that reaches an ending process is lost, as in Lambda.
+        // Waits until the processes have ended, because an ending process loses its requests, as in Lambda.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))
@@ -399,7 +399,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // A real copy has the build output too, and cargo reuses it.
+    // A real copy would hold the build output too, and cargo would reuse it.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");
@@ -414,7 +414,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // Repeats the edit until a build starts. On a busy machine, cargo-lambda may not watch the files yet.
+    // Edits the file until a build starts, because a slow cargo-lambda may not watch the files yet.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;
@@ -477,7 +477,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
         let data = temporary_folder();
         let mut make = Command::new("make");
         make.arg("run").current_dir(root());
-        // The `make` that runs the tests passes its flags on to them.
+        // The `make` that runs the tests sets these variables. The `make` under test must not get them.
         make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
         let run = LocalRun::start_by(make, data.path());
         assert_eq!(run.create("ada").status, 201);
@@ -750,7 +750,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// The `PORT` and `PAGE_PORT` that let the local run take any free ports.
+/// The values of `PORT` and `PAGE_PORT` that mean any free port.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

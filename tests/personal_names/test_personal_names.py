@@ -1,8 +1,8 @@
-"""Which people's names from a public library the service refuses as usernames, and why.
+"""Checks which personal names from a public library the service refuses as usernames, and why.
 
-The library is Faker. The test takes the given, family and middle names of all its locales, in
-native scripts and in Latin letters, and strips the spaces around some of them. It keeps names of
-one word with a character outside ASCII. `make names` runs this and prints the report.
+The library is Faker. The test takes the given, family and middle names of all Faker's locales, in
+native scripts and in Latin letters. It strips the spaces around names, and keeps names of one word
+that have a character outside ASCII. `make names` runs the test and prints the refused names.
 """
 
 # ruff: noqa: RUF001 - names of people, as they are written
@@ -20,7 +20,7 @@ import faker.providers.person
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# All refused names, each with the error code, and the reason in terms of the name's language.
+# All refused names, each with the error code and an explanation from the name's language.
 JOINER = "invisible: it joins nothing here, and the name without it looks the same"
 MARK_FIRST = "a typing error: the vowel sign stands before the letter that carries it"
 EPSILON = "a typing error: ε is Greek, and Twi has ɛ (U+025B)"
@@ -43,7 +43,7 @@ REFUSED = {
 
 
 def names() -> tuple[int, set[str]]:
-    """The number of locales of the library, and the names in all of them."""
+    """Returns the number of the library's locales, and the names to test."""
     locales = [
         importlib.import_module(f"{faker.providers.person.__name__}.{module.name}").Provider
         for module in pkgutil.iter_modules(faker.providers.person.__path__)
@@ -59,14 +59,14 @@ def names() -> tuple[int, set[str]]:
             if attribute.startswith("language"):
                 continue
             for entry in entries:
-                # Some entries have the same name in two scripts.
+                # Some entries hold one name in two scripts.
                 found.update([entry] if isinstance(entry, str) else entry)
     words = {name.strip() for name in found}
     return len(locales), {name for name in words if not name.isascii() and len(name.split()) == 1}
 
 
 def refusals(usernames: list[str]) -> dict[str, tuple[str, str]]:
-    """The code and sentence of the error of each refused username."""
+    """Returns the error's code and sentence for each refused username."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     output = subprocess.run(
         [ROOT / target / "debug" / "examples" / "usernames"],
@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # The whole library was read.
+        # These counts show that the test read the whole library.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

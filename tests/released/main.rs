@@ -1,4 +1,4 @@
-//! The functions' binaries as they are deployed.
+//! Tests of the functions' binaries as they are deployed.
 //!
 //! `tests/budgets` says how the budgets are set.
 
@@ -7,9 +7,9 @@ use std::{collections::BTreeSet, fs, io::Write as _};
 use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
-/// The maximum size of a binary that `cargo lambda build --release` makes, in bytes.
+/// The most bytes of a binary that `cargo lambda build --release` makes.
 const BINARY_BYTES: usize = 5_250_000;
-/// The maximum compressed size of a binary in the archive for Lambda, in bytes.
+/// The most bytes of a compressed binary in the archive for Lambda.
 const ARCHIVE_BYTES: usize = 2_420_000;
 
 #[test]

@@ -13,7 +13,7 @@ OF_HTTP = {"content-length", "content-type", "date"}
 
 @schemathesis.hook
 def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Links the operations for request sequences, because the contract has no links."""
+    """Adds links, which the contract lacks, so that schemathesis tests request sequences."""
     responses = raw_schema["components"]["responses"]
     responses["UserCreated"]["links"] = {
         "listed": {
@@ -56,7 +56,7 @@ def input_that_the_contract_allows_in_words_is_accepted(
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # The API may refuse a cursor of another prefix, and U+FFFD, which stands for invalid UTF-8.
+        # The API may refuse another prefix's cursor, and a prefix with U+FFFD (invalid UTF-8).
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

@@ -20,7 +20,7 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The scripts that may be mixed with Latin, and some of them with each other.
+/// The scripts that may be mixed with Latin. Some of them may also be mixed with each other.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -83,7 +83,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
     }
     println!("{refused} look-alikes refused");
     assert!(refused > 1_500, "{refused}");
-    // Latin may be mixed with Japanese and Chinese, so these are allowed.
+    // Latin may be mixed with Japanese and Chinese, so these look-alikes are allowed.
     accepted.sort_unstable();
     accepted.dedup();
     assert_eq!(accepted, ['〇', 'ㄒ', 'ㄚ', '丅', '丫']);
@@ -105,7 +105,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
                 let are_east_asian = [one, other]
                     .iter()
                     .all(|c| script(*c) == Script::Latin || EAST_ASIAN.contains(&script(*c)));
-                // Some digits belong to several scripts, so they may stand beside letters of each.
+                // Some digits belong to several scripts, so they may stand beside letters of each of them.
                 let is_digit = [one, other]
                     .iter()
                     .any(|c| category(*c) == GeneralCategory::DecimalNumber);
@@ -141,7 +141,7 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // The Thai ring is below or above the tone mark. Both are possible only if the vowel is typed in parts.
+        // The Thai ring below and above the tone mark. Both orders are possible only if the vowel is typed in parts.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -233,8 +233,8 @@ fn the_alternative_that_an_error_suggests_is_allowed() {
 
 #[test]
 fn right_to_left_usernames_may_end_but_not_begin_with_a_geresh() {
-    // In left-to-right text, an apostrophe at the end is drawn before the name. The name can't be
-    // confused with one that begins with an apostrophe, because no such username is valid.
+    // In left-to-right text, an apostrophe at the end of the name is drawn where the name begins. No
+    // other username looks the same, because no right-to-left username begins with an apostrophe.
     let marks = ["", "'", "''", "׳", "\"", "-", "."];
     for before in marks {
         for behind in marks {
@@ -325,7 +325,7 @@ fn a_username_is_made_of_letters_marks_digits_and_visible_ascii() {
     assert!(accepted > 190_000, "{accepted}");
     others.sort_unstable();
     others.dedup();
-    // Exceptions of RFC 8264 §9.6: Sindhi, Tibetan, and the ideographic zero.
+    // RFC 8264 §9.6 makes exceptions for two Sindhi signs, a Tibetan mark, and the ideographic zero.
     assert_eq!(others, ['\u{6fd}', '\u{6fe}', '\u{f0b}', '〇']);
 }
 
@@ -336,7 +336,7 @@ async fn beyond_the_basic_multilingual_plane_letters_are_allowed_but_not_symbols
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
     for username in [
-        // Adlam is newer than Unicode 6.3.
+        // Adlam is newer than Unicode 6.3, so it is refused.
         "𞤀𞤁",
         // A mathematical letter.
         "𝐚",
@@ -394,7 +394,7 @@ async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
         assert_eq!(service.create(&username).await.status, 409);
         sorted.reverse();
     }
-    // One mark too many, and as many as fit into a body.
+    // One mark too many, and thousands of marks.
     for length in [80, 8_000] {
         let body = json!({ "username": format!("q{}", flood(length)) });
         let answer = service.post(Event::create(&body.to_string())).await;

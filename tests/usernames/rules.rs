@@ -1,4 +1,4 @@
-//! Usernames: RFC 8265, the length, and the mixing of scripts.
+//! Tests of the rules for usernames: RFC 8265, the length, and the mixing of scripts.
 
 use precis_core::{Error as PrecisError, profile::PrecisFastInvocation};
 use precis_profiles::{UsernameCaseMapped, UsernameCasePreserved};
@@ -46,7 +46,7 @@ fn the_legal_usernames_of_rfc_8265_are_accepted() {
 
 #[test]
 fn the_illegal_usernames_of_rfc_8265_are_refused() {
-    // The illegal examples: a space, an empty text, Roman numeral four, a black chess king.
+    // The illegal examples of RFC 8265 §3.5: a space, an empty text, Roman numeral four, a black chess king.
     refuse("foo bar", &disallowed(' '));
     refuse("", &UsernameError::Empty);
     refuse("henryⅣ", &disallowed('Ⅳ'));
@@ -95,7 +95,7 @@ fn characters_outside_of_the_identifier_class_are_refused() {
         'ﬁ',
         '„',
     ] {
-        // Width mapping makes the ideographic space a plain space, which the error names.
+        // Width mapping turns the ideographic space into a plain space, so the error names the plain space.
         let named = if character == '\u{3000}' {
             ' '
         } else {
@@ -135,8 +135,8 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // Each character is allowed here, but not what NFC composes: a symbol, a titlecase letter, and an ĺ
-    // after a middle dot, which must stand between two plain l.
+    // Each character is allowed here, but NFC composes a symbol, a titlecase letter, and an ĺ. The ĺ is
+    // refused because a middle dot must stand between two plain l.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
@@ -228,7 +228,7 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
     }
     // A prefix that ends with a mapped letter also finds the name.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // Without a consonant, the mapped vowel begins with a mark.
+    // Without a consonant before the vowel, the mapped text begins with a mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
     // The length counts the mapped characters.
     refuse(
@@ -245,7 +245,7 @@ fn typographic_apostrophes_become_the_one_on_the_keyboard() {
     check("О’Лірі", "О'Лірі", "о'лірі");
     check("O＇Brien", "O'Brien", "o'brien");
     assert_eq!(UsernamePrefix::parse("D’A").unwrap().as_str(), "d'a");
-    // Letters are not replaced: the okina of Hawaiian and Uzbek, and the apostrophe of Ukrainian.
+    // Letters stay: the okina of Hawaiian and Uzbek, and the apostrophe of Ukrainian.
     check("Kaʻiulani", "Kaʻiulani", "kaʻiulani");
     check("Вʼячеслав", "Вʼячеслав", "вʼячеслав");
 }
@@ -296,7 +296,7 @@ fn a_refusal_says_what_to_write_instead() {
         ("دراجـي", "U+0640 is not allowed here; leave it out."),
         ("ada\u{200b}", "U+200B is not allowed here; leave it out."),
         ("सि\u{200c}ह", "U+200C is not allowed here; leave it out."),
-        // A username can't contain parts of a Korean syllable, so they are never suggested.
+        // A username can't contain parts of a Korean syllable, so the error never suggests them.
         (
             "ㅋㅋ",
             "U+314B is not allowed here; use letters, digits and the visible ASCII characters, \
@@ -461,7 +461,7 @@ fn no_character_takes_more_than_four_bytes_in_lower_case() {
     assert_eq!(longest.max(), Some(4));
 }
 
-/// Texts of one script, with characters that mappings change. Most are usernames.
+/// Texts of one script, including characters that parsing replaces. Most texts are usernames.
 fn a_likely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z0-9._@À-ÖØ-öø-ÿａ-ｚＡ-ＺİıßJ\u{301}\u{307}\u{308}\u{30c}]{1,80}",
@@ -503,7 +503,7 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 
 #[test]
 fn most_texts_made_as_likely_usernames_are_usernames() {
-    // The properties below rely on this: they say little about a text that is not a username.
+    // The property tests below rely on this, because most of them check only texts that are usernames.
     let mut runner = TestRunner::deterministic();
     let texts = (0..2000).map(|_| a_likely_username().new_tree(&mut runner).unwrap().current());
     let legal = texts.filter(|text| Username::parse(text).is_ok()).count();
@@ -518,7 +518,7 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // In Unicode 6.3, RFC 8264's version, Cherokee has no small letters, so its keys are refused.
+            // Unicode 6.3, the version of RFC 8264, has no small Cherokee letters, so Cherokee keys are refused.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
@@ -539,7 +539,7 @@ proptest! {
     fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
         // The crate checks characters before it composes them, and does not spell out special letters. So
-        // it gets the display form.
+        // the test gives it the display form.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
@@ -547,7 +547,7 @@ proptest! {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
                 // The crate treats marks in the display form and the key alike, so it accepts the key too.
-                // It lower-cases each letter, which leaves ς as it is.
+                // The crate lower-cases each letter by itself, so ς stays ς.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }

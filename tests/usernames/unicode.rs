@@ -1,6 +1,6 @@
-//! Usernames over all of Unicode, compared with ICU4X, which has its own code and tables.
+//! Tests of usernames with all of Unicode, compared with ICU4X, which has its own code and tables.
 //!
-//! Two promises are checked. First, no two users have names that RFC 8265 calls equal. So the key of
+//! The tests check two promises. First, no two users have names that RFC 8265 calls equal. So the key of
 //! each accepted text must be the form that the RFC compares, with special letters spelled out and σ for
 //! ς. This file computes that form without the functions' code. Second, texts that Unicode calls
 //! canonically equivalent are the same username, or all are refused for the same reason.
@@ -36,7 +36,7 @@ const TONE_MARKS: [char; 8] = [
     '\u{e48}', '\u{e49}', '\u{e4a}', '\u{e4b}', '\u{ec8}', '\u{ec9}', '\u{eca}', '\u{ecb}',
 ];
 
-/// The full-width or half-width form of each character that has one.
+/// Maps each character that has a full-width or half-width form to this form.
 static WIDE: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let forms = ('\u{ff01}'..='\u{ffee}').filter_map(|wide| {
         let narrow = narrow(&wide.to_string());
@@ -57,7 +57,7 @@ fn decomposed(text: &str) -> String {
     normalizer.normalize(text).into_owned()
 }
 
-/// Replaces only full-width and half-width characters, by their compatibility equivalents.
+/// Replaces each full-width or half-width character with its compatibility equivalent.
 fn narrow(text: &str) -> String {
     let widths = CodePointMapData::<EastAsianWidth>::new();
     let compatible = ComposingNormalizerBorrowed::new_nfkc();
@@ -98,7 +98,7 @@ fn rfc_form(text: &str) -> String {
     composed(&lower(&narrow(text)))
 }
 
-/// The special letters of decision 2, with the ordinary letters that spell them out.
+/// The special letters of docs/decisions/0002-usernames.md, each with the letters that spell it out.
 const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{2018}', "'"),
     ('\u{2019}', "'"),
@@ -141,7 +141,7 @@ fn ordinary(text: &str) -> String {
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // The ring was typed after the tone marks, and moves before them.
+    // Moves the ring before the tone marks, because people type the tone marks first.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -234,7 +234,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// Maps a character to another one that NFC replaces by it, such as U+00C5 (Å) to U+212B (the Ångström sign).
+/// Maps a character to another one that NFC replaces with it, such as U+00C5 (Å) to U+212B (the Ångström sign).
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));
@@ -335,7 +335,7 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // Lower case undoes most upper and title case, but does not make `ß` of its upper case `SS`.
+    // Lower-casing undoes most capitals, but does not turn `SS`, the upper case of `ß`, back into `ß`.
     let capitals = [upper(username), title(username)];
     let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(leads_back));
@@ -380,7 +380,7 @@ fn every_key_over_all_of_unicode_is_the_form_that_rfc_8265_compares() {
             String::from_iter([c, letter]),
             String::from_iter([c, c]),
         ];
-        // The character beside a sigma, whose lower case depends on its neighbors.
+        // Puts the character beside a sigma, because the neighbors of a sigma decide its lower case.
         if [Script::Greek, Script::Common, Script::Inherited].contains(&script) {
             texts.extend([
                 String::from_iter(['Α', c, 'Σ']),
@@ -427,11 +427,11 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from(c),
             String::from_iter([letter, c]),
             String::from_iter([c, letter]),
-            // With this mark, NFC composes symbols.
+            // With this mark, NFC composes symbols such as ≠.
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
-            // The character between marks above and below a letter.
+            // Puts the character between a mark above the letter and a mark below it.
             texts.push(String::from_iter([letter, '\u{301}', c, '\u{323}']));
         }
         respelled += texts.iter().map(|it| check_equivalents(it)).sum::<usize>();
@@ -453,7 +453,8 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
         let [source, nfc, nfd, nfkc, nfkd] = &columns[..] else {
             panic!("five columns: {line}");
         };
-        // Many texts are marks, which are allowed only after another character.
+        // Many texts are marks, which are allowed only after another character. So each text is also
+        // tested after a letter.
         let script = source
             .chars()
             .map(|c| scripts.get(c))
@@ -468,7 +469,7 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
                 accepted += usernames.iter().flatten().count();
                 for pair in usernames.windows(2) {
                     pairs += usize::from(pair[0].is_some());
-                    // All are refused, or all are one username with one display form.
+                    // All spellings are refused, or all are one username with one display form.
                     assert_eq!(pair[0], pair[1], "{line}");
                 }
             }
@@ -480,7 +481,7 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
     assert!(pairs > 50_000, "{pairs}");
 }
 
-/// The text in a column of hexadecimal code points.
+/// The text whose code points a column lists in hexadecimal.
 fn text_of(column: &str) -> String {
     let code_points = column.split(' ');
     let code_points = code_points.map(|digits| u32::from_str_radix(digits, 16).unwrap());
@@ -489,8 +490,8 @@ fn text_of(column: &str) -> String {
 
 #[test]
 fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
-    // All later releases must find a stored key. If a checksum changes, show that no key has changed, or
-    // migrate the table.
+    // Later releases must make the same keys, to find stored users. If a checksum changes, show that no key
+    // has changed, or migrate the table.
     let mut keys = crc32fast::Hasher::new();
     let mut unmapped_keys = crc32fast::Hasher::new();
     let update = |keys: &mut crc32fast::Hasher, username: &Username| {
@@ -506,14 +507,14 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
                 continue;
             };
             update(&mut keys, &username);
-            // The mapping of widths alone gives these texts their display form.
+            // The display form of these texts differs from the text only in width.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // These usernames were already valid before composed characters were checked and special letters were
-    // spelled out. Their checksum has not changed since then, so no key has changed.
+    // These usernames were valid before the service checked composed characters and spelled out special
+    // letters. Their checksum has not changed since then, so their keys have not changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }
