@@ -14,7 +14,7 @@ pub const IDS: (u128, u64) = (
     0x5399_5c3f_42cd_8ad8,
 );
 
-/// How long to wait for a datagram, even on a busy machine.
+/// How long to wait for a datagram: long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running agent.

@@ -6,7 +6,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use shared::{problem::Problem, response::LoggedResponse};
 
-/// The Lambda request ID in every request that a test passes directly to a handler.
+/// The Lambda request ID of every request that a test passes directly to a handler.
 pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
 /// An answer: its status, all its headers, and its body.
@@ -67,7 +67,7 @@ impl Answer {
         )
     }
 
-    /// Asserts that the answer is exactly this problem, down to the last header and field.
+    /// Asserts that the answer is exactly this problem, with no other header or field.
     ///
     /// # Panics
     /// The answer differs.

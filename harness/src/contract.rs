@@ -28,7 +28,7 @@ pub fn contract() -> &'static Value {
 /// type and body.
 ///
 /// # Panics
-/// The answer is not in the contract.
+/// The contract does not allow the answer.
 #[track_caller]
 pub fn check(method: &str, answer: &Answer) {
     check_at(PATH, method, answer);
@@ -37,7 +37,7 @@ pub fn check(method: &str, answer: &Answer) {
 /// Does what [`check`] does, for any path.
 ///
 /// # Panics
-/// The answer is not in the contract.
+/// The contract does not allow the answer.
 #[track_caller]
 pub fn check_at(path: &str, method: &str, answer: &Answer) {
     let status = answer.status.to_string();

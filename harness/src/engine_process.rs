@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::workspace::{built, target_profile};
 
-/// How long the engine may take to start, even on a busy machine.
+/// How long the engine may take to start: long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An engine that keeps its table in a file. It ends when this value is dropped, or when the test's

@@ -24,7 +24,7 @@ impl Event {
         Self::create(&json!({ "username": username }).to_string())
     }
 
-    /// The event of `GET /api/users` with this query string, without its `?`.
+    /// The event of `GET /api/users` with this query string (without the `?`).
     #[must_use]
     pub fn list(query: &str) -> Self {
         let event = include_str!("../events/list_users.json");
@@ -45,7 +45,7 @@ impl Event {
         self
     }
 
-    /// The same event with a header. Its name is in lower case, as API Gateway sends it.
+    /// The same event with a header. The name must be in lower case, as API Gateway sends it.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.0["headers"][name] = value.into();

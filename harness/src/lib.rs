@@ -1,4 +1,4 @@
-//! What the tests share: the service over its own engine, real events, and answers that are checked
+//! Code that the tests share: the service over its own engine, real events, and answers that are checked
 //! against the contract.
 
 pub mod agent;

@@ -1,4 +1,4 @@
-//! The local run as its users start it: the program behind `make run`, and what it starts.
+//! The local run as its users start it: the program behind `make run`, and the processes that it starts.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
     workspace::{built, root, target_profile},
 };
 
-/// How long a test waits for anything, even on a busy machine.
+/// How long a test waits for anything: long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The pause between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -271,13 +271,14 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        // Even a failing test must leave no process behind. The service's other processes end with this one.
+        // Kills this process, so that even a failing test leaves no process behind. The service's other
+        // processes end with it.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A program of the local run, without the tests' own environment variables.
+/// A command that runs a program of the local run in the workspace's top-level folder.
 ///
 /// # Panics
 /// The program was not built.
@@ -304,7 +305,7 @@ pub fn output(mut command: Command) -> Output {
     let stdout = read(process.stdout.take().expect("the output is piped"));
     let stderr = read(process.stderr.take().expect("the output is piped"));
     let status = wait(&mut process);
-    // Processes that the command left behind may still hold the pipes.
+    // A process that the command left behind may hold the pipes open, so this waits only for a time.
     let [stdout, stderr] = [stdout, stderr].map(|read| {
         let read = read.recv_timeout(PATIENCE);
         read.unwrap_or_else(|_| panic!("{command:?} left a process behind"))

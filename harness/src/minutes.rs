@@ -2,7 +2,7 @@
 
 use std::env;
 
-/// The default, in minutes.
+/// The duration if `MINUTES` is not set, in minutes.
 const DEFAULT: u64 = 10;
 
 /// `MINUTES`, or 10 if it is not set.

@@ -1,5 +1,5 @@
-//! Running processes: signals to them, and information about them. Linux's `/proc` reports the memory, file
-//! descriptors and sockets.
+//! Sends signals to running processes and reads information about them. Memory, file descriptors and
+//! sockets are read from Linux's `/proc`.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The processes that inherited this variable with this value.
+    /// The processes that inherited this environment variable with this value.
     ///
     /// # Panics
     /// The system reports no processes.
@@ -75,8 +75,8 @@ impl Process {
         let table = fs::read_to_string("/proc/net/tcp").expect("Linux reports its sockets");
         let rows = table.lines().skip(1).map(str::split_whitespace);
         let rows = rows.map(Iterator::collect::<Vec<_>>);
-        // The columns are the local address (1), the state (3; 0A means listening) and the socket's
-        // number (9).
+        // Column 1 is the local address. Column 3 is the state: 0A means listening. Column 9 is the
+        // socket's number.
         let own =
             rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
         own.map(|row| address(row[1])).collect()
@@ -91,7 +91,7 @@ fn address(text: &str) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(host.to_ne_bytes()), port)
 }
 
-/// One of the memory sizes that Linux reports for a process, such as `VmRSS`, in KiB.
+/// A memory size of a process in KiB. `size` is a name that Linux uses, such as `VmRSS`.
 ///
 /// # Panics
 /// The process has ended.
@@ -112,7 +112,7 @@ pub fn memory_kib(process: u32, size: &str) -> usize {
 #[must_use]
 pub fn descriptors(process: u32) -> Vec<String> {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
-    // A descriptor may be closed after the folder is read.
+    // Skips a descriptor that is closed after the folder is read.
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     targets.map(|path| path.display().to_string()).collect()
 }

@@ -31,10 +31,10 @@ use crate::{
     workspace::binary_of,
 };
 
-/// The trace header of the events that a sandbox sends, unless [`Sandbox::trace`] sets another.
+/// The trace header of the events that a function gets, unless [`Sandbox::trace`] sets another.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
-/// How long a sandbox waits for anything, even on a busy machine.
+/// How long a sandbox waits for anything: long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The function's reply to an event.
@@ -127,7 +127,7 @@ struct Api {
 }
 
 impl Sandbox {
-    /// Starts a function as it is deployed, with its table at this URL.
+    /// Starts a function with its table at this URL.
     ///
     /// # Panics
     /// The function was not built, or can't be started.
@@ -143,7 +143,7 @@ impl Sandbox {
         Self::start_command(Command::new(binary), environment).await
     }
 
-    /// Starts a function as [`Sandbox::start`] does, but with a command.
+    /// Starts a function as [`Sandbox::start`] does, but from a command instead of a binary.
     ///
     /// # Panics
     /// The process can't be started.
@@ -276,7 +276,7 @@ impl Sandbox {
         let killed = self.process.kill().await;
         killed.expect("the process can be killed");
         self.server.abort();
-        // A reply may have left the process while it was being killed.
+        // The function may have sent its reply while it was being killed.
         let received = received.ok().flatten();
         let received = received.or_else(|| self.replies.try_recv().ok());
         received.map(|received| self.check(received).0)
@@ -317,7 +317,7 @@ impl Sandbox {
         (status, self.output.await.expect("the output was read"))
     }
 
-    /// Ends the process and returns the lines of its log.
+    /// Kills the process and returns the lines of the function's log.
     ///
     /// # Panics
     /// The process has already ended, or a line is not JSON.
@@ -327,7 +327,7 @@ impl Sandbox {
         output.lines().map(line).collect()
     }
 
-    /// Ends the process and returns its output.
+    /// Kills the process and returns its output.
     ///
     /// # Panics
     /// The process has already ended.

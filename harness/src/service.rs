@@ -63,7 +63,7 @@ impl Service {
         &self.table
     }
 
-    /// A proxy to the table that can inject faults, and a table and a lister that use it.
+    /// A proxy that can inject faults, and a table and a lister that reach the engine through the proxy.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
         let table = connect(&proxy.url());

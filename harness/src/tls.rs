@@ -28,7 +28,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // By default, a certificate has the same name as its authority, so it looks self-signed to OpenSSL.
+        // By default, a certificate has the same name as its authority, so OpenSSL takes it for self-signed.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");

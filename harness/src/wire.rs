@@ -1,4 +1,4 @@
-//! A proxy between the SDK and the table, which records every request and injects faults.
+//! A proxy between the SDK and the table. The proxy records every request and injects faults.
 
 use std::{
     collections::VecDeque,
@@ -16,14 +16,14 @@ use tokio::{
 };
 
 /// A fault that the proxy injects into a request. An ended connection looks as if the process at the
-/// other end had ended. A reset connection looks as if its machine had failed.
+/// other end had ended. A reset connection looks as if the machine at the other end had failed.
 #[derive(Clone, Debug)]
 pub enum WireFault {
-    /// The table gets the request after this time.
+    /// The table gets the request after this delay.
     Delay(Duration),
-    /// The connection ends before the table gets the request.
+    /// The table does not get the request, and the connection ends.
     LoseRequest,
-    /// The connection is reset before the table gets the request.
+    /// The table does not get the request, and the connection is reset.
     ResetBefore,
     /// The table executes the request, and the connection ends before the answer.
     LoseAnswer,
@@ -37,9 +37,9 @@ pub enum WireFault {
     StallAnswer,
     /// The table executes the request, and the connection falls silent for ever during the answer.
     StallWithinAnswer(Break),
-    /// The table executes the request, and its answer has this content type.
+    /// The table executes the request, and the answer has this content type.
     ContentType(&'static str),
-    /// The table does not get the request. This status line and body are the answer.
+    /// The table does not get the request. The proxy answers with this status and body.
     Answer(&'static str, String),
     /// The table does not get the request. The proxy sends these bytes, and the connection ends.
     Bytes(&'static [u8]),
@@ -48,11 +48,11 @@ pub enum WireFault {
 /// Where an answer breaks off.
 #[derive(Clone, Copy, Debug)]
 pub enum Break {
-    /// In the middle of its head.
+    /// In the middle of the head.
     Head,
-    /// In the middle of its body.
+    /// In the middle of the body.
     Body,
-    /// Before its last byte.
+    /// Before the last byte.
     LastByte,
 }
 
@@ -69,7 +69,7 @@ impl Break {
     }
 }
 
-/// A request as the table gets it.
+/// A request that the SDK sent to the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableRequest {
     /// The operation, such as `PutItem`.
@@ -95,7 +95,7 @@ struct State {
 }
 
 impl Proxy {
-    /// Starts a proxy that forwards everything.
+    /// Starts a proxy that forwards all requests unchanged.
     ///
     /// # Panics
     /// There is no free port.
@@ -110,7 +110,7 @@ impl Proxy {
         }));
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
-            // All connections end with the proxy, including silent ones.
+            // Dropping this set ends all connections to the proxy, including silent ones.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
@@ -136,7 +136,7 @@ impl Proxy {
         lock(&self.state).faults.extend(faults);
     }
 
-    /// How many requests had a fault injected.
+    /// The number of requests into which a fault was injected.
     #[must_use]
     pub fn struck(&self) -> usize {
         lock(&self.state).struck
@@ -164,7 +164,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().expect("no holder panics")
 }
 
-/// The host and port of a URL without a path.
+/// The host and port of a URL that has no path.
 fn authority(url: &str) -> String {
     let authority = url.trim_start_matches("http://");
     authority.trim_end_matches('/').to_owned()
@@ -256,7 +256,7 @@ fn table_request(message: &[u8]) -> TableRequest {
     }
 }
 
-/// Reads one HTTP message that has a `Content-Length`. Returns an error if the connection ends.
+/// Reads one HTTP message that has a `Content-Length`. Returns an error if the connection ends early.
 async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {

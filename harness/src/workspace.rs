@@ -10,11 +10,11 @@ use std::{
 
 use serde_json::Value;
 
-/// The top-level folder of the workspace, found from the current folder, because the workspace may have
-/// been moved since the build.
+/// The top-level folder of the workspace. Searches upward from the current folder, because the
+/// workspace may have been moved since the build.
 ///
 /// # Panics
-/// The current folder is outside of the workspace.
+/// The current folder is outside the workspace.
 #[must_use]
 pub fn root() -> PathBuf {
     let folder = env::current_dir().expect("there is a current folder");
@@ -47,7 +47,7 @@ pub fn functions() -> BTreeSet<String> {
         .collect()
 }
 
-/// The folder in which cargo puts the binaries of the tests' own build profile.
+/// The folder in which cargo puts the binaries of the build profile that the tests use.
 ///
 /// # Panics
 /// The executable is not where cargo puts it.
@@ -55,7 +55,7 @@ pub fn functions() -> BTreeSet<String> {
 pub fn target_profile() -> PathBuf {
     let executable = env::current_exe().expect("the executable has a path");
     let folder = executable.parent().expect("the executable is in a folder");
-    // Tests are in `deps` in the profile's folder. Other programs are in the profile's folder itself.
+    // Cargo puts tests in the subfolder `deps`, and other programs in the profile's folder itself.
     let profile = if folder.ends_with("deps") {
         folder.parent().expect("deps is in the profile")
     } else {
@@ -75,7 +75,7 @@ pub fn target() -> PathBuf {
     target.to_owned()
 }
 
-/// The path of a binary that was built before the tests.
+/// Checks that a binary was built before the tests, and returns its path.
 ///
 /// # Panics
 /// The binary was not built.
@@ -90,7 +90,7 @@ pub fn built(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// If this variable is set, the tests start the functions as they are deployed.
+/// If this variable is set, the tests start the binaries to deploy instead of debug builds.
 const RELEASED: &str = "RELEASED";
 
 /// The path of a function's binary: a debug build of the current source or, with `RELEASED=1`, the
@@ -107,10 +107,10 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of a function's example, built as in [`binary_of`].
+/// The path of a function's example: a debug build or, with `RELEASED=1`, the example built for Lambda.
 ///
 /// # Panics
-/// The debug build fails, or the example to deploy was not built.
+/// The debug build fails, or the example was not built for Lambda.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
     if env::var_os(RELEASED).is_some() {
@@ -164,7 +164,7 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
         "--package",
         function,
     ]);
-    // Cargo marks crates that it has already listed with `(*)`.
+    // Cargo adds ` (*)` to a crate that it has already listed.
     let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
     tree.lines().map(name).collect()
 }

@@ -46,7 +46,8 @@ async function ask(url, options) {
 }
 
 /**
- * The reason for an error, for people: from the service's problem document or the gateway's answer.
+ * The reason for an error, to show on the page: from the service's problem document or the gateway's
+ * answer.
  */
 function reasonOf({ status, text }) {
   let problem;
@@ -86,20 +87,20 @@ function quote(name) {
 // Signing up.
 
 /**
- * The text as the server counts it: half-width and full-width characters replaced by ordinary ones,
- * then NFC.
+ * The text as the server counts it: in NFC, with ordinary characters in place of half-width and
+ * full-width ones.
  */
 function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
-/** The length of a username without regard to case: equal usernames have equal lengths. */
+/** The length of a username in lower case: usernames that differ only in case have equal lengths. */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
 }
 
 /**
- * The error for a username that is empty or too long, which the page can tell without the server.
+ * The error for an empty or too long username, found without the server; empty if there is none.
  */
 function tooShortOrLong(name) {
   const length = [...display(name)].length;
@@ -111,8 +112,8 @@ function tooShortOrLong(name) {
 }
 
 /**
- * Whether a user has this name. The API lists the usernames that begin with the name, an equal one
- * first. So the name is taken if the first username is as long as the name.
+ * Whether a user has this name. The API lists the usernames that begin with the name, and an equal
+ * username comes first. So the name is taken if the first username is as long as the name.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });
@@ -148,11 +149,12 @@ username.addEventListener('input', () => {
     try {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
-      // Not "available": the list accepts any prefix, so only a create tells whether the name is valid.
+      // Does not say "available": the list accepts any prefix, so only a create tells whether the name
+      // is valid.
       else say(availability, `${quote(name)} is not taken.`, '');
     } catch {
-      // The check failed, so nothing is shown; the create decides. `ask` has already said if the API
-      // can't be reached.
+      // The check failed, so the page shows nothing here; signing up gives the answer. If the API can't
+      // be reached, `ask` has already said so.
     }
   }, TYPING_PAUSE);
 });
@@ -168,7 +170,7 @@ function refuse(reason) {
 }
 
 /**
- * The current attempt to create a username. A retry sends the same key, so that no second user is
+ * The current attempt to create a user. A retry sends the same key, so that no second user is
  * created.
  */
 let attempt = {};

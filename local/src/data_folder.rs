@@ -8,8 +8,8 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-/// A folder that this process has locked, so that no other uses it. However the process ends, the
-/// operating system releases the lock.
+/// A folder that this process has locked, so that no other process uses it. When the process ends, even
+/// by a crash, the operating system releases the lock.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -54,7 +54,7 @@ impl DataFolder {
     /// Checks that the folder accepts more data.
     ///
     /// # Errors
-    /// The folder can't be written. The text says why.
+    /// The folder can't be written. The message says why.
     pub fn check(&self) -> Result<(), String> {
         check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
     }
@@ -66,8 +66,8 @@ impl DataFolder {
     }
 }
 
-/// The absolute path of a folder in `DATA_DIR`. Expands a leading `~`, because only some shells expand
-/// it in `DATA_DIR=~/users`.
+/// The absolute path of the folder that `DATA_DIR` names. Expands a leading `~`, because only some
+/// shells expand it in `DATA_DIR=~/users`.
 fn absolute_path(path: &Path) -> Result<PathBuf, String> {
     let mut parts = path.components();
     let first = parts.next();
@@ -107,8 +107,8 @@ fn check(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
-    // If the folder holds nothing but our files, a `.gitignore` hides it. `cargo lambda watch` ignores
-    // what git ignores; without that `.gitignore`, it would rebuild on every write to the database.
+    // If the folder holds only our files, makes git ignore the folder. `cargo lambda watch` then
+    // ignores it too. Otherwise, each write to the database would cause a rebuild.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

@@ -45,20 +45,20 @@ const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 /// The header by which the functions recognize DynamoDB's own answers.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long the engine may take to finish running requests when it stops. Requests that need
-/// longer get no answer. Acknowledged writes are on disk.
+/// How long the engine may take to finish running requests when it stops. Requests that need longer get
+/// no answer. Acknowledged writes are already on disk then.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine. It stops when it is dropped.
 ///
-/// It has its own thread and runtime, because the database is behind one lock: a request that waits for
-/// the lock must not delay anything else.
+/// It has its own thread and runtime. The database is behind one lock, and a request that waits for the
+/// lock would otherwise block the caller's runtime.
 pub struct Engine {
     address: SocketAddr,
     database: Database,
     failed: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
-    /// This channel closes when the thread ends, because the thread holds the other side.
+    /// This channel closes when the thread ends, because the thread holds the sender.
     running: oneshot::Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }
@@ -126,13 +126,14 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
-    /// Notifies when a request fails for an internal reason, such as a full disk.
+    /// Notified when a request fails for an internal reason, such as a full disk.
     #[must_use]
     pub fn failed(&self) -> Arc<Notify> {
         Arc::clone(&self.failed)
     }
 
-    /// Waits until the engine ends by itself. It has then printed the cause to standard error.
+    /// Waits until the engine ends by itself. By then, the engine has printed the cause to standard
+    /// error.
     pub async fn ended(&mut self) {
         let Err(_) = (&mut self.running).await;
     }
@@ -185,15 +186,15 @@ impl Drop for Engine {
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // If the thread panicked, it has printed why to standard error.
+            // If the thread panicked, the cause is already on standard error.
             let _ = thread.join();
         }
     }
 }
 
-/// The item operations of DynamoDB's API.
+/// What the engine's HTTP API needs to answer requests.
 ///
-/// The engine's own HTTP server is not used, because it accepts any credentials.
+/// The HTTP server that dynoxide provides is not used, because it accepts any credentials.
 struct Api {
     database: Database,
     access_key_id: String,
@@ -251,7 +252,8 @@ impl Api {
         is_address && credential == Some(&self.access_key_id)
     }
 
-    /// Runs an operation; `None` if it is unsupported. Only the operations listed here are supported.
+    /// Runs an operation; `None` if the operation is unsupported. Only the operations listed here are
+    /// supported.
     fn run(&self, operation: &str, input: &[u8]) -> Option<Result<String, DynoxideError>> {
         let database = &self.database;
         Some(match operation {
@@ -270,7 +272,7 @@ impl Api {
         })
     }
 
-    /// An error in the request itself, in DynamoDB's format.
+    /// The answer to an invalid request, in DynamoDB's error format.
     fn refuse(&self, error: &str, message: &str) -> Response {
         let error = format!("com.amazon.coral.service#{error}");
         let body = json!({ "__type": error, "message": message });
@@ -309,7 +311,7 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
             .expect("a listener that does not block can be served");
         let (finish, finishing) = oneshot::channel();
         let finishing = async {
-            // A dropped sender means the same as a message.
+            // A message and a dropped sender both stop the server.
             let _ = finishing.await;
         };
         let routes = Router::new().fallback(answer).with_state(Arc::new(api));
@@ -342,7 +344,7 @@ pub enum EngineError {
     Database(DynoxideError),
     /// The template does not declare a table that the engine can create.
     Template(String),
-    /// The machine has no free port, or can't start a thread.
+    /// The file's path is not UTF-8, no port is free, or no thread can be started.
     Machine(io::Error),
 }
 

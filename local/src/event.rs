@@ -21,7 +21,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// Bodies of these media types are text in an event. All other bodies are encoded in base64.
+/// The beginnings of the media types whose bodies are text in an event. An event holds bodies of other
+/// types in base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",
@@ -112,8 +113,8 @@ fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeM
     joined
 }
 
-/// The text of a header. JSON holds no bytes, so a value that is not UTF-8 is read as ISO 8859-1, which
-/// earlier versions of HTTP allowed ([RFC 9110, section
+/// The text of a header. JSON can't hold arbitrary bytes, so a value that is not UTF-8 is read as ISO
+/// 8859-1, which earlier versions of HTTP allowed ([RFC 9110, section
 /// 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
@@ -137,7 +138,7 @@ struct Answer {
     is_base64_encoded: bool,
 }
 
-/// Converts a function's answer to a response; `None` if it is not a valid answer.
+/// Converts a function's answer to a response; `None` if the answer is invalid.
 pub(crate) fn into_response(answer: &[u8]) -> Option<Response> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let body = match answer.body {

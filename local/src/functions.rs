@@ -10,7 +10,7 @@ use crate::guard::Guarded;
 /// The name of the table in the local run.
 pub const TABLE_NAME: &str = "users";
 
-/// The features that all other builds use, so that no dependency is built twice (tools/unified).
+/// Selects the same features as all other builds, so that no dependency is built twice (tools/unified).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
 
 /// Checks that cargo-lambda is installed.
@@ -53,7 +53,7 @@ pub fn watch(
     access_key_id: &str,
     agent: Option<&str>,
 ) -> io::Result<Guarded> {
-    // cargo-lambda starts a function with `cargo run`, which starts the binary with this runner.
+    // cargo-lambda starts a function with `cargo run`, which starts the binary through this runner.
     let runner = json!(["sh", "local/src/sandbox.sh"]);
     let mut command = Guarded::command("cargo-lambda");
     command
@@ -65,7 +65,7 @@ pub fn watch(
         .args(["--invoke-port", &address.port().to_string()])
         .arg("--disable-cors");
     run_in(root, &mut command);
-    // The functions must not see the developer's own AWS account.
+    // The functions must not use the developer's own AWS account.
     forget(&mut command, &["AWS_"]);
     command
         .env("TABLE_NAME", TABLE_NAME)
@@ -85,14 +85,14 @@ pub fn watch(
     Guarded::start(command)
 }
 
-/// Runs a cargo command in the workspace, with the environment that it would have at the developer's
-/// prompt. `cargo run` sets further variables, and some crates rebuild when those change.
+/// Makes a cargo command run in the workspace, without the variables that `cargo run` sets: some crates
+/// are rebuilt when these change.
 fn run_in(root: &Path, command: &mut Command) {
     command.current_dir(root);
     forget(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
 }
 
-/// Removes the variables that begin with these prefixes from a command's environment.
+/// Makes a command inherit no variable whose name begins with one of these prefixes.
 fn forget(command: &mut Command, prefixes: &[&str]) {
     for (variable, _) in env::vars_os() {
         let name = variable.as_encoded_bytes();

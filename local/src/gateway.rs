@@ -1,6 +1,6 @@
-//! Stands in for API Gateway: converts the requests that `template.yaml` routes to events, invokes the
-//! functions through cargo-lambda, and refuses all other requests. Because the local run has no login,
-//! it also refuses requests from web pages of other origins.
+//! Stands in for API Gateway: converts each request on a route of `template.yaml` to an event, invokes
+//! the route's function through cargo-lambda, and refuses all other requests. Because the local run has
+//! no login, it also refuses requests from web pages of other origins.
 
 use std::{
     convert::Infallible,
@@ -41,24 +41,24 @@ use crate::{
     template::Resources,
 };
 
-/// How long a function may take. API Gateway has the same limit, the maximum integration timeout.
-/// cargo-lambda has no limit: when the source changes, it restarts the function, and a running request gets no answer.
+/// How long a function may take: the maximum integration timeout of API Gateway. cargo-lambda has no
+/// timeout. When an edit restarts a function, a running request would wait forever.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pause before the next attempt to connect to cargo-lambda, which takes a moment to listen.
+/// The pause before the next attempt to connect to cargo-lambda, which takes a moment to start.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The largest event that Lambda accepts in a synchronous call, in bytes.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The largest request body that the gateway reads, in bytes. It reads the whole body even if the event
-/// becomes too large, because many clients read no answer before they have sent the body.
+/// The largest request body that the gateway reads, in bytes. The gateway reads the whole body even if
+/// the event becomes too large, because many clients read no answer before they have sent the body.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The header in which browsers say how the page that sends a request is related to the target ([Fetch
-/// Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit it.
+/// The header in which browsers say how the sending page and the target of a request are related
+/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit it.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -69,10 +69,10 @@ pub struct Api {
 }
 
 impl Api {
-    /// Reads the routes and the CORS settings, and applies the CORS settings to one origin.
+    /// Reads the routes and the CORS settings, and uses the CORS settings for one origin.
     ///
     /// # Errors
-    /// The template has no such API, or a route that the local run can't serve.
+    /// The template lacks the API or a CORS setting, or has a route that the local run can't serve.
     pub fn from_template(template: &str, origin: &str) -> Result<Self, String> {
         let api = Resources::parse(template).and_then(|resources| {
             let routes = resources.of_type("AWS::ApiGatewayV2::Route");
@@ -85,7 +85,7 @@ impl Api {
         api.map_err(|error| format!("template.yaml: {error}"))
     }
 
-    /// The route of a request, and its path parameters. Like API Gateway, it
+    /// Finds the route of a request, and the values of the path parameters. Like API Gateway, it
     /// [prefers](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation)
     /// the route with the fewest parameters.
     fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
@@ -102,7 +102,7 @@ struct Route {
     key: String,
     method: Method,
     path: String,
-    /// The binary of the function that the route invokes.
+    /// The name of the function's binary.
     function: String,
 }
 
@@ -117,7 +117,7 @@ impl Route {
         let (method, path) = known.ok_or_else(|| {
             failed("has no method or no fixed path; add support for it in local/src/gateway.rs")
         })?;
-        // `integrations/${CreateUserIntegration}` → `CreateUserFunction.Alias` → its binary.
+        // Follows `integrations/${CreateUserIntegration}` → `CreateUserFunction.Alias` → the binary.
         let target = properties["Target"].as_str().unwrap_or_default();
         let integration = target.trim_start_matches("integrations/${");
         let integration = resources.get(integration.trim_end_matches('}'));
@@ -152,8 +152,8 @@ impl Route {
     }
 }
 
-/// What pages of one other origin may do. `template.yaml` grants the same to the origins that a
-/// deployment names.
+/// The CORS settings of `template.yaml`, for one origin. A deployment uses the same settings for the
+/// origins that its parameters name.
 #[derive(Debug)]
 struct Cors {
     origin: HeaderValue,
@@ -164,7 +164,7 @@ struct Cors {
 impl Cors {
     fn of(resources: &Resources, origin: &str) -> Result<Self, String> {
         let apis = resources.of_type("AWS::ApiGatewayV2::Api");
-        // The template has `!If [HasCors, {…}, nothing]` here.
+        // In the template, `CorsConfiguration` is `!If [HasCors, {…}, nothing]`.
         let api = apis.first().ok_or("it has no API")?;
         let cors = &api["Properties"]["CorsConfiguration"][1];
         let failed = |name| format!("the API's CorsConfiguration has no {name}");
@@ -213,7 +213,7 @@ impl Gateway {
         }
     }
 
-    /// Waits until every function has answered a request without a query or a body.
+    /// Sends each route a request without a query or a body, and waits for the answers.
     ///
     /// # Errors
     /// A function does not answer within a minute, or answers with a server error.
@@ -247,7 +247,7 @@ impl Gateway {
     /// Serves a port. Never returns.
     pub async fn serve(self, port: Port) -> Infallible {
         let number = port.number();
-        // A body must not wait until the client has acknowledged the headers.
+        // Without this option, a body waits until the client has acknowledged the headers.
         let port = port.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
@@ -291,8 +291,8 @@ impl Gateway {
         response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Answers a call of Lambda's Invoke API, with which developers invoke a function with their own
-    /// event. No web page may do so, not even ours, because an event can name any caller.
+    /// Answers a call of Lambda's Invoke API, which developers use to send a function their own event.
+    /// No web page may call this API, not even ours, because an event can name any caller.
     async fn answer_invocation(&self, function: &str, request: Request) -> Response {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
@@ -300,7 +300,7 @@ impl Gateway {
         }
         let invalid =
             |message| invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
-        // The functions' runtime exits on a context that it can't read.
+        // A function's runtime exits if it can't read the context.
         let is_context = |name: &HeaderName| {
             name.as_str().starts_with("lambda-runtime-") || name == "x-amz-client-context"
         };
@@ -340,20 +340,20 @@ impl Gateway {
         (answer.status(), headers, answer.into_body()).into_response()
     }
 
-    /// Invokes a function. If no answer comes, it prints why to standard error.
+    /// Invokes a function. If no answer comes, prints the cause to standard error.
     async fn call(&self, function: &str, event: Bytes) -> Option<Response<Bytes>> {
         let failure = match timeout(INTEGRATION_TIMEOUT, self.invoke(function, event)).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error,
             Err(_) => format!("no answer in {} seconds", INTEGRATION_TIMEOUT.as_secs()),
         };
-        // Like API Gateway, the gateway does not tell the caller why.
+        // Like API Gateway, the gateway does not tell the caller the cause.
         eprintln!("make run: {function}: {failure}");
         None
     }
 
-    /// Invokes a function as soon as cargo-lambda listens. Only the event reaches cargo-lambda, because
-    /// cargo-lambda interprets some request headers as its own protocol.
+    /// Invokes a function as soon as cargo-lambda listens. Sends only the event, without the client's
+    /// headers, because cargo-lambda interprets some headers as its own protocol.
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Response<Bytes>, String> {
         let functions = self.functions;
         let url = format!("http://{functions}/2015-03-31/functions/{function}/invocations");
@@ -404,7 +404,7 @@ async fn answer(
 }
 
 /// Whether a page of another origin sends this request. Following a link to the API does not count.
-/// Older browsers send only `Origin`, which a page can't omit from a request that could write.
+/// Older browsers send only `Origin`. A page can't omit `Origin` from a request that could write.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);

@@ -1,4 +1,4 @@
-//! Child processes that never outlive this process, however it ends.
+//! Child processes that end when the current process ends, even if the current process is killed.
 
 use std::{
     ffi::OsStr,
@@ -19,12 +19,12 @@ const SCRIPT: &str = include_str!("guard.sh");
 /// kills the process.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// A process that ends when this value is dropped, or when this process ends in any way.
+/// A child process that ends when this value is dropped, or when the current process ends in any way.
 #[derive(Debug)]
 pub struct Guarded {
     shell: Child,
-    /// When this closes, the script ends its command. The operating system closes it if this process
-    /// dies.
+    /// The script's standard input. When it closes, the script ends its command. The operating system
+    /// closes it if the current process dies.
     lifeline: Option<ChildStdin>,
 }
 
@@ -41,14 +41,15 @@ impl Guarded {
     /// # Errors
     /// There is no shell.
     pub fn start(mut command: Command) -> io::Result<Self> {
-        // With its own process group, the command gets no Ctrl-C from the terminal. Only this process
-        // gets it, and then ends its children in order.
+        // The command has its own process group, so Ctrl-C in the terminal does not reach it. Only the
+        // current process gets Ctrl-C, and then ends its children in order.
         let mut shell = command.stdin(Stdio::piped()).process_group(0).spawn()?;
         let lifeline = shell.stdin.take();
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself. Anything left in its process group is then asked to end.
+    /// Waits for the process to end by itself. The script then asks what is left in the process group
+    /// to end.
     ///
     /// # Errors
     /// The operating system does not report the process's status.

@@ -3,7 +3,7 @@
 # also ends when the process that holds the other end of standard input dies, even by SIGKILL.
 #
 # The shell leads the group; "kill 0" signals every process in it, including the shell. The command gets
-# the same standard input, so processes that it starts in another group can also end when it closes.
+# the same standard input, so its processes in other groups can also notice when standard input closes.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0
@@ -17,7 +17,7 @@ command=$!
     kill -KILL 0
 ) &
 watcher=$!
-# A signal ends `wait` early, so this waits again until the command has really ended.
+# A signal ends `wait` early, so the loop waits again until the command has ended.
 while :; do
     wait "$command" 2>/dev/null
     status=$?
@@ -25,7 +25,7 @@ while :; do
 done
 [ -z "$stopping" ] || kill -KILL 0
 kill -KILL "$watcher"
-# Ends what the command left behind when it ended by itself, such as a compiler.
+# Ends processes that the command left behind, such as a compiler.
 trap '' TERM
 kill -TERM 0
 exit "$status"

@@ -10,7 +10,7 @@ pub fn users_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}/api/users")
 }
 
-/// A client that returns every response, whatever its status, and uses no proxy to reach this machine.
+/// A client that uses no proxy, and returns responses with an error status like all others.
 #[must_use]
 pub fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()

@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), String> {
     let mut stop =
         pin!(stop_requested().map_err(|error| format!("can't wait for signals: {error}"))?);
-    // Checks everything that can be checked before the functions are built, so that errors come early.
+    // Makes as many checks as possible before the slow build, so that errors come early.
     let root = env::current_dir().map_err(|error| format!("no current folder: {error}"))?;
     let template = root.join("template.yaml");
     let template = fs::read_to_string(&template).map_err(|error| {
@@ -83,7 +83,7 @@ async fn run() -> Result<(), String> {
     }
 
     println!("Starting the functions …");
-    // Dropping the listener frees the port for cargo-lambda.
+    // Finds a free port. The listener is dropped here, so cargo-lambda can use the port.
     let listener = loopback::listen();
     let address = listener.and_then(|listener| listener.local_addr());
     let address = address.map_err(no_port)?;
@@ -115,7 +115,7 @@ async fn run() -> Result<(), String> {
         never = watch_disk(&failed, &data) => match never {},
         never = print_spans(printer.as_ref()) => match never {},
     };
-    // The functions end before the table that they use.
+    // Stops the functions before the table that they use.
     watching.stop().await;
     drop(engine);
     result
@@ -140,7 +140,8 @@ fn start_engine(template: &str, data: &DataFolder, access_key_id: &str) -> Resul
     Ok(engine)
 }
 
-/// When requests fail because of the disk, says why, and says when the disk works again. Never returns.
+/// Waits for a request to fail. If the disk is the cause, prints why, and prints another line when the
+/// disk works again. Never returns.
 async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     loop {
         failed.notified().await;
@@ -155,7 +156,8 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     }
 }
 
-/// Checks that the folder takes more data. Uses another thread, because the gateway runs on this one.
+/// Checks that the folder accepts more data. Uses another thread, because the gateway runs on the
+/// current one.
 async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
     let data = Arc::clone(data);
     let checked = task::spawn_blocking(move || data.check()).await;
@@ -178,8 +180,8 @@ The users are kept in {data}. Saving an edit rebuilds the function. Ctrl-C stops
     );
 }
 
-/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. When `make` is killed, nothing
-/// else would stop this process.
+/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. The parent is `make`, which
+/// sends no signal when it is killed.
 fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

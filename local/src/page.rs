@@ -1,4 +1,5 @@
-//! Serves the page on which a person tries the service. The page has its own port, so its own origin.
+//! Serves the page on which a person tries the service. The page has its own port, so it has its own
+//! origin.
 
 use std::convert::Infallible;
 
@@ -38,8 +39,8 @@ pub fn origin(port: u16) -> String {
 pub async fn serve(port: Port, users_url: &str) -> Infallible {
     let number = port.number();
     let html = HTML.replace(USERS_URL, users_url);
-    // The policy allows what the page needs: its own two files and calls to the API. Scripts can't turn
-    // text into markup.
+    // The policy allows only what the page needs: its own script, style and icon, and calls to the API.
+    // Scripts can't turn text into markup.
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
          connect-src {users_url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -70,9 +71,8 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Answers only requests for the page's own origin. Under another name of this machine, such as
-/// `localhost`, the page would have an origin that the API does not allow, so such requests are
-/// redirected.
+/// Serves the page only at its own origin. Redirects requests that use another name of this machine,
+/// such as `localhost`, because the API would not allow the origin of such a page.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

@@ -1,4 +1,4 @@
-//! The local run's public ports. Other machines can't reach them.
+//! The ports that the local run offers to programs on this machine. Other machines can't reach them.
 
 use std::{
     io,
@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// The host names that a request may use for this machine.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// One port of this machine, on 127.0.0.1 and, if the machine has IPv6, also on `::1`, because
-/// `localhost` may mean either.
+/// A port on 127.0.0.1 and, if the machine has IPv6, also on `::1`. `localhost` may mean either
+/// address.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -36,7 +36,7 @@ impl Port {
             let v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await {
                 Ok(v6) => Some(v6),
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => None,
-                // The system chose a port that is only free on IPv4. The next attempt gets another one.
+                // The system chose a port that is free only on IPv4, so the loop tries another port.
                 Err(_) if number == 0 => continue,
                 Err(error) => return Err(error),
             };
@@ -74,11 +74,10 @@ impl Listener for Port {
     }
 }
 
-/// Whether a request names this machine and this port as its host. This stops DNS rebinding: if an
-/// attacker's host name resolves to this machine, the browser gives the attacker's page the service's
-/// origin, so the page could read and write everything. But its requests name the attacker's host. A
-/// request may also name its host in its target (RFC 9112, section 3.2.2); in HTTP/2, the target
-/// may be the only place.
+/// Whether a request names this machine and this port as its host. This check stops DNS rebinding: an
+/// attacker's host name resolves to this machine, so the browser lets the attacker's page read and
+/// write everything here. But the page's requests name the attacker's host. A request may also name its
+/// host in its target (RFC 9112, section 3.2.2); an HTTP/2 request may name it only there.
 #[must_use]
 pub fn is_asked_for(request: &Request, port: u16) -> bool {
     let hosts = request.headers().get_all(HOST).iter();

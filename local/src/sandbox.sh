@@ -5,8 +5,8 @@
 # The function ends with the local run. The local run holds the other end of standard input; when that
 # closes, this script kills its own process group.
 #
-# The function's name moves from the arguments to a variable, because `pkill -f create-user` must only
-# end the function, not the script that restarts it.
+# Moves the function's path from the arguments to a variable, so that `pkill -f create-user` finds only
+# the function, not this script.
 if [ -z "${SANDBOXED-}" ]; then
     export SANDBOXED="$1"
     shift

@@ -63,14 +63,14 @@ fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Listens on the port that a variable sets, before the slow build. Clients that connect during the
-/// build wait.
+/// Listens on the port that a variable sets. This comes before the slow build; clients that connect
+/// during the build wait.
 ///
 /// # Errors
 /// The port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
-        // Skips the next port, because the page may listen there.
+        // Does not suggest the next port, because the page may listen there.
         let other = number.checked_add(2).unwrap_or(DEFAULT_PORT);
         format!(
             "port {number} can't be used: {error}; stop what uses it, or choose another port, as in \

@@ -17,13 +17,13 @@ pub use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, st
 /// The largest UDP datagram over IPv4, in bytes.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
 
-/// The header of the agent's protocol, and the mark of a sampled trace.
+/// How each datagram begins: the header of the agent's protocol, then the mark of a sampled trace.
 const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
 
 /// The spans of one request to a function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The attributes of the function that sends the spans.
+    /// The attributes that describe the sending function.
     pub resource: Value,
     /// The spans. The first is the span of the invocation.
     pub spans: Vec<Span>,
@@ -102,7 +102,7 @@ impl Printer {
     pub async fn print(&self) -> Infallible {
         let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
         loop {
-            // Ignores datagrams that do not come from the service.
+            // If a read fails, waits for the next datagram.
             let Ok(length) = self.socket.recv(&mut datagram).await else {
                 continue;
             };
@@ -118,8 +118,8 @@ impl Printer {
     }
 }
 
-/// Formats one line for each span of a request: its trace, name, start relative to the start of the
-/// first span, duration and result.
+/// Formats each span of a request as one line: trace ID, name, time since the first span's start,
+/// duration and result.
 #[must_use]
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);

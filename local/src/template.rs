@@ -41,7 +41,7 @@ const TABLE: &str = "AWS::DynamoDB::Table";
 /// The table properties that are passed to the engine unchanged.
 const PASSED_ON: [&str; 3] = ["AttributeDefinitions", "KeySchema", "BillingMode"];
 
-/// The table properties that only matter in an AWS account. The engine would refuse or ignore them.
+/// The table properties that matter only in an AWS account. The engine would refuse or ignore them.
 const LEFT_OUT: [&str; 7] = [
     "ContributorInsightsSpecification",
     "DeletionProtectionEnabled",
@@ -52,7 +52,7 @@ const LEFT_OUT: [&str; 7] = [
     "Tags",
 ];
 
-/// Makes the request that creates the template's one table, under this name.
+/// Makes the request that creates the template's only table, with this name.
 ///
 /// # Errors
 /// The template is not YAML, does not declare exactly one table, or gives the table a property that
@@ -87,7 +87,7 @@ pub fn create_table_request(
     serde_json::from_value(Json::Object(request)).map_err(|error| TemplateError(error.to_string()))
 }
 
-/// The template does not declare the table as the local run needs it.
+/// Why the local run can't create the template's table.
 #[derive(Debug)]
 pub struct TemplateError(String);
 

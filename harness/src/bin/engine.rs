@@ -1,5 +1,5 @@
 //! The embedded DynamoDB as a process that a test can kill. `engine FILE` keeps the template's table in
-//! a file and prints its URL.
+//! a file and prints the engine's URL.
 
 use std::{env, io, path::PathBuf};
 
@@ -17,6 +17,7 @@ fn main() {
         .create_table_if_missing(&workspace::read("template.yaml"), TABLE_NAME)
         .expect("the engine makes the table");
     println!("{}", engine.url());
-    // The process that started the engine holds the other end of standard input, so the engine ends with it.
+    // The process that started the engine holds the other end of standard input, so the engine ends
+    // when that process ends.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }

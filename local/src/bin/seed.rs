@@ -55,7 +55,7 @@ fn seed() -> Result<String, String> {
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                // Each number goes to one worker, so the workers create exactly the requested number.
+                // Each number goes to only one worker, so all workers together create `wanted` users.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
                     if let Err(error) = create_one(&agent, &url) {
                         // Stops the other workers too.
@@ -78,7 +78,7 @@ fn seed() -> Result<String, String> {
     Ok(format!("Created {created} users in {seconds:.1} s."))
 }
 
-/// Creates a user. If the username is taken or refused, it tries another one.
+/// Creates a user. If the username is taken or refused, tries another username.
 fn create_one(agent: &Agent, url: &str) -> Result<(), String> {
     loop {
         let body = serde_json::json!({ "username": a_username() }).to_string();
