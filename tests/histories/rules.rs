@@ -166,7 +166,7 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Remembers the users in the list at the end, and compares the walks and the table with the list.
+    /// Remembers the users of the first walk, and compares all walks and the table with these users.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());

@@ -37,7 +37,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // The function answers with only these variables. The added endpoint keeps the test from
+        // The function needs no other variables to answer. The added endpoint keeps the test from
         // calling AWS.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();

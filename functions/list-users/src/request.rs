@@ -124,7 +124,7 @@ impl Parameters {
     }
 }
 
-/// How many characters of an unknown parameter's name a problem repeats.
+/// A problem shows at most this many characters of an unknown parameter's name.
 const MAX_ECHOED_CHARS: usize = 40;
 
 /// The maximum number of errors in a problem. A query string can contain thousands of errors. If the problem listed all

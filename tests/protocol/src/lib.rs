@@ -201,7 +201,7 @@ enum Wrong {
     OthersUser,
     /// A replay although no earlier request created the user.
     FalseReplay,
-    /// A 409 although the username belongs to the request's own user.
+    /// A 409 although this same request created the user that has the username.
     FalseConflict,
 }
 
@@ -853,7 +853,7 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // An eventually consistent read lists the second place, a copy that may be old.
+                // An eventually consistent read sees only the table's second place, a copy that may be old.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
