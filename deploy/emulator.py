@@ -193,7 +193,7 @@ class Emulator:
             # Makes the emulator enforce IAM policies.
             "AUTH": "true",
         }
-        # However this process ends, the guard then ends the emulator.
+        # The guard ends the emulator when this process ends, even if this process was killed.
         guard = ROOT / "local" / "src" / "guard.sh"
         self.process = subprocess.Popen(
             ["sh", guard, Path(sys.executable).parent / "ministack"],

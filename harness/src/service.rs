@@ -110,7 +110,7 @@ pub async fn get(lister: &Lister, event: Event) -> Answer {
     answer
 }
 
-/// An engine in memory with the template's table.
+/// Starts an engine in memory with the template's table.
 ///
 /// # Panics
 /// The engine does not start.

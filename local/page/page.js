@@ -46,8 +46,8 @@ async function ask(url, options) {
 }
 
 /**
- * The reason for an error, to show on the page: from the service's problem document or the gateway's
- * answer.
+ * Returns the text that the page shows for an error. The text comes from the service's problem document or from the
+ * gateway's answer. If they give no reason, it names the status.
  */
 function reasonOf({ status, text }) {
   let problem;

@@ -35,7 +35,7 @@ pub fn origin(port: u16) -> String {
     }
 }
 
-/// Serves the page, which calls the API at this users URL. Never returns.
+/// Serves the page, which calls the API at `users_url`. Never returns.
 pub async fn serve(port: Port, users_url: &str) -> Infallible {
     let number = port.number();
     let html = HTML.replace(USERS_URL, users_url);

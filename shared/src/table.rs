@@ -177,14 +177,16 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
         variable: CA_BUNDLE,
         problem,
     };
+    let not_valid = || invalid("names a file that is not all valid PEM certificates".to_owned());
     let pem = fs::read(path)
         .map_err(|error| invalid(format!("names a file that can't be read: {error}")))?;
-    let all_valid = CertificateDer::pem_slice_iter(&pem)
-        .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));
-    if !all_valid || roots.is_empty() {
-        return Err(invalid(
-            "names a file that is not all valid PEM certificates".to_owned(),
-        ));
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        roots
+            .add(certificate.map_err(|_| not_valid())?)
+            .map_err(|_| not_valid())?;
+    }
+    if roots.is_empty() {
+        return Err(not_valid());
     }
     Ok(roots)
 }

@@ -238,7 +238,7 @@ thread_local! {
 pub fn take_panic() -> String {
     let place = PANIC_PLACE.take();
     let place = place.as_deref().unwrap_or("an unknown place");
-    format!("a panic at {place}, whose line stands before this one")
+    format!("a panic at {place}; the line before this one describes it")
 }
 
 /// Sets up the logging of warnings, errors and panics as JSON lines.

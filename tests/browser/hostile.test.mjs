@@ -1,4 +1,4 @@
-// Tests with pages that attack the local run of the person who opens them, in a real browser.
+// Opens hostile pages in a real browser. The pages attack the local run on the same machine.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

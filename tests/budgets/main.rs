@@ -50,7 +50,7 @@ fn making_the_tables_client_keeps_within_its_budget() {
     };
     // The first client also fills static tables of the SDK, unless another test has already filled them.
     make();
-    assert_allocations("the start", &measure(make), START_ALLOCATIONS);
+    assert_allocations("creating the client", &measure(make), START_ALLOCATIONS);
 }
 
 #[test]

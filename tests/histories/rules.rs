@@ -32,7 +32,8 @@ pub enum Rule {
     /// A request gets 409 only if another request for the same username may have created its user before.
     Conflict,
     /// At least one attempt may have created the user: it was sent before any client was told of the
-    /// user, and no attempt of its request was refused. If a 201 was not a replay, this attempt got that 201.
+    /// user, and no attempt of its request was refused. If any attempt got a 201 that is not a replay, only that
+    /// attempt can be the creator.
     /// The rule is checked only if no other rule is broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and cursor.

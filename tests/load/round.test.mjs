@@ -12,7 +12,7 @@ import { LocalRun, root } from '../browser/local_run.mjs';
 // autocannon is installed beside the other tools.
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
-/** Requests a second: far fewer than the local run can answer, because the machine may be busy. */
+/** The number of requests per second. It is far below what the local run can answer, in case the machine is busy. */
 const RATE = 50;
 const SECONDS = 5;
 

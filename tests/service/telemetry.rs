@@ -162,7 +162,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(panic["level"], "ERROR");
         let place = panic["place"].as_str().expect("a place");
         assert!(place.contains("examples/panics.rs:"), "{place}");
-        let cause = format!("a panic at {place}, whose line stands before this one");
+        let cause = format!("a panic at {place}; the line before this one describes it");
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
@@ -205,7 +205,7 @@ async fn a_function_answers_503_before_its_deadline() {
         "the warm-up of the table's client took too long"
     );
     assert_eq!(request["level"], "WARN");
-    assert_eq!(request["cause"], "the event's deadline came");
+    assert_eq!(request["cause"], "the deadline of the event passed");
     // In milliseconds: nearly three seconds, or more on a busy machine.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
