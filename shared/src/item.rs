@@ -88,14 +88,6 @@ pub fn primary_key(username_key: String) -> Item {
     ])
 }
 
-/// Takes the username's key out of a primary key or an item.
-///
-/// # Errors
-/// The attribute is missing or not a string.
-pub fn sort_key(mut item: Item) -> Result<String, ItemError> {
-    take_text(&mut item, USERNAME_KEY)
-}
-
 /// Builds the item of a user.
 #[must_use]
 pub fn to_item(stored: &StoredUser) -> Item {
@@ -116,9 +108,11 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// # Errors
 /// An attribute is missing, or has a value that this service never writes. The error names the attribute.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
-    let key = take_text(&mut item, USERNAME_KEY)?;
-    let display = take_text(&mut item, USERNAME)?;
-    let id = UserId::parse(&take_text(&mut item, ID)?).ok_or(ItemError(ID))?;
+    let mut text = |name| match item.remove(name) {
+        Some(AttributeValue::S(text)) => Some(text),
+        _ => None,
+    };
+    let user = user(text(USERNAME_KEY), text(USERNAME), text(ID).as_deref())?;
     let request = match item.remove(REQUEST) {
         None => None,
         Some(AttributeValue::B(blob)) => {
@@ -127,18 +121,23 @@ pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
         }
         Some(_) => return Err(ItemError(REQUEST)),
     };
-    let username = Username::from_table(display, key);
-    Ok(StoredUser {
-        user: User { id, username },
-        request,
-    })
+    Ok(StoredUser { user, request })
 }
 
-fn take_text(item: &mut Item, name: &'static str) -> Result<String, ItemError> {
-    match item.remove(name) {
-        Some(AttributeValue::S(text)) => Ok(text),
-        _ => Err(ItemError(name)),
-    }
+/// Makes a user of the text of its attributes.
+///
+/// # Errors
+/// A text is missing, or the id is invalid. The error names the attribute.
+pub fn user(
+    username_key: Option<String>,
+    username: Option<String>,
+    id: Option<&str>,
+) -> Result<User, ItemError> {
+    let key = username_key.ok_or(ItemError(USERNAME_KEY))?;
+    let display = username.ok_or(ItemError(USERNAME))?;
+    let id = id.and_then(UserId::parse).ok_or(ItemError(ID))?;
+    let username = Username::from_table(display, key);
+    Ok(User { id, username })
 }
 
 /// An attribute of an item is missing or invalid. Holds the name of the attribute but not its value.

@@ -33,7 +33,7 @@ const CREATE_ALLOCATIONS: u64 = 380;
 /// The most additional allocations of a create that records spans.
 const SPANS_ALLOCATIONS: u64 = 8;
 /// The most allocations of a list request for a page of 100 users.
-const LIST_ALLOCATIONS: u64 = 1_120;
+const LIST_ALLOCATIONS: u64 = 715;
 
 #[test]
 fn a_function_is_built_of_no_more_crates_than_its_budget() {

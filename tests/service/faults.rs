@@ -154,6 +154,27 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
     }
 }
 
+#[tokio::test]
+async fn a_list_that_can_not_be_read_is_a_503_and_the_log_holds_none_of_it() {
+    let service = Service::start();
+    for (answer, column) in [
+        (json!({ "Items": ["barbara"] }), 19),
+        (json!({ "Items": "barbara" }), 18),
+        (json!({ "Items": [{ "username": { "S": 1 } }] }), 28),
+        (json!({ "Count": 1 }), 11),
+    ] {
+        let (proxy, _, lister) = service.behind_faults().await;
+        proxy.inject([WireFault::Answer("200 OK", answer.to_string())]);
+        let handled = list_users::handle(&lister, Event::list("").into_request()).await;
+        let logged = respond(handled);
+        assert_eq!(logged.response.status(), 503, "{answer}");
+        let cause = logged.cause.expect("a cause");
+        let reason = format!("not a list of items, at column {column}");
+        assert!(cause.ends_with(&reason), "{answer}: {cause}");
+        assert!(!cause.contains("barbara"), "{answer}: {cause}");
+    }
+}
+
 /// Every error code that DynamoDB documents for `PutItem`, for `Query` or for all operations. Each has
 /// its HTTP status, the status of the service's answer, and the number of attempts. [`OF_A_WRITE`]
 /// lists the codes that a `Query` never gets. `create_user.rs` tests

@@ -15,7 +15,6 @@ use aws_sdk_dynamodb::{
         },
     },
     error::BoxError,
-    operation::{put_item::PutItemOutput, query::QueryOutput},
     types::{AttributeValue, KeyType, ScalarAttributeType},
 };
 use harness::{
@@ -293,12 +292,13 @@ impl Intercept for Meter {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let output = context.output_or_error().expect("the engine answers");
-        let put = output.downcast_ref().map(PutItemOutput::consumed_capacity);
-        let query = || output.downcast_ref().map(QueryOutput::consumed_capacity);
-        let consumed = put.or_else(query).flatten().expect("the engine reports it");
-        let units = consumed.capacity_units().expect("a total");
-        self.0.lock().unwrap().push(units);
+        let body = context.response().body().bytes().expect("a body in memory");
+        let answer: Value = serde_json::from_slice(body)?;
+        let units = &answer["ConsumedCapacity"]["CapacityUnits"];
+        self.0
+            .lock()
+            .unwrap()
+            .push(units.as_f64().expect("a total"));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cursor;
 pub mod freshness;
+pub mod items;
 pub mod page;
 pub mod request;
 

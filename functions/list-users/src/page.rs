@@ -10,7 +10,11 @@ use shared::{
     user::User,
 };
 
-use crate::{cursor, request::PageRequest};
+use crate::{
+    cursor,
+    items::{self, UserItem},
+    request::PageRequest,
+};
 
 /// How many bytes of the hash an entity tag uses. With 16, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
@@ -51,25 +55,19 @@ pub async fn query(
     if let Some(after) = &wanted.after {
         query = query.set_exclusive_start_key(Some(item::primary_key(after.clone())));
     }
-    let answer = query.send().await?;
-    TableError::check_origin(&answer)?;
-
-    // DynamoDB always sends a list of items. The SDK also accepts a response without a list, such as an empty body,
-    // but that must not count as a list without users.
-    let items = answer.items.ok_or_else(|| TableError::Unavailable {
-        cause: "a response without items, which DynamoDB never sends".to_owned(),
-    })?;
-    let is_full = items.len() > limit;
-    let users: Vec<User> = items
+    let found = items::send(query).await?;
+    let is_full = found.items.len() > limit;
+    let users: Vec<User> = found
+        .items
         .into_iter()
         .take(limit)
-        .map(|item| Ok(item::from_item(item)?.user))
-        .collect::<Result<_, TableError>>()?;
+        .map(UserItem::user)
+        .collect::<Result<_, _>>()?;
     let next = if is_full {
         users.last().map(|user| link(wanted, user.username.key()))
     } else {
         // DynamoDB may stop before the limit, at 1 MB or sooner. Then it returns the last key that it read.
-        let stopped = answer.last_evaluated_key.map(item::sort_key).transpose()?;
+        let stopped = found.last_evaluated_key.map(UserItem::key).transpose()?;
         stopped.map(|key| link(wanted, &key))
     };
     let body = serde_json::to_string(&users).expect("strings can be written as JSON");
