@@ -8,9 +8,9 @@ use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
 /// The most bytes of a binary that `cargo lambda build --release` makes.
-const BINARY_BYTES: usize = 5_250_000;
+const BINARY_BYTES: usize = 5_380_000;
 /// The most bytes of a compressed binary in the archive for Lambda.
-const ARCHIVE_BYTES: usize = 2_420_000;
+const ARCHIVE_BYTES: usize = 2_500_000;
 
 #[test]
 fn a_functions_binary_keeps_within_its_budget() {
