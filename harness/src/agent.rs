@@ -1,20 +1,20 @@
-//! Stands in for X-Ray's agent, which runs beside a function and receives its spans.
+//! Stands in for X-Ray's agent, the process that receives the spans of a function.
 
 use std::time::Duration;
 
 use local::spans::{MAX_DATAGRAM_BYTES, Request, decode};
 use tokio::net::UdpSocket;
 
-/// The header of a sampled trace, as Lambda passes it to a function.
+/// A trace header, as Lambda passes it to a function. `Sampled=1` tells the function to send spans.
 pub const SAMPLED: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;\
                            Sampled=1;Lineage=1:a87bd80c:0";
-/// The IDs of the trace and of Lambda's segment in [`SAMPLED`].
+/// The trace ID (`Root`) and the ID of Lambda's segment (`Parent`) in [`SAMPLED`].
 pub const IDS: (u128, u64) = (
     0x6928_1c3f_5d3b_8c1a_2f4e_6a7b_8c9d_0e1f,
     0x5399_5c3f_42cd_8ad8,
 );
 
-/// How long to wait for a datagram: long enough for a busy machine.
+/// The longest wait for a datagram. The time is generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running agent.
@@ -46,7 +46,7 @@ impl Agent {
     /// Waits for the next datagram.
     ///
     /// # Panics
-    /// No datagram comes in time.
+    /// No datagram comes within 30 s.
     pub async fn datagram(&self) -> Vec<u8> {
         let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
         let received = tokio::time::timeout(PATIENCE, self.socket.recv(&mut datagram)).await;
@@ -58,7 +58,7 @@ impl Agent {
     /// Waits for the spans of the next sampled request.
     ///
     /// # Panics
-    /// No spans come in time, or they can't be decoded.
+    /// No spans come within 30 s, or the spans can't be decoded.
     pub async fn spans(&self) -> Request {
         decode(&self.datagram().await).expect("spans")
     }

@@ -16,7 +16,7 @@ pub struct Answer {
     pub status: u16,
     /// The headers. Names are in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body; empty if there is none.
+    /// The body. It is empty if the answer has no body.
     pub body: String,
 }
 
@@ -36,10 +36,10 @@ impl Answer {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The usernames of a page.
+    /// The usernames in the answer, which is a page of users.
     ///
     /// # Panics
-    /// The answer is not a page.
+    /// The answer is not a page of users.
     #[must_use]
     pub fn usernames(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{self:?}");
@@ -51,10 +51,10 @@ impl Answer {
             .collect()
     }
 
-    /// The query string of the link to the next page; `None` on the last page.
+    /// The query string of the link to the next page, or `None` if the answer is the last page.
     ///
     /// # Panics
-    /// The link does not lead to a next page.
+    /// The header `Link` is not a link to a next page.
     #[must_use]
     pub fn next_query(&self) -> Option<String> {
         let link = self.header("link")?;
@@ -67,10 +67,10 @@ impl Answer {
         )
     }
 
-    /// Asserts that the answer is exactly this problem, with no other header or field.
+    /// Asserts that the answer is exactly this problem document, without additional headers or fields.
     ///
     /// # Panics
-    /// The answer differs.
+    /// The answer differs from this problem document.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, slug: &str, title: &str, detail: &str, more: &Value) {
         let mut document = json!({
@@ -99,7 +99,7 @@ impl Answer {
     }
 }
 
-/// Converts headers to the map that an [`Answer`] has.
+/// Converts a list of headers to a map, as in [`Answer::headers`].
 #[must_use]
 pub fn headers(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());

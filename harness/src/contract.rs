@@ -24,8 +24,8 @@ pub fn contract() -> &'static Value {
     &CONTRACT
 }
 
-/// Asserts that the contract allows this answer for a method of [`PATH`]: its status, headers, media
-/// type and body.
+/// Asserts that the contract allows this answer to a request with this method to [`PATH`]. Checks
+/// the status, the headers, the media type and the body.
 ///
 /// # Panics
 /// The contract does not allow the answer.
@@ -34,7 +34,7 @@ pub fn check(method: &str, answer: &Answer) {
     check_at(PATH, method, answer);
 }
 
-/// Does what [`check`] does, for any path.
+/// Does the same as [`check`], but for any path.
 ///
 /// # Panics
 /// The contract does not allow the answer.
@@ -82,7 +82,7 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
     assert_valid(&content["schema"], &answer.json());
 }
 
-/// Resolves a part of the contract that may be a `$ref`.
+/// Returns the target if this part of the contract is a `$ref`, and otherwise the part itself.
 ///
 /// # Panics
 /// The reference has no target.
@@ -96,10 +96,10 @@ pub fn resolve(part: &'static Value) -> &'static Value {
     resolve(target.unwrap_or_else(|| panic!("the contract has no {reference}")))
 }
 
-/// Asserts that a schema of the contract allows a value.
+/// Asserts that a value is valid against a schema of the contract.
 #[track_caller]
 fn assert_valid(schema: &'static Value, value: &Value) {
-    /// Each schema is compiled once, because a test checks hundreds of answers.
+    /// A cache of the compiled schemas, because a test checks hundreds of answers.
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
         LazyLock::new(Mutex::default);
     let key = schema.to_string();

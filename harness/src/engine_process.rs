@@ -9,11 +9,11 @@ use tokio::{
 
 use crate::workspace::{built, target_profile};
 
-/// How long the engine may take to start: long enough for a busy machine.
+/// The longest wait for the engine to start. The time is generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An engine that keeps its table in a file. It ends when this value is dropped, or when the test's
-/// process ends in any way.
+/// An engine process that keeps its table in a file. The engine ends when this value is dropped. It
+/// also ends if the test's process crashes or is killed.
 #[derive(Debug)]
 pub struct EngineProcess {
     file: PathBuf,
@@ -22,7 +22,7 @@ pub struct EngineProcess {
 }
 
 impl EngineProcess {
-    /// Starts an engine on a file, with the template's table.
+    /// Starts an engine that keeps the table from `template.yaml` in this file.
     ///
     /// # Panics
     /// The engine does not start.
@@ -68,7 +68,7 @@ impl EngineProcess {
             .expect("the process can be killed");
     }
 
-    /// Restarts a killed engine on the same file, at another URL.
+    /// Starts a killed engine again. The new process uses the same file, but has another URL.
     ///
     /// # Panics
     /// The engine does not start.

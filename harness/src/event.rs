@@ -1,4 +1,4 @@
-//! Real events of an HTTP API (payload format 2.0), which tests can change.
+//! Real events of an HTTP API (payload format 2.0), and methods that change these events.
 
 use lambda_http::Request;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use shared::event::HttpApiEvent;
 pub struct Event(Value);
 
 impl Event {
-    /// The event of `POST /api/users` with this body.
+    /// The event of a `POST /api/users` with this body.
     #[must_use]
     pub fn create(body: &str) -> Self {
         let event = include_str!("../events/create_user.json");
@@ -18,13 +18,13 @@ impl Event {
         event
     }
 
-    /// The event of `POST /api/users` that asks for this username.
+    /// The event of a `POST /api/users` that creates a user with this username.
     #[must_use]
     pub fn create_user(username: &str) -> Self {
         Self::create(&json!({ "username": username }).to_string())
     }
 
-    /// The event of `GET /api/users` with this query string (without the `?`).
+    /// The event of a `GET /api/users` with this query string. The string does not begin with `?`.
     #[must_use]
     pub fn list(query: &str) -> Self {
         let event = include_str!("../events/list_users.json");
@@ -37,7 +37,7 @@ impl Event {
         Self(serde_json::from_str(event).expect("the event is JSON"))
     }
 
-    /// The same event with a base64-encoded body, as API Gateway sends a body that is not text.
+    /// The same event with this base64-encoded body. API Gateway encodes every body that is not text.
     #[must_use]
     pub fn with_base64_body(mut self, base64: &str) -> Self {
         self.0["body"] = base64.into();
@@ -45,7 +45,8 @@ impl Event {
         self
     }
 
-    /// The same event with a header. The name must be in lower case, as API Gateway sends it.
+    /// The same event with a header. The header's name must be in lower case, because API Gateway
+    /// sends all names in lower case.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.0["headers"][name] = value.into();
@@ -60,7 +61,7 @@ impl Event {
         self
     }
 
-    /// The same event from this caller, named by the token's claim `sub`.
+    /// The same event with this caller in the token's claim `sub`.
     #[must_use]
     pub fn by(mut self, caller: &str) -> Self {
         self.0["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = caller.into();
@@ -73,14 +74,14 @@ impl Event {
         self.with_authorizer(&json!({ "jwt": { "claims": claims, "scopes": ["users/write"] } }))
     }
 
-    /// The same event with this `authorizer` object, in which API Gateway reports the caller.
+    /// The same event with this `authorizer` object, which describes the caller.
     #[must_use]
     pub fn with_authorizer(mut self, authorizer: &Value) -> Self {
         self.0["requestContext"]["authorizer"] = authorizer.clone();
         self
     }
 
-    /// The same event without an authorizer, as in the local run.
+    /// The same event without an `authorizer` object, as in a local run (`make run`).
     #[must_use]
     pub fn by_nobody(mut self) -> Self {
         let context = self.0["requestContext"].as_object_mut();
@@ -90,7 +91,7 @@ impl Event {
         self
     }
 
-    /// The event as the request that the runtime passes to the handler.
+    /// Converts the event to the request that the runtime passes to the handler.
     #[must_use]
     pub fn into_request(self) -> Request {
         let event = self.0.to_string();

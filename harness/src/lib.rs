@@ -1,5 +1,5 @@
-//! Code that the tests share: the service over its own engine, real events, and answers that are checked
-//! against the contract.
+//! Code that the tests share: a service with its own embedded DynamoDB, real events, and checks of
+//! answers against the contract.
 
 pub mod agent;
 pub mod answer;

@@ -1,4 +1,5 @@
-//! The local run as its users start it: the program behind `make run`, and the processes that it starts.
+//! Starts and controls the local run: the program that `make run` runs, and the processes that this
+//! program starts.
 
 use std::{
     collections::BTreeMap,
@@ -24,9 +25,10 @@ use crate::{
     workspace::{built, root, target_profile},
 };
 
-/// How long a test waits for anything: long enough for a busy machine.
+/// The longest time that a test waits for something. The time is generous, because the machine may
+/// be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The pause between two checks.
+/// The pause between two checks of whether a process has ended.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A running service.
@@ -44,7 +46,7 @@ impl LocalRun {
     /// Starts the service on free ports and waits until it is ready.
     ///
     /// # Panics
-    /// The service does not get ready.
+    /// The service is not ready within 120 s.
     #[must_use]
     pub fn start(data: &Path) -> Self {
         Self::start_by(program("local"), data)
@@ -53,7 +55,7 @@ impl LocalRun {
     /// Starts the service with `command`. The command must pass its environment on to the service.
     ///
     /// # Panics
-    /// The service does not get ready.
+    /// The service is not ready within 120 s.
     #[must_use]
     pub fn start_by(mut command: Command, data: &Path) -> Self {
         let mut process = command
@@ -106,13 +108,13 @@ impl LocalRun {
         &self.page_origin
     }
 
-    /// The ID of the process that was started.
+    /// The ID of the first process of the local run.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The process that was started, and every process that it started.
+    /// All processes of the local run: the first process, and every process that was started from it.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         Process::all_with("DATA_DIR", self.data.as_os_str())
@@ -121,7 +123,7 @@ impl LocalRun {
     /// Everything that the service has printed so far.
     ///
     /// # Panics
-    /// The thread that reads the output panicked.
+    /// A thread that reads the output panicked.
     #[must_use]
     pub fn output(&self) -> String {
         self.output.0.lock().expect("no reader panics").clone()
@@ -130,15 +132,15 @@ impl LocalRun {
     /// Waits until the service has printed this text.
     ///
     /// # Panics
-    /// The text does not come in time.
+    /// The service does not print this text within 120 s.
     pub fn wait_for_output(&self, text: &str) {
         self.wait_for_output_after(0, text);
     }
 
-    /// Waits until the service has printed this text after its first `bytes` bytes of output.
+    /// Waits until the service has printed this text. Ignores the first `bytes` bytes of the output.
     ///
     /// # Panics
-    /// The text does not come in time.
+    /// The service does not print this text within 120 s.
     pub fn wait_for_output_after(&self, bytes: usize, text: &str) {
         let (output, changed) = &*self.output;
         let output = output.lock().expect("no reader panics");
@@ -149,7 +151,7 @@ impl LocalRun {
         assert!(output.contains(text), "{text:?} was not printed:\n{output}");
     }
 
-    /// Sends any request to the service's port and returns the answer, whatever it is.
+    /// Sends a request to the service's port and returns the answer without checking it.
     ///
     /// # Panics
     /// No answer comes.
@@ -187,10 +189,10 @@ impl LocalRun {
         (answer.status, answer.headers)
     }
 
-    /// Gets a page by its query string.
+    /// Lists users with this query string and returns the answer.
     ///
     /// # Panics
-    /// No answer comes, or the contract does not allow it.
+    /// No answer comes, or the contract does not allow the answer.
     #[must_use]
     pub fn list(&self, query: &str) -> Answer {
         let request = self.agent.get(format!("{}?{query}", self.users_url));
@@ -199,8 +201,8 @@ impl LocalRun {
         answer
     }
 
-    /// Creates a user. Does not check the answer against the contract, because cargo-lambda may still send
-    /// its own answers for a moment after the service is killed.
+    /// Creates a user. The answer is not checked against the contract, because cargo-lambda may
+    /// send answers of its own for a moment after the service is killed.
     ///
     /// # Errors
     /// No answer comes.
@@ -213,7 +215,7 @@ impl LocalRun {
     /// Creates a user.
     ///
     /// # Panics
-    /// No answer comes, or the contract does not allow it.
+    /// No answer comes, or the contract does not allow the answer.
     #[must_use]
     pub fn create(&self, username: &str) -> Answer {
         let answer = self.try_create(username).expect("an answer");
@@ -221,7 +223,7 @@ impl LocalRun {
         answer
     }
 
-    /// All usernames, read page by page.
+    /// Reads all usernames, page by page.
     #[must_use]
     pub fn usernames(&self) -> Vec<String> {
         let mut usernames = Vec::new();
@@ -234,7 +236,7 @@ impl LocalRun {
         usernames
     }
 
-    /// Sends a signal, such as `TERM`, to the process that was started.
+    /// Sends a signal, such as `TERM`, to the first process of the local run.
     ///
     /// # Panics
     /// There is no such process.
@@ -251,10 +253,11 @@ impl LocalRun {
         assert!(self.ended().success());
     }
 
-    /// Waits until the service and everything that it started have ended.
+    /// Waits until all processes of the local run have ended. Returns the exit status of the first
+    /// process.
     ///
     /// # Panics
-    /// A process does not end in time.
+    /// A process does not end within 120 s.
     #[must_use]
     pub fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
@@ -271,14 +274,15 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        // Kills this process, so that even a failing test leaves no process behind. The service's other
-        // processes end with it.
+        // Kills the first process, so that a failing test leaves no process behind. The other
+        // processes end when the first process ends.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A command that runs a program of the local run in the workspace's top-level folder.
+/// A command that runs one of the local run's programs, with the workspace's top-level folder as
+/// working directory.
 ///
 /// # Panics
 /// The program was not built.
@@ -292,7 +296,7 @@ pub fn program(name: &str) -> Command {
 /// Runs a command to its end and returns its output.
 ///
 /// # Panics
-/// The command can't be started, or does not end.
+/// The command can't be started, does not end within 120 s, or leaves a process behind.
 #[must_use]
 pub fn output(mut command: Command) -> Output {
     let mut process = command
@@ -301,11 +305,11 @@ pub fn output(mut command: Command) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // Reads both streams while the process runs, because a full pipe would block it.
+    // Reads both streams while the process runs, because a full pipe would block the process.
     let stdout = read(process.stdout.take().expect("the output is piped"));
     let stderr = read(process.stderr.take().expect("the output is piped"));
     let status = wait(&mut process);
-    // A process that the command left behind may hold the pipes open, so this waits only for a time.
+    // Waits for a limited time, because a process that the command left behind may hold the pipes open.
     let [stdout, stderr] = [stdout, stderr].map(|read| {
         let read = read.recv_timeout(PATIENCE);
         read.unwrap_or_else(|_| panic!("{command:?} left a process behind"))
@@ -317,19 +321,19 @@ pub fn output(mut command: Command) -> Output {
     }
 }
 
-/// Reads a stream to its end, in another thread.
+/// Reads a stream to its end in a new thread. The returned channel receives the bytes.
 fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (give, take) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("a pipe can be read");
-        // If the test has already ended, nobody receives the bytes.
+        // Ignores the error of a closed channel, because the test may have ended already.
         let _ = give.send(bytes);
     });
     take
 }
 
-/// Waits for a process to end. Kills it and panics if it does not end in time.
+/// Waits at most 120 s for a process to end. After that time, kills the process and panics.
 fn wait(process: &mut Child) -> ExitStatus {
     let started = Instant::now();
     loop {
@@ -346,7 +350,7 @@ fn wait(process: &mut Child) -> ExitStatus {
     }
 }
 
-/// Appends each line of a stream to the output, in another thread.
+/// Starts a thread that appends each line of a stream to `output`.
 fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Condvar)>) {
     let output = Arc::clone(output);
     thread::spawn(move || {
@@ -359,7 +363,7 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Cond
     });
 }
 
-/// The answer, without the headers that every HTTP server adds.
+/// Converts a response to an answer without the headers `Content-Length` and `Date`.
 fn answer(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Answer, ureq::Error> {

@@ -1,16 +1,16 @@
-//! Reads `MINUTES`, the duration of a long test.
+//! Reads the environment variable `MINUTES`, which sets the duration of a long test.
 
 use std::env;
 
-/// The duration if `MINUTES` is not set, in minutes.
+/// The duration in minutes if `MINUTES` is not set.
 const DEFAULT: u64 = 10;
 
-/// `MINUTES`, or 10 if it is not set.
+/// The value of `MINUTES`, or 10 if `MINUTES` is not set or is empty.
 ///
 /// # Errors
-/// `MINUTES` is not a whole number, or is less than `least`.
+/// `MINUTES` is not a whole number, or it is less than `least`.
 pub fn minutes(least: u64) -> Result<u64, String> {
-    // `make` passes an unset variable as empty.
+    // `make soak MINUTES=` passes an empty value.
     let text = env::var("MINUTES").unwrap_or_default();
     let minutes = match text.as_str() {
         "" => Some(DEFAULT),

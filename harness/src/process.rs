@@ -1,5 +1,5 @@
-//! Sends signals to running processes and reads information about them. Memory, file descriptors and
-//! sockets are read from Linux's `/proc`.
+//! Sends signals to running processes and reads information about them. The functions for memory,
+//! file descriptors and sockets need Linux, because they read `/proc`.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The processes that inherited this environment variable with this value.
+    /// All processes that were started with this value of this environment variable.
     ///
     /// # Panics
     /// The system reports no processes.
@@ -54,10 +54,10 @@ impl Process {
             .collect()
     }
 
-    /// The value of a variable that the process inherited.
+    /// The value that an environment variable had when the process started.
     ///
     /// # Panics
-    /// The value is not UTF-8.
+    /// An environment variable of the process is not UTF-8.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         let texts = self.environment.iter().map(|it| it.to_str());
@@ -75,15 +75,15 @@ impl Process {
         let table = fs::read_to_string("/proc/net/tcp").expect("Linux reports its sockets");
         let rows = table.lines().skip(1).map(str::split_whitespace);
         let rows = rows.map(Iterator::collect::<Vec<_>>);
-        // Column 1 is the local address. Column 3 is the state: 0A means listening. Column 9 is the
-        // socket's number.
+        // Columns are counted from 0. Column 1 is the local address. Column 3 is the state, where
+        // `0A` means listening. Column 9 is the inode number of the socket.
         let own =
             rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
         own.map(|row| address(row[1])).collect()
     }
 }
 
-/// Parses an address such as `0100007F:2328`: Linux prints the host in the machine's byte order.
+/// Parses an address such as `0100007F:2328`. Linux prints the host in the machine's byte order.
 fn address(text: &str) -> SocketAddrV4 {
     let (host, port) = text.split_once(':').expect("a host and a port");
     let host = u32::from_str_radix(host, 16).expect("a host in hexadecimal digits");
@@ -91,7 +91,7 @@ fn address(text: &str) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(host.to_ne_bytes()), port)
 }
 
-/// A memory size of a process in KiB. `size` is a name that Linux uses, such as `VmRSS`.
+/// A memory size of a process in KiB. `size` is a field of `/proc/PID/status`, such as `VmRSS`.
 ///
 /// # Panics
 /// The process has ended.
@@ -112,7 +112,7 @@ pub fn memory_kib(process: u32, size: &str) -> usize {
 #[must_use]
 pub fn descriptors(process: u32) -> Vec<String> {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
-    // Skips a descriptor that is closed after the folder is read.
+    // Skips descriptors that the process closes while the folder is being read.
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     targets.map(|path| path.display().to_string()).collect()
 }

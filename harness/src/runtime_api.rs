@@ -1,5 +1,6 @@
-//! A sandbox: a function's real process, and the Lambda Runtime API that it polls
-//! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>).
+//! A sandbox runs a function's real binary. The sandbox stands in for the [Lambda Runtime
+//! API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), from which the binary gets
+//! its events.
 
 use std::{
     path::Path,
@@ -31,10 +32,11 @@ use crate::{
     workspace::binary_of,
 };
 
-/// The trace header of the events that a function gets, unless [`Sandbox::trace`] sets another.
+/// The default trace header of the events. [`Sandbox::trace`] sets another header.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
-/// How long a sandbox waits for anything: long enough for a busy machine.
+/// The longest time that a sandbox waits for something. The time is generous, because the machine
+/// may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The function's reply to an event.
@@ -42,12 +44,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub enum Reply {
     /// A response.
     Response(Value),
-    /// The report of an error.
+    /// An error that the function reported.
     Error(Value),
 }
 
 impl Reply {
-    /// The response as an answer.
+    /// Converts the response to an [`Answer`].
     ///
     /// # Panics
     /// The function reported an error, or the response is not in API Gateway's format.
@@ -71,7 +73,7 @@ impl Reply {
     }
 }
 
-/// A function's environment variables, with its table at this URL.
+/// The environment variables of a function whose table is at this URL.
 #[must_use]
 pub fn environment(table_url: &str) -> [(&str, &str); 6] {
     [
@@ -84,7 +86,7 @@ pub fn environment(table_url: &str) -> [(&str, &str); 6] {
     ]
 }
 
-/// A function's process, and its Runtime API.
+/// A running process of a function, and the Runtime API that the process polls.
 #[derive(Debug)]
 pub struct Sandbox {
     events: mpsc::Sender<Invocation>,
@@ -122,12 +124,13 @@ struct Api {
     events: Mutex<mpsc::Receiver<Invocation>>,
     replies: mpsc::Sender<Received>,
     polls: mpsc::UnboundedSender<Instant>,
-    /// When the current event was sent, and the timeout after which Lambda would end the function.
+    /// The start time and the timeout of the current event. Lambda would end the function after the
+    /// timeout.
     current: StdMutex<Option<(Instant, Duration)>>,
 }
 
 impl Sandbox {
-    /// Starts a function with its table at this URL.
+    /// Starts a function whose table is at this URL.
     ///
     /// # Panics
     /// The function was not built, or can't be started.
@@ -135,7 +138,8 @@ impl Sandbox {
         Self::start(&binary_of(function), &environment(table_url)).await
     }
 
-    /// Starts a function with this environment and the variables that Lambda sets, and no others.
+    /// Starts a function with these environment variables and the variables that Lambda sets. The
+    /// function inherits no other variables.
     ///
     /// # Panics
     /// The process can't be started.
@@ -143,7 +147,7 @@ impl Sandbox {
         Self::start_command(Command::new(binary), environment).await
     }
 
-    /// Starts a function as [`Sandbox::start`] does, but from a command instead of a binary.
+    /// Does the same as [`Sandbox::start`], but starts the function with a command.
     ///
     /// # Panics
     /// The process can't be started.
@@ -215,7 +219,7 @@ impl Sandbox {
         }
     }
 
-    /// Sets the trace header of the next events, in place of [`TRACE_ID`].
+    /// Sets the trace header of all later events. The default is [`TRACE_ID`].
     pub fn trace(&mut self, header: &str) {
         header.clone_into(&mut self.trace_header);
     }
@@ -229,11 +233,11 @@ impl Sandbox {
         self.process.id().expect("the process runs")
     }
 
-    /// Waits until the function polls for its next event. Returns the time from the function's start to
-    /// the poll. The next call waits for the next poll.
+    /// Waits until the function polls for its next event. Returns the time from the function's
+    /// start to the poll. Each call of this method waits for another poll.
     ///
     /// # Panics
-    /// The function does not poll.
+    /// The function does not poll within 120 s.
     pub async fn polled(&mut self) -> Duration {
         let poll = tokio::time::timeout(PATIENCE, self.polls.recv()).await;
         let poll = poll.expect("the function polls").expect("a poll");
@@ -243,16 +247,16 @@ impl Sandbox {
     /// Sends the function an event and returns its reply.
     ///
     /// # Panics
-    /// No reply comes within `timeout`, after which Lambda would end the function, or the reply is to
-    /// another event.
+    /// No reply comes within `timeout`, or the reply belongs to another event. Lambda would end the
+    /// function after `timeout`.
     pub async fn invoke(&mut self, event: Event, timeout: Duration) -> Reply {
         self.invoke_timed(event.into_json(), timeout).await.0
     }
 
-    /// Sends the function an event. Returns the reply and the time until it came.
+    /// Sends the function an event. Returns the reply and the time that the function took to reply.
     ///
     /// # Panics
-    /// The same as for [`Sandbox::invoke`].
+    /// This method panics in the same cases as [`Sandbox::invoke`].
     pub async fn invoke_timed(&mut self, event: String, timeout: Duration) -> (Reply, Duration) {
         self.send(event, timeout).await;
         let received = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
@@ -260,11 +264,11 @@ impl Sandbox {
         self.check(received)
     }
 
-    /// Sends the function an event and kills its process after this time. Returns the reply, or `None`
-    /// if the function had not replied by then.
+    /// Sends the function an event. Kills the process when the reply comes, and at the latest after
+    /// the time `after`. Returns the reply, or `None` if the function was killed before it replied.
     ///
     /// # Panics
-    /// The reply is to another event, or the process can't be killed.
+    /// The reply belongs to another event or comes after `timeout`, or the process can't be killed.
     pub async fn invoke_and_kill(
         mut self,
         event: Event,
@@ -276,7 +280,7 @@ impl Sandbox {
         let killed = self.process.kill().await;
         killed.expect("the process can be killed");
         self.server.abort();
-        // The function may have sent its reply while it was being killed.
+        // The reply may have come after the wait but before the kill.
         let received = received.ok().flatten();
         let received = received.or_else(|| self.replies.try_recv().ok());
         received.map(|received| self.check(received).0)
@@ -293,7 +297,7 @@ impl Sandbox {
         sent.await.expect("the Runtime API is there");
     }
 
-    /// Lambda's request ID of the last event.
+    /// The Lambda request ID of the last event.
     fn invocation_id(&self) -> String {
         format!("request-{}", self.invocations)
     }
@@ -304,10 +308,10 @@ impl Sandbox {
         (received.reply, received.took)
     }
 
-    /// Waits for the process to end by itself. Returns its status and its output.
+    /// Waits until the process ends by itself. Returns the exit status and the output of the process.
     ///
     /// # Panics
-    /// The process does not end.
+    /// The process does not end within 120 s.
     pub async fn ended(mut self) -> (ExitStatus, String) {
         let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
         let status = status
@@ -346,7 +350,7 @@ impl Sandbox {
 }
 
 async fn next_event(State(api): State<Arc<Api>>) -> Response {
-    // If the test has already ended, nobody receives the time of the poll.
+    // Ignores the error of a closed channel, because the test may have ended already.
     let _ = api.polls.send(Instant::now());
     let Some(invocation) = api.events.lock().await.recv().await else {
         // The test has ended, so the function gets no further event.

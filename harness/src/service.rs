@@ -1,4 +1,4 @@
-//! The service: both handlers over their own table.
+//! The service under test: the handlers of both functions, with a table of their own.
 
 use std::{
     net::Ipv4Addr,
@@ -22,8 +22,8 @@ pub const TABLE_NAME: &str = "users";
 /// The access key ID that the tests' engines accept.
 pub const ACCESS_KEY_ID: &str = "test";
 
-/// The service: an embedded engine in memory with the template's table, and both handlers, called as
-/// the runtime calls them.
+/// The service under test. It has an in-memory engine with the table from `template.yaml`, and
+/// calls the handlers as the runtime calls them.
 #[derive(Debug)]
 pub struct Service {
     engine: Engine,
@@ -38,7 +38,7 @@ impl Service {
         Self::start_with_max_age(Duration::ZERO)
     }
 
-    /// Starts a service whose pages may be up to `max_age` old.
+    /// Starts a service that may return cached pages with an age of up to `max_age`.
     #[must_use]
     pub fn start_with_max_age(max_age: Duration) -> Self {
         let engine = engine();
@@ -57,13 +57,14 @@ impl Service {
         &self.engine
     }
 
-    /// The table, through a client that is configured as in the functions.
+    /// The table. Its client is configured in the same way as in the functions.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// A proxy that can inject faults, and a table and a lister that reach the engine through the proxy.
+    /// Starts a proxy that can inject faults. Returns the proxy, and a table and a lister that
+    /// reach the engine through it.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
         let table = connect(&proxy.url());
@@ -86,13 +87,13 @@ impl Service {
         get(&self.lister, event).await
     }
 
-    /// Gets a page from `list-users` by its query string.
+    /// Sends `list-users` an event with this query string.
     pub async fn list(&self, query: &str) -> Answer {
         self.get(Event::list(query)).await
     }
 }
 
-/// Sends an event to `create-user`, with this table.
+/// Sends an event to the handler of `create-user`, which uses this table.
 pub async fn post(table: &Table, event: Event) -> Answer {
     let answer = create_user::handle(table, event.into_request())
         .await
@@ -110,7 +111,7 @@ pub async fn get(lister: &Lister, event: Event) -> Answer {
     answer
 }
 
-/// Starts an engine in memory with the template's table.
+/// Starts an in-memory engine with the table from `template.yaml`.
 ///
 /// # Panics
 /// The engine does not start.
@@ -124,7 +125,7 @@ pub fn engine() -> Engine {
     engine
 }
 
-/// A URL that refuses connections while the returned socket is open.
+/// Returns a URL at which connections are refused as long as the returned socket is open.
 ///
 /// # Panics
 /// There is no free port.
@@ -137,13 +138,13 @@ pub fn unreachable() -> (TcpSocket, String) {
     (socket, format!("http://{address}"))
 }
 
-/// The table at this URL, through a client that is configured as in the functions.
+/// The table at this URL. Its client is configured in the same way as in the functions.
 ///
 /// # Panics
-/// The environment names a certificate file that does not exist.
+/// `AWS_CA_BUNDLE` names a file without valid certificates.
 pub fn connect(url: &str) -> Table {
-    // All SDK clients of a process share one retry budget by default. A function has only one client,
-    // but here the faults of one test would use up the budget of another.
+    // By default, all SDK clients of a process share one retry budget. Each client of the tests has
+    // its own budget, so that the faults of one test do not use up the budget of another test.
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
     let credentials = Credentials::new(ACCESS_KEY_ID, "test", None, None, "tests");

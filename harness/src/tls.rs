@@ -1,4 +1,4 @@
-//! A certificate authority for the tests, and TLS servers with certificates.
+//! A certificate authority and TLS servers for the tests.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -11,7 +11,7 @@ use rustls::{
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority that a function is told to trust.
+/// A certificate authority. A test makes a function trust it with the variable `AWS_CA_BUNDLE`.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -19,8 +19,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority and a file with its certificate. The file is deleted when this value is
-    /// dropped.
+    /// Creates an authority, and a file with the authority's certificate. The file is deleted when
+    /// this value is dropped.
     ///
     /// # Panics
     /// The file can't be written.
@@ -28,7 +28,8 @@ impl Authority {
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // By default, a certificate has the same name as its authority, so OpenSSL takes it for self-signed.
+        // By default, a certificate gets the same name as its authority. OpenSSL would treat such a
+        // certificate as self-signed.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");
@@ -38,13 +39,13 @@ impl Authority {
         Self { issuer, file }
     }
 
-    /// The path of the authority's certificate, in PEM.
+    /// The path of the PEM file with the authority's certificate.
     #[must_use]
     pub fn file(&self) -> &Path {
         self.file.path()
     }
 
-    /// A TLS server with a certificate that this authority signs.
+    /// Returns a TLS server with this certificate. The authority signs the certificate.
     ///
     /// # Panics
     /// The parameters do not make a valid certificate.
@@ -71,7 +72,7 @@ pub fn certificate(host: &str) -> CertificateParams {
     CertificateParams::new([host.to_owned()]).expect("a host")
 }
 
-/// A TLS server with this certificate.
+/// Returns a TLS server with this certificate and this private key.
 ///
 /// # Panics
 /// The key does not belong to the certificate.

@@ -15,11 +15,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A fault that the proxy injects into a request. An ended connection looks as if the process at the
-/// other end had ended. A reset connection looks as if the machine at the other end had failed.
+/// A fault that the proxy injects into a request. A connection that ends looks to the client as if
+/// the table's process had ended. A connection that is reset looks as if the table's machine had
+/// failed.
 #[derive(Clone, Debug)]
 pub enum WireFault {
-    /// The table gets the request after this delay.
+    /// The proxy forwards the request after this delay.
     Delay(Duration),
     /// The table does not get the request, and the connection ends.
     LoseRequest,
@@ -29,15 +30,15 @@ pub enum WireFault {
     LoseAnswer,
     /// The table executes the request, and the connection is reset before the answer.
     ResetAfter,
-    /// The table executes the request, and the connection ends during the answer.
+    /// The table executes the request, and the connection ends before the answer is complete.
     TruncateAnswer(Break),
-    /// The table does not get the request, and the connection stays silent for ever.
+    /// The table does not get the request. The connection stays open, but no answer comes.
     Stall,
-    /// The table executes the request, and the connection stays silent for ever.
+    /// The table executes the request. The connection stays open, but no answer comes.
     StallAnswer,
-    /// The table executes the request, and the connection falls silent for ever during the answer.
+    /// The table executes the request. The connection stays open, but the answer stops at this point.
     StallWithinAnswer(Break),
-    /// The table executes the request, and the answer has this content type.
+    /// The table executes the request, and the proxy changes the answer's content type to this one.
     ContentType(&'static str),
     /// The table does not get the request. The proxy answers with this status and body.
     Answer(&'static str, String),
@@ -45,7 +46,7 @@ pub enum WireFault {
     Bytes(&'static [u8]),
 }
 
-/// Where an answer breaks off.
+/// The point at which an answer breaks off.
 #[derive(Clone, Copy, Debug)]
 pub enum Break {
     /// In the middle of the head.
@@ -110,11 +111,11 @@ impl Proxy {
         }));
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
-            // Dropping this set ends all connections to the proxy, including silent ones.
+            // When this set is dropped, all connections to the proxy end, including stalled connections.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
-                // Errors are ignored, because the proxy breaks connections on purpose.
+                // Ignores the errors of `relay`, because the proxy breaks connections on purpose.
                 connections.spawn(async move { relay(client, &state).await });
             }
         });
@@ -131,7 +132,8 @@ impl Proxy {
         self.url.clone()
     }
 
-    /// Injects one fault into each of the next requests. Later requests are forwarded.
+    /// Injects each of these faults into one of the next requests, in order. All later requests are
+    /// forwarded unchanged.
     pub fn inject(&self, faults: impl IntoIterator<Item = WireFault>) {
         lock(&self.state).faults.extend(faults);
     }
@@ -147,7 +149,7 @@ impl Proxy {
         lock(&self.state).engine = authority(engine_url);
     }
 
-    /// All requests so far, including every retry.
+    /// All requests that the proxy has received so far, including retries.
     #[must_use]
     pub fn requests(&self) -> Vec<TableRequest> {
         lock(&self.state).requests.clone()
@@ -164,7 +166,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().expect("no holder panics")
 }
 
-/// The host and port of a URL that has no path.
+/// The host and the port of a URL without a path.
 fn authority(url: &str) -> String {
     let authority = url.trim_start_matches("http://");
     authority.trim_end_matches('/').to_owned()
@@ -234,7 +236,7 @@ async fn forward(request: &[u8], engine: &str) -> io::Result<Vec<u8>> {
     read_message(&mut engine).await
 }
 
-/// The same answer with another content type.
+/// Returns the same answer with another content type.
 fn with_content_type(answer: &[u8], content_type: &str) -> String {
     let answer = str::from_utf8(answer).expect("the engine answers in JSON");
     let is_another = |line: &&str| !line.to_ascii_lowercase().starts_with("content-type:");
@@ -256,7 +258,8 @@ fn table_request(message: &[u8]) -> TableRequest {
     }
 }
 
-/// Reads one HTTP message that has a `Content-Length`. Returns an error if the connection ends early.
+/// Reads one HTTP message. Without a `Content-Length`, the message has no body. Returns an error if
+/// the connection ends before the message is complete.
 async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {

@@ -47,15 +47,16 @@ pub fn functions() -> BTreeSet<String> {
         .collect()
 }
 
-/// The folder in which cargo puts the binaries of the build profile that the tests use.
+/// The output folder of the cargo profile with which this program was built, such as `target/debug`.
 ///
 /// # Panics
-/// The executable is not where cargo puts it.
+/// The running program is not in cargo's target folder.
 #[must_use]
 pub fn target_profile() -> PathBuf {
     let executable = env::current_exe().expect("the executable has a path");
     let folder = executable.parent().expect("the executable is in a folder");
-    // Cargo puts tests in the subfolder `deps`, and other programs in the profile's folder itself.
+    // Cargo puts test programs into the subfolder `deps`, and other programs directly into the
+    // profile's folder.
     let profile = if folder.ends_with("deps") {
         folder.parent().expect("deps is in the profile")
     } else {
@@ -67,7 +68,7 @@ pub fn target_profile() -> PathBuf {
 /// Cargo's target folder.
 ///
 /// # Panics
-/// The executable is not where cargo puts it.
+/// The running program is not in cargo's target folder.
 #[must_use]
 pub fn target() -> PathBuf {
     let profile = target_profile();
@@ -90,14 +91,15 @@ pub fn built(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// If this variable is set, the tests start the binaries to deploy instead of debug builds.
+/// If this environment variable is set, the tests run the binaries that will be deployed. Otherwise
+/// they run debug builds.
 const RELEASED: &str = "RELEASED";
 
-/// The path of a function's binary: a debug build of the current source or, with `RELEASED=1`, the
-/// binary to deploy.
+/// The path of a function's binary. By default, it is a debug build of the current source. With
+/// `RELEASED=1`, it is the binary that will be deployed.
 ///
 /// # Panics
-/// The debug build fails, or the binary to deploy was not built.
+/// The debug build fails, or the binary for deployment was not built.
 #[must_use]
 pub fn binary_of(function: &str) -> PathBuf {
     if env::var_os(RELEASED).is_some() {
@@ -107,7 +109,8 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of a function's example: a debug build or, with `RELEASED=1`, the example built for Lambda.
+/// The path of a cargo example of a function. By default, it is a debug build. With `RELEASED=1`,
+/// it is a build for Lambda.
 ///
 /// # Panics
 /// The debug build fails, or the example was not built for Lambda.
@@ -120,7 +123,7 @@ pub fn example(name: &str) -> PathBuf {
     built(&target_profile().join("examples").join(name))
 }
 
-/// The path of a function's binary that `cargo lambda build --release` made.
+/// The path of the binary that `cargo lambda build --release` built for this function.
 ///
 /// # Panics
 /// The binary was not built.
@@ -129,7 +132,8 @@ pub fn released(function: &str) -> PathBuf {
     lambda("lambda", function)
 }
 
-/// Builds what `make test` builds before the tests. Takes no time if nothing changed.
+/// Builds the programs that `make test` builds before the tests. If nothing has changed, cargo
+/// rebuilds nothing.
 fn build() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
@@ -148,7 +152,7 @@ fn lambda(folder: &str, name: &str) -> PathBuf {
     built(&target().join(folder).join(name).join("bootstrap"))
 }
 
-/// The crates that a function is built from, as `name version` lines.
+/// The crates from which a function is built. Each crate is a line such as `serde v1.0.0`.
 ///
 /// # Panics
 /// Cargo fails.
@@ -164,7 +168,7 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
         "--package",
         function,
     ]);
-    // Cargo adds ` (*)` to a crate that it has already listed.
+    // If a crate occurs again in the tree, cargo adds ` (*)` to the line.
     let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
     tree.lines().map(name).collect()
 }
@@ -191,8 +195,8 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Runs cargo in the workspace and returns its output. Removes the variables that cargo sets for tests,
-/// because some crates are rebuilt when these change.
+/// Runs cargo in the workspace and returns its output. Removes the environment variables that cargo
+/// sets for tests, because cargo rebuilds some crates when these variables change.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::contract;
 
-/// An environment in which both functions start.
+/// The environment variables with which both functions start.
 const COMPLETE: [(&str, &str); 5] = [
     ("TABLE_NAME", "users"),
     ("LIST_MAX_AGE_SECONDS", "0"),
@@ -37,8 +37,8 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // The function needs no other variables to answer. The added endpoint keeps the test from
-        // calling AWS.
+        // The template's variables and Lambda's variables are enough for the function to answer.
+        // The test adds an endpoint only so that the function does not call AWS.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();
         complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));

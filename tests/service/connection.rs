@@ -1,4 +1,4 @@
-//! Tests of the connection to the table that a function keeps from one call to the next.
+//! Tests of the connection to the table that a function keeps open between calls.
 
 use std::{
     io,
@@ -17,11 +17,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// The timeout that the template gives the functions.
+/// The timeout of the functions in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Lambda freezes a sandbox between calls, and the table may close the connection during that time.
-/// When the sandbox runs again, it sees the next event and the end of the connection at the same time.
+/// Lambda freezes a sandbox between calls. The table may close the connection while the sandbox is
+/// frozen. When the sandbox runs again, it gets the next event and the end of the connection at the
+/// same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_nothing_is_sent_twice()
  {
@@ -45,7 +46,7 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
                 _ => Event::list(""),
             };
             let thaw = async {
-                // After this time, the event is in the sandbox's socket.
+                // Waits until the event has reached the socket of the frozen function.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 signal(process, "CONT");
             };
@@ -54,8 +55,8 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let answer = reply.into_answer();
             assert_eq!(answer.status, status, "{function}, {end:?}: {answer:?}");
             assert_eq!(relay.connections(), 2, "{function}, {end:?}");
-            // The SDK sends the number of the attempt in a header. The warm-up and the call made one
-            // attempt each.
+            // The SDK sends the number of each attempt in a header. Neither the warm-up's request
+            // nor the call's request was repeated.
             assert_eq!(relay.attempts(), ["1", "1"], "{function}, {end:?}");
             sandbox.stop().await;
         }
@@ -65,14 +66,14 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// Closes the connection, as the process at the other end would.
+    /// Closes the connection normally, as the table would.
     Close,
-    /// Resets the connection, like a network device that no longer knows it.
+    /// Resets the connection, as a network device does when it has forgotten the connection.
     Reset,
 }
 
-/// A TCP relay between a function and its table. It records what the function sends, and can end the
-/// connections.
+/// A TCP relay between a function and its table. The relay records what the function sends, and can
+/// end the connections.
 struct Relay {
     url: String,
     seen: Arc<Mutex<Seen>>,
@@ -112,7 +113,8 @@ impl Relay {
         }
     }
 
-    /// Ends the open connections, and waits until at least one has ended. The test opens only one.
+    /// Ends all open connections, and waits until one of them has ended. In this test, only one
+    /// connection is open.
     async fn end_connections(&self, end: End) {
         let before = self.end.receiver_count();
         self.end.send_replace(Some(end));
@@ -125,7 +127,7 @@ impl Relay {
         lock(&self.seen).connections
     }
 
-    /// The attempt numbers in the requests that the function sent.
+    /// The attempt number of each request that the function sent.
     fn attempts(&self) -> Vec<String> {
         let sent = String::from_utf8_lossy(&lock(&self.seen).sent).into_owned();
         let attempts = sent.split("amz-sdk-request: attempt=").skip(1);

@@ -16,7 +16,7 @@ use shared::{
     user::{UserId, Username, username::UsernamePrefix},
 };
 
-/// Each function, its route, and the only DynamoDB action that it may call.
+/// The name and the route of each function, and the only DynamoDB action that the function may call.
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("create-user", "POST /api/users", "dynamodb:PutItem"),
     ("list-users", "GET /api/users", "dynamodb:Query"),
@@ -81,7 +81,8 @@ fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
 
 #[test]
 fn a_page_may_use_exactly_the_methods_of_the_routes() {
-    // The template has `!If [HasCors, {…}, nothing]` here, so item 1 is the configuration.
+    // In the template, `CorsConfiguration` is `!If [HasCors, {…}, nothing]`. Item 1 of this list is
+    // the configuration.
     let (_, api) = &resources("AWS::ApiGatewayV2::Api")[0];
     let cors = &api["CorsConfiguration"][1];
     let methods = cors["AllowMethods"].as_array().expect("methods");
@@ -106,7 +107,7 @@ fn only_its_own_route_may_invoke_a_function() {
         })
         .collect();
     let expected = expected_routes().into_iter().map(|(function, route)| {
-        // A permission has `*` where the route has a path parameter.
+        // In a permission, each path parameter of the route is replaced by `*`.
         let segments = route.split('/').map(|segment| match segment {
             parameter if parameter.starts_with('{') => "*",
             segment => segment.trim_end(),
@@ -214,7 +215,7 @@ fn the_template_has_the_limits_of_the_code() {
     let timeout = template["Globals"]["Function"]["Timeout"]
         .as_u64()
         .expect("seconds");
-    // The timeout also covers the start, and the warm-up at the start may take a second.
+    // The function's timeout also covers its start. The warm-up during the start may take a second.
     assert!(Duration::from_secs(timeout) > OPERATION_TIMEOUT + Duration::from_secs(2));
     let max_age = &template["Parameters"]["ListMaxAgeSeconds"];
     assert_eq!(max_age["MinValue"], 0);
@@ -350,7 +351,8 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The binary of the function behind this alias. A deployment moves the alias to a new version.
+/// The name of the binary of the function to which this alias belongs. A deployment moves the alias
+/// to a new version.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])

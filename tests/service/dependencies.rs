@@ -1,5 +1,5 @@
-//! Tests of the locked crates and of the project's manifests. `.cargo/deny.toml` lists the banned
-//! crates and the reasons.
+//! Tests of the lock files and of the project's manifests. The file `.cargo/deny.toml` names the
+//! banned crates and the reasons.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,8 @@ fn the_fuzz_targets_are_built_from_the_same_crates() {
         .map(|(name, _)| name)
         .collect();
     let of_fuzzer = ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"];
-    // The fuzz targets compare our results with the JSON parser jiter, which needs these crates.
+    // These are the JSON parser jiter and the crates that it needs. The fuzz targets compare our
+    // results with jiter's results.
     let of_jiter = [
         "bitvec",
         "funty",
@@ -57,7 +58,7 @@ fn every_crate_of_ours_forbids_unsafe_code() {
             continue;
         }
         let lints = manifest.get("lints");
-        // A manifest with a workspace of its own inherits no lints from ours.
+        // A manifest that declares its own workspace can't inherit lints from the project's workspace.
         let inherits = !manifest.contains_key("workspace")
             && lints.and_then(|lints| lints.get("workspace")?.as_bool()) == Some(true);
         let forbidden = forbids(if inherits {
@@ -78,7 +79,8 @@ fn manifests() -> BTreeMap<PathBuf, toml::Table> {
         .collect()
 }
 
-/// The project's files that `is_wanted` accepts. Skips `target` and hidden folders, such as `.tools`.
+/// Finds the project's files that `is_wanted` accepts. Skips folders named `target`, and hidden
+/// folders such as `.tools`.
 fn files(is_wanted: impl Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![root()];

@@ -1,5 +1,5 @@
-//! Tests that the real binaries keep running after any event, and answer every JSON event as the
-//! contract says.
+//! Tests that the real binaries keep running after any event, and that every answer to a JSON event
+//! follows the contract.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
@@ -16,13 +16,13 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-/// The timeout that the template gives the functions.
+/// The timeout of the functions in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most memory that a function's process may use. The smallest Lambda function has this much memory.
+/// The maximum memory of a function's process. This is the memory of the smallest Lambda function.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
-/// The number of generated events that test one property of a function.
+/// The number of generated events with which a test checks one property of a function.
 const CASES: u32 = 1000;
 
 /// The parts of an event that the log may name if the event is not an HTTP API event. The log never
@@ -55,7 +55,7 @@ impl Functions {
         }
     }
 
-    /// Sends an event to the function for this method.
+    /// Sends an event to `create-user` if the method is `post`, and otherwise to `list-users`.
     fn reply(&self, method: &str, event: String) -> Reply {
         let sandbox = if method == "post" {
             &self.create
@@ -67,7 +67,7 @@ impl Functions {
         self.runtime.block_on(reply).0
     }
 
-    /// Sends an event to the function for this method, and checks the answer against the contract.
+    /// Does the same as [`Self::reply`], and checks the answer against the contract.
     fn answer(&self, method: &str, event: String) -> Answer {
         let answer = self.reply(method, event).into_answer();
         contract::check(method, &answer);
@@ -80,7 +80,7 @@ impl Functions {
         let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
             let sandbox = sandbox.into_inner();
-            // Only Linux reports peak memory.
+            // Only Linux reports the peak memory of a process.
             if cfg!(target_os = "linux") {
                 let memory = memory_kib(sandbox.process_id(), "VmHWM");
                 assert!(memory < MAX_MEMORY_KIB, "{memory} KiB");
@@ -109,7 +109,8 @@ fn any_request_is_answered_and_none_with_a_5xx() {
     }
     functions.stop();
 
-    // Checks that one validation does not refuse all requests and leave the rest of the code untested.
+    // Checks that each status occurs often enough. If one validation refused all requests, the rest
+    // of the code would be untested.
     let answered = answered.into_inner();
     println!("answered: {answered:?}");
     for (kind, least) in [
@@ -152,8 +153,8 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
         let expected = "the event is not an HTTP API event (payload format 2.0): see its ";
         let member = cause.strip_prefix(expected);
         assert!(member.is_some_and(|it| MEMBERS.contains(&it)), "{line}");
-        // The sender of the event made the error. It must not count as an internal error, because
-        // internal errors roll back a deployment.
+        // The sender of the event made the error. The event must not count as an internal error,
+        // because internal errors roll back a deployment.
         assert_eq!(line["InternalErrors"], Value::Null, "{line}");
         assert_eq!(
             line["_aws"]["CloudWatchMetrics"].as_array().map(Vec::len),
@@ -164,7 +165,7 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
 
 #[test]
 fn a_huge_or_deep_request_is_refused_within_the_smallest_functions_memory() {
-    // An HTTP API accepts bodies of up to 10 MB, and Lambda accepts events of up to 6 MB.
+    // An HTTP API accepts bodies of up to 10 MB, but Lambda accepts only events of up to 6 MB.
     const LARGEST: usize = 6_000_000;
     let functions = Functions::start();
     let create = |body: &str, is_base64: bool| {
@@ -223,8 +224,9 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
     functions.stop();
 }
 
-/// Creates a runner for one property. Each property needs a new runner, because a runner never resets
-/// its count of cases. A runner prints the event that fails, so that you can add a test for the event.
+/// Creates a runner for one property. Each property needs a new runner, because a runner never
+/// resets its count of cases. If the test fails for an event, the runner prints the event, so that
+/// you can add a test for it.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -247,7 +249,7 @@ enum Part {
     Query(String),
     Headers(Map<String, Value>),
     Body(Value),
-    /// A body that the gateway sends as base64.
+    /// A body that the gateway encodes in base64.
     Bytes(Vec<u8>),
     IsBase64(bool),
     /// A claim of the token, and its value.
@@ -255,7 +257,7 @@ enum Part {
     /// The result of an authorizer, which may be any JSON.
     Authorizer(Value),
     NoAuthorizer,
-    /// The name of a field that is removed.
+    /// The name of a top-level field to remove from the event.
     Missing(&'static str),
 }
 
@@ -289,15 +291,16 @@ impl Part {
     }
 }
 
-/// Requests that an HTTP API may send. Most have only one changed part, because the service reports
-/// only the first invalid part.
+/// Generates requests that an HTTP API may send. Most requests have only one changed part, because
+/// the service reports only the first invalid part.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![
         3 => prop::collection::vec(part(), 1),
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // Removes fields last, because a later change would fail or add the removed field again.
+        // Removes fields after all other changes, because a change to a removed field would fail or
+        // add the field again.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -308,7 +311,8 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Valid requests. Their usernames have only one or two letters, so some are already taken.
+/// Generates valid requests. The usernames have only one or two letters, so some usernames are
+/// already taken.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {
@@ -343,8 +347,8 @@ fn part() -> impl Strategy<Value = Part> {
     ]
 }
 
-/// Raw query strings with known and unknown names. Their values are encoded correctly, wrongly or not
-/// at all.
+/// Generates raw query strings with known and unknown parameters. The values are encoded correctly,
+/// wrongly or not at all.
 fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         "(prefix|limit|cursor)",
@@ -362,8 +366,8 @@ fn query() -> impl Strategy<Value = String> {
     prop_oneof![3 => pairs, 1 => any::<String>()]
 }
 
-/// Headers that the service reads, and other headers. The case of their names varies, and their values
-/// are plausible or any text.
+/// Generates headers that the service reads, and other headers. The case of the names varies. The
+/// values are plausible or arbitrary text.
 fn headers() -> impl Strategy<Value = Map<String, Value>> {
     let or_any = |value: &'static str| prop_oneof![3 => value, 1 => any::<String>()];
     let header = prop_oneof![
@@ -386,7 +390,7 @@ fn headers() -> impl Strategy<Value = Map<String, Value>> {
     prop::collection::vec(header, 0..6).prop_map(|headers| headers.into_iter().collect())
 }
 
-/// Bodies: a user as JSON, something similar, or any text.
+/// Generates request bodies: users as JSON, damaged JSON, other JSON, and arbitrary text.
 fn body() -> impl Strategy<Value = String> {
     let user = any::<String>().prop_map(|username| json!({ "username": username }).to_string());
     let damaged = (any::<String>(), any::<prop::sample::Index>()).prop_map(|(username, index)| {
@@ -423,7 +427,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Texts that are not JSON: random texts, and events that are cut off or have an extra character.
+/// Generates texts that are not JSON: random texts, and events that are cut off or have an extra
+/// character.
 fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     let place = any::<prop::sample::Index>;
     let cut = place().prop_map(move |place| {
@@ -435,8 +440,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
         event.insert(place.index(event.len()), c);
         event
     });
-    // Excludes JSON with text after it: Lambda never sends that, and the runtime interface would ignore
-    // the text.
+    // Excludes every text that begins with complete JSON. The runtime interface ignores the rest of
+    // such a text, and Lambda never sends one.
     let begins_with_json = |text: &str| {
         let mut json = serde_json::Deserializer::from_str(text);
         IgnoredAny::deserialize(&mut json).is_ok()
@@ -445,8 +450,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     texts.prop_filter("JSON", move |text| !begins_with_json(text))
 }
 
-/// JSON that is not an HTTP API event in payload format 2.0: events of a REST API, of an HTTP API in
-/// payload format 1.0, of a load balancer or of a queue, and any other JSON.
+/// Generates JSON that is not an HTTP API event in payload format 2.0. Examples are the events of a
+/// REST API, of a load balancer and of a queue, and events in payload format 1.0.
 fn other_event() -> impl Strategy<Value = Value> {
     let texts = || prop::collection::hash_map(any::<String>(), any::<String>(), 0..4);
     let body = || prop::option::of(any::<String>());
@@ -493,8 +498,8 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // The right format, but with a wrong value in one field. The value is never a list, because serde
-    // can read a list as a structure.
+    // An HTTP API event in payload format 2.0 with a wrong value in one field. The value is never
+    // an array, because serde can read an array as a struct.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);
@@ -514,7 +519,7 @@ async fn a_query_with_characters_that_are_invalid_in_a_uri_is_accepted() {
         let page = service.list(&format!("prefix={username}")).await;
         assert_eq!(page.usernames(), [username]);
     }
-    // No username contains a space or a control character, so no user matches.
+    // No username contains a space or a control character, so no user matches these prefixes.
     for raw in ["prefix=ada lovelace", "prefix=\u{e4}\u{7}"] {
         let page = service.list(raw).await;
         assert_eq!((page.status, &*page.body), (200, "[]"), "{raw}");
@@ -561,7 +566,7 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // If the service reads the header, it refuses such a value or ignores it.
+        // The service reads the next three headers. It refuses or ignores this value.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");
         let media_type = format!("application/json; charset=\"{value}\"");

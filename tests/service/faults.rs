@@ -19,7 +19,7 @@ use shared::{
     telemetry::Metric,
 };
 
-/// The most attempts that the SDK makes for one request.
+/// The maximum number of attempts that the SDK makes for one request.
 const ATTEMPTS: usize = 3;
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_silent_table_is_answered_503_in_time() {
             get(&lister, Event::list("")),
         )
     };
-    // The timeout that the template gives the functions.
+    // The timeout of the functions in `template.yaml`.
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
     let (created, listed) = answers.expect("answers before the function is ended");
     assert_unavailable(&created);
@@ -175,10 +175,10 @@ async fn a_list_that_can_not_be_read_is_a_503_and_the_log_holds_none_of_it() {
     }
 }
 
-/// Every error code that DynamoDB documents for `PutItem`, for `Query` or for all operations. Each has
-/// its HTTP status, the status of the service's answer, and the number of attempts. [`OF_A_WRITE`]
-/// lists the codes that a `Query` never gets. `create_user.rs` tests
-/// `ConditionalCheckFailedException`, which is not in this list.
+/// Every error code that DynamoDB documents for `PutItem`, for `Query` or for all operations. Each
+/// row has DynamoDB's HTTP status, the code, the status of the service's answer, and the number of
+/// attempts. [`OF_A_WRITE`] has the codes that a `Query` never gets. This list does not have
+/// `ConditionalCheckFailedException`, which `create_user.rs` tests.
 ///
 /// Sources:
 /// [`PutItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html#API_PutItem_Errors),
@@ -254,7 +254,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     ("400 Bad Request", "ResourceInUseException", 500, 1),
     ("400 Bad Request", "ResourceNotFoundException", 500, 1),
     ("400 Bad Request", "UnrecognizedClientException", 500, 1),
-    // The request is wrong, because the service has a bug.
+    // The service has a bug and sent a wrong request.
     ("400 Bad Request", "InvalidAction", 500, 1),
     (
         "421 Misdirected Request",
@@ -322,7 +322,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
             sent += attempts;
             assert_eq!(proxy.requests().len(), sent, "{code}, create: {is_create}");
         }
-        // The client still works for the next request.
+        // After the error, the same client still works for the next request.
         let username = format!("user{number}");
         let created = post(&table, Event::create_user(&username)).await;
         assert_eq!(created.status, 201, "{code}");
@@ -332,7 +332,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
 #[tokio::test]
 async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
     let service = Service::start();
-    // The SDK refuses a custom endpoint together with FIPS.
+    // The SDK refuses a configuration with both a custom endpoint and FIPS.
     let config = sdk_config()
         .unwrap()
         .use_fips(true)
@@ -380,7 +380,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let throttled = json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            // The first letter of this field's name is a capital in some exceptions.
+            // In some exceptions, the name of this field begins with a capital letter.
             member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
@@ -406,7 +406,8 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     let table = service.table();
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let lister = Lister::new(table.clone(), Duration::ZERO);
-    // The first id is not a UUID. The second id is a UUID, but its time is too late for RFC 3339.
+    // The first id is not a UUID. The second id is a UUID, but the year of its time is too large
+    // for RFC 3339.
     for id in ["1", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
         let put = table.client().put_item().table_name(table.name());
         let put = put

@@ -397,7 +397,7 @@ async fn a_new_user_changes_the_tag_of_its_page() {
     let before = service.list("limit=1").await;
     service.create("grace").await;
     let after = service.list("limit=1").await;
-    // The body is the same, but the client must learn that there is a next page now.
+    // The body is the same, but the page now links to a next page. So the page's ETag must change.
     assert_eq!(before.body, after.body);
     assert_eq!(before.header("link"), None);
     assert!(after.header("link").is_some());
@@ -430,7 +430,7 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
     assert!(age(&kept) < 60);
     assert_eq!(kept.header("etag"), first.header("etag"));
 
-    // The pages of other queries are not in the cache.
+    // Only the page of the first query is in the cache, so these pages come from the table.
     assert_eq!(service.list("limit=99").await.usernames(), ["ada", "grace"]);
     assert_eq!(service.list("prefix=g").await.usernames(), ["grace"]);
 
@@ -479,7 +479,7 @@ fn a_kept_page_grows_old_by_the_wall_clock() {
     assert_eq!(age(since), Some(Duration::ZERO));
     assert_eq!(age(since + 59 * second), Some(59 * second));
     assert_eq!(age(since + 60 * second), None);
-    // If the clock was set back, the page's age is unknown.
+    // If the clock was set back, the page's age is unknown, and the cache does not return the page.
     assert_eq!(age(since - second), None);
 }
 
@@ -501,17 +501,18 @@ fn the_kept_pages_are_bounded() {
         cache.insert(wanted(limit), Arc::new(page), now);
     }
     let kept = (1..=1000).filter(|limit| cache.get(&wanted(*limit), now).is_some());
-    // The cache has room for 83 pages of this size (8 MiB), but may keep fewer.
+    // The limit of the cache is 8 MiB, which is 83 pages of this size. The cache may keep fewer pages.
     assert!((42..=83).contains(&kept.count()));
 }
 
-/// The age of a kept page in seconds, from the header `Age`.
+/// The age of a cached page in seconds, from the header `Age`.
 fn age(answer: &Answer) -> u64 {
     let age = answer.header("age").expect("an age");
     age.parse().expect("seconds")
 }
 
-/// Follows the links from this query to the last page. Returns the usernames of each page.
+/// Gets the page for this query, and follows the links to the last page. Returns the usernames of
+/// each page.
 async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut next = Some(query.to_owned());
@@ -524,7 +525,8 @@ async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     pages
 }
 
-/// Creates this many users. Returns their usernames, which contain numbers and are in sorted order.
+/// Creates `count` users with numbered usernames, such as `user0007`. Returns the usernames in
+/// sorted order.
 async fn create_numbered(service: &Service, count: usize) -> Vec<String> {
     let usernames: Vec<String> = (0..count)
         .map(|number| format!("user{number:04}"))
@@ -581,12 +583,12 @@ fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
     assert_eq!(cursor::decode(&cursor, &prefix), Err(CursorError));
 }
 
-/// Usernames. Many of them share a prefix, and some differ only in case.
+/// Generates usernames. Many usernames share a prefix, and some usernames differ only in case.
 fn a_username() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-cA-Cé]{1,4}").expect("a valid expression")
 }
 
-/// Keys of 1 to 80 characters. Each character has one to four bytes in UTF-8.
+/// Generates keys of 1 to 80 characters. Each character has one to four bytes in UTF-8.
 fn a_key() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-z0-9éжα車𐐨]{1,80}").expect("a valid expression")
 }

@@ -21,7 +21,7 @@ use tokio::{
     net::TcpListener,
 };
 
-/// The timeout that the template gives the functions.
+/// The timeout of the functions in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The start of the year 2100, in seconds since 1970.
@@ -66,15 +66,17 @@ fn credentials() -> impl Strategy<Value = Credentials> {
         .prop_map(|(id, secret, token)| Credentials::new(id, secret, token, None, "test"))
 }
 
-/// Hosts, some of them with a port, but never with the default port 443. For the default port, the signatures differ:
-/// AWS's library signs the host without the port, but our client signs the host exactly as in the endpoint's URL.
+/// Generates hosts with and without a port, but never with the default port 443. With the default
+/// port, our signature differs from the signature of AWS's library. The library signs the host
+/// without the port, but our client signs the host exactly as in the endpoint's URL.
 fn host() -> impl Strategy<Value = String> {
     let host = "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?";
     host.prop_filter("the default port", |host| !host.ends_with(":443"))
 }
 
 proptest! {
-    /// One signer signs all requests, so the test fails if the signer keeps a signing key for too long.
+    /// One signer signs all requests of a case. So the test fails if the signer uses an old signing
+    /// key after the day or the secret has changed.
     #[test]
     fn every_signature_is_the_one_that_awss_library_makes(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
@@ -148,8 +150,8 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
             None,
             "test",
         );
-        // AWS refuses a request with an unsigned header `X-Amz-…`. `signed_by_aws` adds the date and the
-        // token.
+        // AWS requires that every header `X-Amz-…` is signed. The date and the token are left out
+        // here, because `signed_by_aws` adds them.
         let is_signed = |name: &str| {
             name == "content-type"
                 || name.starts_with("x-amz-")

@@ -153,7 +153,7 @@ async fn a_page_that_may_be_old_is_read_at_half_the_price() {
 
 #[test]
 fn the_largest_item_is_paid_with_one_write_unit() {
-    // This username has the longest display form and the longest key: 80 characters of four bytes each.
+    // This username and its key have the maximum length: 80 characters of four bytes each.
     let longest = "\u{10400}".repeat(Username::MAX_CHARS);
     let username = Username::parse(&longest).unwrap();
     assert_eq!(username.as_str().len(), 4 * Username::MAX_CHARS);
@@ -253,12 +253,12 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     assert_eq!(meter.units(), [0.5]);
 }
 
-/// Records the capacity units that each request consumes.
+/// An interceptor that records the consumed capacity units of each request.
 #[derive(Clone, Debug, Default)]
 struct Meter(Arc<Mutex<Vec<f64>>>);
 
 impl Meter {
-    /// Removes and returns the recorded units, one number for each request.
+    /// Returns the recorded units, one number for each request, and clears the record.
     fn units(&self) -> Vec<f64> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }

@@ -1,4 +1,4 @@
-//! Tests of the logs, metrics and answers of the real Lambda binaries, each in a sandbox.
+//! Tests of the logs, metrics and answers of the real Lambda binaries. Each binary runs in a sandbox.
 
 use std::{fs, time::Duration};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const CALLER: &str = "6q1k2j3h4g5f6d7s8a9p0o1i2u";
 
-/// The timeout that the template gives the functions.
+/// The timeout of the functions in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -166,7 +166,8 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // Internal errors are also counted for each version, so that an alarm can roll back a version.
+        // Internal errors are counted for each function and for each version, so that an alarm can
+        // roll back a version.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -183,7 +184,7 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
 
 #[tokio::test]
 async fn a_function_answers_503_before_its_deadline() {
-    // Connections to this socket succeed, but nothing answers.
+    // Connections to this socket succeed, but no request gets an answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut create = Sandbox::of("create-user", &url).await;
@@ -206,7 +207,7 @@ async fn a_function_answers_503_before_its_deadline() {
     );
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the deadline of the event passed");
-    // In milliseconds: nearly three seconds, or more on a busy machine.
+    // The latency is nearly 3,000 ms, or more on a busy machine.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }
@@ -237,7 +238,7 @@ async fn a_developers_files_do_not_reach_a_function() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(".aws");
     fs::create_dir(&folder).unwrap();
-    // Each of the two settings would keep the function from its table.
+    // Each of these two settings would stop the function from reaching its table.
     let config = "[default]\nignore_configured_endpoint_urls = true\nuse_fips_endpoint = true\n";
     fs::write(folder.join("config"), config).unwrap();
 
@@ -258,7 +259,7 @@ fn status(reply: &Reply) -> u64 {
     }
 }
 
-/// The expected log line of a request, without the times.
+/// The expected log line of a request, without the timestamps and the latency.
 fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -> Value {
     let mut line = json!({
         "level": "INFO",
@@ -291,7 +292,7 @@ fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -
 fn assert_lines(lines: &[Value], expected: &[Value]) {
     let mut lines = lines.to_vec();
     for line in &mut lines {
-        // Checks the format of the times, then removes them.
+        // Checks the format of the timestamps and the latency, then removes them.
         let mut take = |member: &str| line.as_object_mut().unwrap().remove(member);
         let timestamp = take("timestamp").expect("a timestamp");
         let timestamp = timestamp.as_str().expect("a text");

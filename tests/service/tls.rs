@@ -23,12 +23,12 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// The most connections that the SDK opens for one request.
+/// The maximum number of connections that the SDK opens for one request.
 const ATTEMPTS: usize = 3;
-/// The timeout that the template gives the functions.
+/// The timeout of the functions in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The address in the table's certificate.
+/// The IP address for which the table's certificate is valid.
 const HOST: &str = "127.0.0.1";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +61,8 @@ async fn a_failed_handshake_is_a_503_and_the_next_call_tries_again() {
     running.join_all().await;
 }
 
-/// Calls a function twice. In the first call, every handshake fails; in the second, the handshake succeeds.
+/// Calls a function twice. Every handshake of the first call fails. The handshake of the second
+/// call succeeds.
 async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority: &Authority) {
     let service = Service::start();
     let front = Front::start(&service.engine().url(), manner).await;
@@ -71,7 +72,7 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     let failed = call(&mut sandbox, function).await;
     assert_eq!(failed.status, 503, "{function}, {name}: {failed:?}");
     assert_eq!(failed.header("retry-after"), Some("1"));
-    // Subtracts the connection that `connections` itself opens.
+    // Subtracts 1 for the connection that `connections` itself opens.
     let connections = front.connections().await - before - 1;
     assert_eq!(connections, ATTEMPTS, "{function}, {name}");
     assert_eq!(service.list("").await.body, "[]", "{function}, {name}");
@@ -94,7 +95,8 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     assert!(of_the_call.contains(cause), "{name}: {of_the_call}");
 }
 
-/// The ways in which a handshake fails: a name, what the listener does, and what the log then contains.
+/// The ways in which a handshake fails. Each has a name, what the listener does, and a part of the
+/// cause in the log.
 fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     let key = KeyPair::generate().expect("a key");
     let self_signed = certificate(HOST).self_signed(&key).expect("a certificate");
@@ -149,7 +151,7 @@ async fn call(sandbox: &mut Sandbox, function: &str) -> Answer {
     answer
 }
 
-/// The causes in these log lines. Fails if a line has the level ERROR.
+/// Returns the causes in these log lines. Fails if a line has the level ERROR.
 fn causes(lines: &[Value]) -> Vec<String> {
     assert!(
         lines.iter().all(|line| line["level"] != "ERROR"),
@@ -159,7 +161,7 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-/// TLS with a certificate for [`HOST`] from this authority.
+/// The listener speaks TLS with a certificate for [`HOST`] that this authority has signed.
 pub(crate) fn vouched_by(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -171,17 +173,17 @@ pub(crate) enum Manner {
     Tls(TlsAcceptor),
     /// Sends these bytes and nothing more.
     Say(&'static [u8]),
-    /// Closes the connection instead of answering.
+    /// Closes the connection without an answer.
     End,
     /// Resets the connection immediately.
     Reset,
 }
 
-/// A listener in front of a table.
+/// A listener between the functions and a table.
 pub(crate) struct Front {
     url: String,
     manner: Arc<Mutex<Manner>>,
-    /// The client's address of each connection so far.
+    /// The client addresses of all connections so far.
     clients: Arc<Mutex<Vec<SocketAddr>>>,
     accepting: JoinHandle<()>,
 }
@@ -195,7 +197,7 @@ impl Front {
         let clients = Arc::<Mutex<Vec<SocketAddr>>>::default();
         let (shared_manner, shared_clients) = (Arc::clone(&manner), Arc::clone(&clients));
         let accepting = tokio::spawn(async move {
-            // When the listener ends, this set is dropped, which ends all connections.
+            // This set is dropped when the listener ends. All connections end when the set is dropped.
             let mut running = JoinSet::new();
             while let Ok((client, address)) = listener.accept().await {
                 shared_clients
@@ -204,7 +206,7 @@ impl Front {
                     .push(address);
                 let manner = shared_manner.lock().expect("no holder panics").clone();
                 let table = table.clone();
-                // Some tests make connections fail, so errors are ignored.
+                // Ignores the errors of `serve`, because some tests make connections fail.
                 running.spawn(async move { serve(client, manner, &table).await });
             }
         });
@@ -226,13 +228,14 @@ impl Front {
         sandbox
     }
 
-    /// Changes how the next connections are handled.
+    /// Changes how the listener handles later connections.
     fn mend(&self, manner: Manner) {
         *self.manner.lock().expect("no holder panics") = manner;
     }
 
-    /// Opens a connection, waits until the listener accepts it, and returns the number of accepted connections. The
-    /// listener accepts in order, so the number includes every connection that a function opened before.
+    /// Opens a connection, waits until the listener accepts it, and returns the number of accepted
+    /// connections. The listener accepts connections in order, so the number includes every
+    /// connection that a function opened earlier.
     async fn connections(&self) -> usize {
         let address = self.url.trim_start_matches("https://");
         let address = address.parse().expect("an address");
@@ -266,7 +269,8 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
             std::future::pending().await
         }
         Manner::End => {
-            // Reads the data first, because unread data would turn the close into a reset.
+            // Reads the client's data first, because closing a connection with unread data would
+            // reset it.
             let _ = client.read(&mut [0; 4096]).await?;
             Ok(())
         }
@@ -274,7 +278,7 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
     }
 }
 
-/// Forwards all data until one side closes its connection. Then closes the other connection without
+/// Forwards all data until one side closes its connection. Then closes both connections without
 /// TLS's closing message, as when a process is killed.
 async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
     let mut table = TcpStream::connect(table).await?;

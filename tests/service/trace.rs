@@ -1,5 +1,5 @@
 //! Tests of the spans that the real binaries send to X-Ray. The tests decode the spans with
-//! OpenTelemetry's own definitions.
+//! OpenTelemetry's own Protobuf definitions.
 
 use std::{
     net::UdpSocket,
@@ -20,7 +20,7 @@ use local::spans::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// The timeout that the template gives the functions.
+/// The timeout of the functions in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:function-under-test";
@@ -41,7 +41,7 @@ async fn a_sampled_request_is_two_spans_under_lambdas_segment() {
                 _ => Event::list(""),
             };
             assert_eq!(call(&mut sandbox, event).await.status, status);
-            // The warm-up comes first, but has no span.
+            // The warm-up runs before the first request, but it sends no spans.
             let Request { resource, spans } = agent.spans().await;
             assert_eq!(
                 resource,
@@ -203,7 +203,8 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Temporary faults. Each has its `error.type` and the HTTP statuses that the table's answer may have.
+/// Temporary faults. Each fault has its `error.type`, and the HTTP statuses that the table's answer
+/// may have.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -225,7 +226,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     ]
 }
 
-/// Calls a function while the fault occurs this many times, and checks the function's spans.
+/// Injects the fault into the first `times` requests of a call, and checks the spans of the call.
 async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statuses: &[u16]) {
     let case = format!("{function}, {times} times {fault:?}");
     let service = Service::start();
@@ -236,8 +237,8 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
         "create-user" => Event::create_user(username),
         _ => Event::list(""),
     };
-    // A first call waits for the warm-up, which may be slow on a busy machine. So no fault hits the
-    // warm-up.
+    // The first call ends after the warm-up, which may be slow on a busy machine. Faults are
+    // injected only after this call, so no fault hits the warm-up.
     assert!(
         call(&mut sandbox, event("grace")).await.status < 300,
         "{case}"
@@ -295,7 +296,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
 
 #[tokio::test]
 async fn a_call_that_the_deadline_ends_is_an_error() {
-    // Connections to this socket succeed, but nothing answers.
+    // Connections to this socket succeed, but no request gets an answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let agent = Agent::start().await;
@@ -373,7 +374,8 @@ async fn a_function_works_without_an_agent() {
         environment.extend(address.map(|address| ("AWS_XRAY_DAEMON_ADDRESS", address)));
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
-        // Calls three times, because the system reports a closed port only when the next datagram is sent.
+        // Calls the function three times, because the operating system reports a closed port only
+        // when the next datagram is sent.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,
@@ -424,7 +426,7 @@ async fn a_datagram_is_small_whatever_the_table_answers() {
     }
 }
 
-/// Starts a function that gets sampled events.
+/// Starts a function. Its events have the trace header [`SAMPLED`].
 async fn sandbox(function: &str, table_url: &str, agent: &str) -> Sandbox {
     let mut environment = environment(table_url).to_vec();
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", agent));

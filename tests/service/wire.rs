@@ -1,6 +1,7 @@
-//! Tests of faults on the TLS connection between the real binaries and the table: how a function reacts
-//! to each fault, how many requests it sends, and what the table then stores. `faults.rs` calls the
-//! handlers without binaries and TLS, and `tls.rs` tests failed handshakes.
+//! Tests of faults on the TLS connection between the real binaries and the table. The tests check
+//! the function's answer, the number of the function's requests, and what the table stores. The
+//! tests in `faults.rs` call the handlers without binaries and TLS. The tests in `tls.rs` make
+//! handshakes fail.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -15,9 +16,9 @@ use tokio::task::JoinSet;
 
 use crate::tls::{Front, vouched_by};
 
-/// The most attempts that the SDK makes for one request.
+/// The maximum number of attempts that the SDK makes for one request.
 const ATTEMPTS: usize = 3;
-/// The timeout that the template gives the functions.
+/// The timeout of the functions in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a function reacts to a fault.
@@ -25,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 enum Policy {
     /// The function succeeds without a retry.
     Ignore,
-    /// The function waits until the fault is over.
+    /// The function waits for the delayed answer and does not retry.
     Wait,
     /// The function retries until it succeeds or has no attempts left.
     Retry,
@@ -35,7 +36,8 @@ enum Policy {
 
 use Policy::{GiveUp, Ignore, Retry, Wait};
 
-/// A fault, how a function reacts to it, and how many consecutive requests of one call meet the fault.
+/// A fault, the function's reaction, and the number of consecutive requests of one call that meet
+/// the fault.
 struct Case {
     fault: WireFault,
     policy: Policy,
@@ -43,7 +45,7 @@ struct Case {
 }
 
 impl Case {
-    /// How many requests the call sends.
+    /// The number of requests that the function sends in this call.
     fn requests(&self) -> usize {
         match self.policy {
             Ignore | Wait | GiveUp => 1,
@@ -60,7 +62,7 @@ impl Case {
         }
     }
 
-    /// Whether the table executes the request in spite of the fault, possibly later.
+    /// Whether the table executes the request in spite of the fault, possibly after a delay.
     fn takes_effect(&self) -> bool {
         match self.fault {
             WireFault::Delay(_)
@@ -94,7 +96,8 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Combines each fault with every number of repetitions that changes the result.
+/// Makes the cases for these faults. A fault with the policy [`Retry`] occurs one, two or three
+/// times, and any other fault occurs once.
 fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     faults.into_iter().flat_map(|(fault, policy)| {
         let most = match policy {
@@ -109,10 +112,11 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     })
 }
 
-/// Every fault, and how a function reacts to it.
+/// The faults for both functions, each with the function's reaction.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // The SDK abandons an attempt after 1.2 s. A request with a longer delay still reaches the table.
+        // The SDK abandons an attempt after 1.2 s, but a request with a longer delay still reaches
+        // the table.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -136,7 +140,7 @@ fn faults() -> Vec<(WireFault, Policy)> {
         ),
         (error(SERVER_ERROR, "InternalServerError"), Retry),
         (error(UNAVAILABLE, "ServiceUnavailable"), Retry),
-        // Answers that come from a proxy instead of the table.
+        // Answers that come from a network proxy instead of the table.
         (answer(SERVER_ERROR, ""), Retry),
         (answer("502 Bad Gateway", PAGE), Retry),
         (answer(UNAVAILABLE, PAGE), Retry),
@@ -158,8 +162,9 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Answers with no body or only `{}`. Only list-users can see that such an answer is wrong, because DynamoDB also
-/// answers a successful create without content.
+/// Faults for list-users only: an answer with an empty body or with the body `{}`. For create-user,
+/// such an answer is not a fault, because DynamoDB's answer to a successful create has no content
+/// either.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -222,7 +227,8 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
         retried
     };
     if let WireFault::Delay(time) = case.fault {
-        // Waits until the abandoned requests have reached the table. They must not change the user.
+        // Waits until the abandoned requests have reached the table. These requests must not change
+        // the user.
         tokio::time::sleep(time).await;
     }
     let listed = service.list(&format!("prefix={name}")).await;
@@ -257,8 +263,8 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // Every read is consistent, so that no page lacks a user who was created before. Skips the first
-    // request, which the warm-up sent.
+    // Every read must be consistent, because a page must not lack a user who was created before the
+    // call. The check skips the first request, because the warm-up sent it.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
     assert!(requests[1..].iter().all(is_current), "{requests:?}");
@@ -269,8 +275,8 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
 async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
-    // The first attempt times out after 1.2 s, but reaches the table after 1.4 s. The second attempt
-    // reaches the table after at least 1.8 s.
+    // The first attempt times out after 1.2 s, but its request reaches the table after 1.4 s. The
+    // request of the second attempt reaches the table after at least 1.8 s.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");
@@ -297,7 +303,7 @@ async fn an_answer_of_another_type_means_the_same() {
     function.stop().await;
 }
 
-/// A function's process, which reaches its table through TLS and a proxy.
+/// A running function that reaches its table through TLS and a proxy.
 struct Function {
     method: &'static str,
     sandbox: Sandbox,
@@ -323,15 +329,15 @@ impl Function {
         }
     }
 
-    /// Calls the function with this fault on the wire. Returns the answer and the number of requests that
-    /// the function sent.
+    /// Injects the fault of this case and calls the function. Returns the answer and the number of
+    /// requests that the function sent.
     async fn call(&mut self, event: Event, case: &Case) -> (Answer, usize) {
         let faults = iter::repeat_n(case.fault.clone(), case.times);
         self.proxy.inject(faults);
         self.call_undisturbed(event).await
     }
 
-    /// Calls the function without adding a fault. Returns the same values as [`Self::call`].
+    /// Calls the function without injecting a fault. Returns the same values as [`Self::call`].
     async fn call_undisturbed(&mut self, event: Event) -> (Answer, usize) {
         let before = self.proxy.requests().len();
         let answer = self.sandbox.invoke(event, TIMEOUT).await.into_answer();

@@ -1,5 +1,5 @@
-//! The embedded DynamoDB as a process that a test can kill. `engine FILE` keeps the template's table in
-//! a file and prints the engine's URL.
+//! Runs the embedded DynamoDB as a process that a test can kill. The command `engine FILE` keeps
+//! the table from `template.yaml` in FILE and prints the engine's URL.
 
 use std::{env, io, path::PathBuf};
 
@@ -17,7 +17,6 @@ fn main() {
         .create_table_if_missing(&workspace::read("template.yaml"), TABLE_NAME)
         .expect("the engine makes the table");
     println!("{}", engine.url());
-    // The process that started the engine holds the other end of standard input, so the engine ends
-    // when that process ends.
+    // Waits until standard input is closed. It is closed when the process that started the engine ends.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }
