@@ -1,12 +1,12 @@
 // Signs users up and lists them with the API's two operations. The server decides which usernames are
-// valid. All text enters the page as text, never as markup.
+// valid. The script inserts strings as text, never as markup.
 
 const usersUrl = document.querySelector('meta[name="users-url"]').content;
 const LONGEST = 80;
 const PAGE_SIZE = 10;
-/** The pause after the last keystroke before the page asks the API, in milliseconds. */
+/** How long the page waits after a keystroke before it sends a request, in milliseconds. */
 const TYPING_PAUSE = 250;
-/** The pause before the page asks an unreachable API again, in milliseconds. */
+/** How long the page waits before it tries an unreachable API again, in milliseconds. */
 const RETRY_PAUSE = 2000;
 
 const byId = (id) => document.getElementById(id);
@@ -19,14 +19,14 @@ const position = byId('position');
 const previous = byId('previous');
 const next = byId('next');
 
-// The API. While it can't be reached, the page keeps asking for the list.
+// Requests to the API. While the API can't be reached, the page requests the list again and again.
 
 let retrying;
 
-/** The error of a request when the API can't be reached. */
+/** The error that `ask` throws when the API can't be reached. */
 class Unreachable extends Error {}
 
-/** Sends a request. While the API can't be reached, the page says so. */
+/** Sends a request. If the API can't be reached, shows a message and soon requests the list again. */
 async function ask(url, options) {
   try {
     const response = await fetch(url, options);
@@ -35,7 +35,7 @@ async function ask(url, options) {
     return { ok: response.ok, link: response.headers.get('Link'), status: response.status, text };
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    // Sets the text only once, because screen readers would read it out again at every attempt.
+    // Sets the text only at the first failure, because screen readers read out every new text.
     if (offline.textContent === '') {
       say(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
     }
@@ -46,8 +46,8 @@ async function ask(url, options) {
 }
 
 /**
- * Returns the text that the page shows for an error. The text comes from the service's problem document or from the
- * gateway's answer. If they give no reason, it names the status.
+ * Returns the text that the page shows for an error. The text comes from the service's problem document
+ * or from the gateway's answer. If neither of them gives a reason, the text names the status.
  */
 function reasonOf({ status, text }) {
   let problem;
@@ -87,20 +87,21 @@ function quote(name) {
 // Signing up.
 
 /**
- * The text as the server counts it: in NFC, with ordinary characters in place of half-width and
- * full-width ones.
+ * Converts a text to the form in which the server counts characters: NFC, with ordinary characters in
+ * place of half-width and full-width ones.
  */
 function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
-/** The length of a username in lower case: usernames that differ only in case have equal lengths. */
+/** The length of a username in lower case, which is equal for usernames that differ only in case. */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
 }
 
 /**
- * The error for an empty or too long username, found without the server; empty if there is none.
+ * Returns an error message if a username is empty or too long, and an empty string otherwise. Sends no
+ * request.
  */
 function tooShortOrLong(name) {
   const length = [...display(name)].length;
@@ -112,8 +113,8 @@ function tooShortOrLong(name) {
 }
 
 /**
- * Whether a user has this name. The API lists the usernames that begin with the name, and an equal
- * username comes first. So the name is taken if the first username is as long as the name.
+ * Whether a user has this name. Among the usernames that begin with the name, the API lists an equal
+ * username first. So the name is taken if the first username in the list is as long as the name.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });
@@ -125,7 +126,7 @@ async function isTaken(name, signal) {
 let typing;
 let asking = new AbortController();
 
-/** Cancels the running check of an earlier name. */
+/** Cancels the check of an earlier name, even if it is already running. */
 function forgetAvailability() {
   clearTimeout(typing);
   asking.abort();
@@ -149,12 +150,12 @@ username.addEventListener('input', () => {
     try {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
-      // Does not say "available": the list accepts any prefix, so only a create tells whether the name
-      // is valid.
+      // The message does not say "available", because the name may be invalid: the list accepts any
+      // prefix, and only a create validates the name.
       else say(availability, `${quote(name)} is not taken.`, '');
     } catch {
-      // The check failed, so the page shows nothing here; signing up gives the answer. If the API can't
-      // be reached, `ask` has already said so.
+      // If the check fails, the page shows no result here. The user learns the result when signing up.
+      // If the API can't be reached, `ask` has already shown a message.
     }
   }, TYPING_PAUSE);
 });
@@ -170,13 +171,13 @@ function refuse(reason) {
 }
 
 /**
- * The current attempt to create a user. A retry sends the same key, so that no second user is
- * created.
+ * The username and the Idempotency-Key of the current sign-up. A retry sends the same key, so that it
+ * does not create a second user.
  */
 let attempt = {};
 /** The username that is being sent. */
 let sending;
-/** Whether the username in the field is to be sent next. */
+/** Whether the page will send the username in the field after the current request. */
 let isWaiting = false;
 
 const signUp = byId('sign-up');
@@ -210,7 +211,7 @@ signUp.addEventListener('submit', async (event) => {
       attempt = {};
       showPage();
     }
-    // The field may hold another name by now, to which this answer does not apply.
+    // If the user has typed another name meanwhile, the page does not show the result for the old name.
     if (username.value !== name) return;
     forgetAvailability();
     if (!answer.ok) {
@@ -235,14 +236,15 @@ signUp.addEventListener('submit', async (event) => {
   }
 });
 
-// The list. `pages` holds the URLs of all pages up to the shown one. `after` holds the URL of the next page.
+// The list. `pages` holds the URLs from the first page to the page that is shown. `after` holds the URL
+// of the next page.
 
 let pages = [listUrl({ limit: PAGE_SIZE })];
 let after;
 let filtering;
 let showing = new AbortController();
 
-/** Shows the last of `pages`. */
+/** Loads and shows the page whose URL is the last in `pages`. */
 async function showPage() {
   showing.abort();
   showing = new AbortController();
@@ -254,7 +256,7 @@ async function showPage() {
   try {
     answer = await ask(url, { signal });
   } catch {
-    // Another page was requested meanwhile, or the API can't be reached, which `ask` has already said.
+    // Either another page was requested meanwhile, or `ask` has shown that the API can't be reached.
     return;
   }
   const users = answer.ok ? JSON.parse(answer.text) : [];
@@ -273,7 +275,7 @@ function positionOf(count) {
     const last = first + count - 1;
     return first === last ? `User ${first}` : `Users ${first} to ${last}`;
   }
-  // The field may hold another prefix by now, so this reads the prefix from the list's URL.
+  // Reads the prefix from the list's URL, because the user may have edited the field meanwhile.
   const wanted = new URL(pages[0]).searchParams.get('prefix');
   if (wanted === null) return 'Nobody has signed up yet.';
   return `Nobody’s username begins with ${quote(wanted)}.`;
@@ -298,8 +300,8 @@ function row(user) {
   return row;
 }
 
-// Uses aria-disabled, because a button with `disabled` would lose the focus when the last page is
-// reached.
+// Sets `aria-disabled` instead of `disabled`, because a disabled button would lose the focus on the last
+// page.
 function disable(button, isDisabled) {
   button.setAttribute('aria-disabled', String(isDisabled));
 }

@@ -59,7 +59,7 @@ impl DataFolder {
         check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
     }
 
-    /// The database file of the embedded DynamoDB.
+    /// The path of the database file of the embedded DynamoDB.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join("dynamodb.sqlite")
@@ -98,8 +98,8 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     )
 }
 
-/// Writes 1 MiB, as much as a few hundred users need, to an unnamed file that disappears when it is
-/// closed.
+/// Checks that the folder has room for more data: writes 1 MiB to an unnamed file, which disappears when
+/// the file is closed. A few hundred users need about 1 MiB.
 fn check(path: &Path) -> io::Result<()> {
     tempfile::tempfile_in(path)?.write_all(&vec![0; 1 << 20])
 }
@@ -107,8 +107,8 @@ fn check(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
-    // If the folder holds only our files, makes git ignore the folder. `cargo lambda watch` then
-    // ignores it too. Otherwise, each write to the database would cause a rebuild.
+    // If the folder holds only files of the local run, makes git ignore the folder. `cargo lambda watch`
+    // ignores the same files as git, so a write to the database does not cause a rebuild.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

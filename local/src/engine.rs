@@ -1,4 +1,5 @@
-//! The embedded DynamoDB: a real engine on SQLite, served over HTTP on loopback.
+//! The embedded DynamoDB: the engine dynoxide, which stores data in SQLite, served over HTTP on a
+//! loopback address.
 
 use std::{
     convert::Infallible,
@@ -42,30 +43,30 @@ const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// The prefix of every operation's name in the header `X-Amz-Target`.
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 
-/// The header by which the functions recognize DynamoDB's own answers.
+/// The header by which the functions recognize that a response comes from DynamoDB.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long the engine may take to finish running requests when it stops. Requests that need longer get
-/// no answer. Acknowledged writes are already on disk then.
+/// How long a stopping engine waits for the requests that it still handles. A request that takes longer
+/// gets no response. Writes that the engine has acknowledged are on disk by then.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A running engine. It stops when it is dropped.
+/// A running engine, which stops when this value is dropped.
 ///
-/// It has its own thread and runtime. The database is behind one lock, and a request that waits for the
-/// lock would otherwise block the caller's runtime.
+/// A request blocks its thread while it waits for the lock of the database. The engine has its own
+/// thread and runtime, so that such a request does not block the caller's runtime.
 pub struct Engine {
     address: SocketAddr,
     database: Database,
     failed: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
-    /// This channel closes when the thread ends, because the thread holds the sender.
+    /// This channel closes when the engine's thread ends, because that thread holds the sender.
     running: oneshot::Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Engine {
-    /// Starts an engine that forgets everything when it stops. It only answers requests that carry this
-    /// access key ID.
+    /// Starts an engine that keeps its data only in memory. The engine rejects requests that do not
+    /// carry this access key ID.
     ///
     /// # Errors
     /// There is no free port.
@@ -74,8 +75,8 @@ impl Engine {
         Self::start(database, access_key_id)
     }
 
-    /// Starts an engine that keeps its data in a file: acknowledged writes survive a crash. Only one
-    /// process may have the file open. The engine only answers requests that carry this access key ID.
+    /// Starts an engine that keeps its data in a file. Acknowledged writes survive a crash. Only one
+    /// process may have the file open. The engine rejects requests that do not carry this access key ID.
     ///
     /// # Errors
     /// The file can't be opened, or there is no free port.
@@ -126,19 +127,20 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
-    /// Notified when a request fails for an internal reason, such as a full disk.
+    /// Returns the `Notify` that the engine notifies when a request fails for an internal reason, such
+    /// as a full disk.
     #[must_use]
     pub fn failed(&self) -> Arc<Notify> {
         Arc::clone(&self.failed)
     }
 
-    /// Waits until the engine ends by itself. By then, the engine has printed the cause to standard
-    /// error.
+    /// Waits until the engine ends by itself. The engine prints the cause to standard error before it
+    /// ends.
     pub async fn ended(&mut self) {
         let Err(_) = (&mut self.running).await;
     }
 
-    /// The database itself, for work that is too large for requests, such as inserting a million items.
+    /// Returns the database for work that would be slow over HTTP, such as inserting a million items.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
@@ -186,15 +188,15 @@ impl Drop for Engine {
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // If the thread panicked, the cause is already on standard error.
+            // Ignores a panic of the thread, because the panic's message is already on standard error.
             let _ = thread.join();
         }
     }
 }
 
-/// What the engine's HTTP API needs to answer requests.
+/// The state of the engine's HTTP API.
 ///
-/// The HTTP server that dynoxide provides is not used, because it accepts any credentials.
+/// The engine does not use the HTTP server of dynoxide, because that server accepts any credentials.
 struct Api {
     database: Database,
     access_key_id: String,
@@ -236,8 +238,9 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
 }
 
 impl Api {
-    /// Whether a request carries this run's access key ID and was sent to an IP address. A page that
-    /// reaches the engine by DNS rebinding sends the page's host name instead.
+    /// Whether a request carries the engine's access key ID and has an IP address in its `Host` header.
+    /// If a web page reaches the engine by DNS rebinding, the header contains the page's host name
+    /// instead.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let text = |name| {
             headers
@@ -252,8 +255,7 @@ impl Api {
         is_address && credential == Some(&self.access_key_id)
     }
 
-    /// Runs an operation; `None` if the operation is unsupported. Only the operations listed here are
-    /// supported.
+    /// Runs an operation, or returns `None` if this function does not list the operation.
     fn run(&self, operation: &str, input: &[u8]) -> Option<Result<String, DynoxideError>> {
         let database = &self.database;
         Some(match operation {
@@ -272,7 +274,7 @@ impl Api {
         })
     }
 
-    /// The answer to an invalid request, in DynamoDB's error format.
+    /// Builds the response to an invalid request, in DynamoDB's error format.
     fn refuse(&self, error: &str, message: &str) -> Response {
         let error = format!("com.amazon.coral.service#{error}");
         let body = json!({ "__type": error, "message": message });
@@ -311,7 +313,7 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
             .expect("a listener that does not block can be served");
         let (finish, finishing) = oneshot::channel();
         let finishing = async {
-            // A message and a dropped sender both stop the server.
+            // The server stops when the sender sends a message or is dropped.
             let _ = finishing.await;
         };
         let routes = Router::new().fallback(answer).with_state(Arc::new(api));
@@ -323,8 +325,8 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
             _ = stopping => {
                 is_stopped = true;
                 let _ = finish.send(());
-                // Without a timeout, a client that sent half a request would keep the engine running
-                // forever.
+                // Without a timeout, a client that has sent only half a request would keep the engine
+                // running forever.
                 tokio::time::timeout(STOP_TIMEOUT, serving).await.unwrap_or(Ok(()))
             }
         };
@@ -378,7 +380,7 @@ mod tests {
         assert!(std::net::TcpStream::connect(engine.address).is_err());
     }
 
-    /// Sends an operation to an engine, with these headers and the headers that every client sends.
+    /// Sends an operation to an engine, with these headers in addition to `X-Amz-Target`.
     fn ask(
         engine: &Engine,
         operation: &str,

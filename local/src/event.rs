@@ -1,6 +1,6 @@
 //! Converts a request to the event that API Gateway sends a function ([payload format
-//! 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format)),
-//! and a function's answer to the response that API Gateway sends the client.
+//! 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format)).
+//! Converts a function's answer to the response that API Gateway sends the client.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,8 +21,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The beginnings of the media types whose bodies are text in an event. An event holds bodies of other
-/// types in base64.
+/// The prefixes of the media types whose bodies an event contains as text. An event contains bodies of
+/// other types in base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",
@@ -30,8 +30,8 @@ const TEXT: [&str; 4] = [
     "application/xml",
 ];
 
-/// Converts a request to an event. The event lacks only the fields about the AWS account, the stage's
-/// domain and the token.
+/// Converts a request to an event. Only the fields about the AWS account, the stage's domain and the
+/// access token are missing from the event.
 pub(crate) fn from_request(
     route_key: &str,
     path: &str,
@@ -95,13 +95,13 @@ fn is_text(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The headers without cookies, which have their own field.
+/// The headers for the event. Cookies are left out, because an event has a separate field for them.
 fn joined_headers(headers: &HeaderMap) -> BTreeMap<&str, String> {
     let headers = headers.iter().filter(|(name, _)| *name != COOKIE);
     joined(headers.map(|(name, value)| (name.as_str(), text(value))))
 }
 
-/// Names with their values. Values of a repeated name are joined with commas.
+/// Maps each name to its value. If a name is repeated, its values are joined with commas.
 fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeMap<N, String> {
     let mut joined = BTreeMap::<N, String>::new();
     for (name, value) in values {
@@ -113,9 +113,9 @@ fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeM
     joined
 }
 
-/// The text of a header. JSON can't hold arbitrary bytes, so a value that is not UTF-8 is read as ISO
-/// 8859-1, which earlier versions of HTTP allowed ([RFC 9110, section
-/// 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
+/// The text of a header value. JSON can't hold arbitrary bytes. So a value that is not UTF-8 is read as
+/// ISO 8859-1, which earlier versions of HTTP allowed
+/// ([RFC 9110, section 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     str::from_utf8(bytes).map_or_else(
@@ -138,7 +138,7 @@ struct Answer {
     is_base64_encoded: bool,
 }
 
-/// Converts a function's answer to a response; `None` if the answer is invalid.
+/// Converts a function's answer to a response, or returns `None` if the answer is invalid.
 pub(crate) fn into_response(answer: &[u8]) -> Option<Response> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let body = match answer.body {

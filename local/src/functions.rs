@@ -10,7 +10,8 @@ use crate::guard::Guarded;
 /// The name of the table in the local run.
 pub const TABLE_NAME: &str = "users";
 
-/// Selects the same features as all other builds, so that no dependency is built twice (tools/unified).
+/// Selects the same features as every other build, so that cargo builds no dependency twice (see
+/// tools/unified).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
 
 /// Checks that cargo-lambda is installed.
@@ -41,8 +42,9 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
     Guarded::start(command)
 }
 
-/// Serves both functions at an address. A function starts when its first event arrives, and starts
-/// again when it ends. Editing a source file rebuilds and restarts the affected function.
+/// Serves both functions at an address. A function starts when its first event arrives. If the
+/// function's process ends, the function is restarted. Editing a source file rebuilds and restarts the
+/// affected function.
 ///
 /// # Errors
 /// There is no shell.
@@ -60,12 +62,13 @@ pub fn watch(
         .args(["lambda", "watch", "--locked"])
         .args(FEATURES)
         .args(["--config", &format!("target.'cfg(all())'.runner={runner}")])
-        // By default, cargo-lambda listens on every interface and lets any web page read the answers.
+        // By default, cargo-lambda listens on every network interface and lets any web page read the
+        // responses.
         .args(["--invoke-address", &address.ip().to_string()])
         .args(["--invoke-port", &address.port().to_string()])
         .arg("--disable-cors");
     run_in(root, &mut command);
-    // The functions must not use the developer's own AWS account.
+    // Removes the developer's own AWS settings, so that the functions can't use the developer's account.
     forget(&mut command, &["AWS_"]);
     command
         .env("TABLE_NAME", TABLE_NAME)
@@ -77,22 +80,22 @@ pub fn watch(
     if let Some(agent) = agent {
         command.env("AWS_XRAY_DAEMON_ADDRESS", agent);
     }
-    // By default, cargo-lambda logs every process that it starts, which buries the functions' own
-    // lines.
+    // By default, cargo-lambda logs every process that it starts. Those lines would hide the lines of
+    // the functions.
     if env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "cargo_lambda=warn");
     }
     Guarded::start(command)
 }
 
-/// Makes a cargo command run in the workspace, without the variables that `cargo run` sets: some crates
-/// are rebuilt when these change.
+/// Makes a cargo command run in the workspace. Removes the variables that `cargo run` sets, because some
+/// crates are rebuilt when those variables change.
 fn run_in(root: &Path, command: &mut Command) {
     command.current_dir(root);
     forget(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
 }
 
-/// Makes a command inherit no variable whose name begins with one of these prefixes.
+/// Stops a command from inheriting the variables whose names begin with one of these prefixes.
 fn forget(command: &mut Command, prefixes: &[&str]) {
     for (variable, _) in env::vars_os() {
         let name = variable.as_encoded_bytes();
@@ -142,7 +145,7 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_secs(2));
 
         drop(sandbox.stdin.take());
-        // The output ends when the last process that can write to it ends.
+        // The output reaches its end only when every process that can write to it has ended.
         let rest = async { while lines.next_line().await.unwrap().is_some() {} };
         timeout(PATIENCE, rest).await.expect("nothing is left");
         assert!(!sandbox.wait().await.unwrap().success());

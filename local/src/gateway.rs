@@ -1,6 +1,6 @@
 //! Stands in for API Gateway: converts each request on a route of `template.yaml` to an event, invokes
-//! the route's function through cargo-lambda, and refuses all other requests. Because the local run has
-//! no login, it also refuses requests from web pages of other origins.
+//! the route's function through cargo-lambda, and refuses all other requests. The local run has no
+//! login, so the gateway also refuses requests from web pages of other origins.
 
 use std::{
     convert::Infallible,
@@ -42,23 +42,25 @@ use crate::{
 };
 
 /// How long a function may take: the maximum integration timeout of API Gateway. cargo-lambda has no
-/// timeout. When an edit restarts a function, a running request would wait forever.
+/// timeout, so without this limit a request would wait forever when an edit restarts its function.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pause before the next attempt to connect to cargo-lambda, which takes a moment to start.
+/// The pause between two attempts to connect to cargo-lambda while it starts.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The largest event that Lambda accepts in a synchronous call, in bytes.
+/// The largest event that Lambda accepts in a synchronous invocation, in bytes.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The largest request body that the gateway reads, in bytes. The gateway reads the whole body even if
-/// the event becomes too large, because many clients read no answer before they have sent the body.
+/// The largest request body that the gateway reads, in bytes. The gateway reads a body up to this size
+/// even if the event becomes too large, because many clients read the response only after they have sent
+/// the whole body.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The header in which browsers say how the sending page and the target of a request are related
-/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit it.
+/// The header in which a browser tells a server whether the page that sends the request has the same
+/// origin or site ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor
+/// omit this header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -69,7 +71,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Reads the routes and the CORS settings, and uses the CORS settings for one origin.
+    /// Reads the routes and the CORS settings of a template. The CORS settings apply to `origin` only.
     ///
     /// # Errors
     /// The template lacks the API or a CORS setting, or has a route that the local run can't serve.
@@ -85,7 +87,7 @@ impl Api {
         api.map_err(|error| format!("template.yaml: {error}"))
     }
 
-    /// Finds the route of a request, and the values of the path parameters. Like API Gateway, it
+    /// Finds the route of a request, and the values of the path parameters. Like API Gateway, this function
     /// [prefers](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation)
     /// the route with the fewest parameters.
     fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
@@ -117,7 +119,8 @@ impl Route {
         let (method, path) = known.ok_or_else(|| {
             failed("has no method or no fixed path; add support for it in local/src/gateway.rs")
         })?;
-        // Follows `integrations/${CreateUserIntegration}` → `CreateUserFunction.Alias` → the binary.
+        // Follows the references: `integrations/${CreateUserIntegration}`, then
+        // `CreateUserFunction.Alias`, then the binary.
         let target = properties["Target"].as_str().unwrap_or_default();
         let integration = target.trim_start_matches("integrations/${");
         let integration = resources.get(integration.trim_end_matches('}'));
@@ -133,7 +136,7 @@ impl Route {
         })
     }
 
-    /// The values of the path parameters; `None` if the path does not match this route.
+    /// Returns the values of the path parameters, or `None` if the path does not match this route.
     fn parameters(&self, path: &str) -> Option<Map<String, Value>> {
         let mut parameters = Map::new();
         let mut segments = path.split('/');
@@ -152,8 +155,8 @@ impl Route {
     }
 }
 
-/// The CORS settings of `template.yaml`, for one origin. A deployment uses the same settings for the
-/// origins that its parameters name.
+/// The CORS settings of `template.yaml`, for one origin. A deployment applies the same settings to the
+/// origins in its parameters.
 #[derive(Debug)]
 struct Cors {
     origin: HeaderValue,
@@ -164,7 +167,8 @@ struct Cors {
 impl Cors {
     fn of(resources: &Resources, origin: &str) -> Result<Self, String> {
         let apis = resources.of_type("AWS::ApiGatewayV2::Api");
-        // In the template, `CorsConfiguration` is `!If [HasCors, {…}, nothing]`.
+        // In the template, `CorsConfiguration` is `!If [HasCors, {…}, nothing]`, so index 1 holds the
+        // settings.
         let api = apis.first().ok_or("it has no API")?;
         let cors = &api["Properties"]["CorsConfiguration"][1];
         let failed = |name| format!("the API's CorsConfiguration has no {name}");
@@ -201,7 +205,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to the functions at this address, where cargo-lambda serves Lambda's Invoke API.
+    /// Creates a gateway that invokes the functions at this address, where cargo-lambda serves Lambda's
+    /// Invoke API.
     #[must_use]
     pub fn new(api: Api, functions: SocketAddr) -> Self {
         let mut connector = HttpConnector::new();
@@ -213,7 +218,7 @@ impl Gateway {
         }
     }
 
-    /// Sends each route a request without a query or a body, and waits for the answers.
+    /// Waits until every function answers: sends a request without a query or a body to each route.
     ///
     /// # Errors
     /// A function does not answer within a minute, or answers with a server error.
@@ -231,8 +236,8 @@ impl Gateway {
                 self.answer(request, Ipv4Addr::LOCALHOST.into())
             };
             let mut status = ask().await.status();
-            // The first request may time out: cargo first checks for changes, and the function has to
-            // start.
+            // The first request may time out, because cargo checks for changes and then starts the
+            // function.
             if status == StatusCode::SERVICE_UNAVAILABLE {
                 status = ask().await.status();
             }
@@ -247,7 +252,8 @@ impl Gateway {
     /// Serves a port. Never returns.
     pub async fn serve(self, port: Port) -> Infallible {
         let number = port.number();
-        // Without this option, a body waits until the client has acknowledged the headers.
+        // Sets TCP_NODELAY, because otherwise the body of a response waits until the client has
+        // acknowledged the headers.
         let port = port.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
@@ -259,7 +265,7 @@ impl Gateway {
         unreachable!("axum serves forever: {ended:?}")
     }
 
-    /// Answers a request that names this machine as its host.
+    /// Answers a request. The caller has checked that the request names this machine as its host.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -291,8 +297,9 @@ impl Gateway {
         response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Answers a call of Lambda's Invoke API, which developers use to send a function their own event.
-    /// No web page may call this API, not even ours, because an event can name any caller.
+    /// Answers a request to Lambda's Invoke API. Developers use this API to send a function an event
+    /// that they wrote. No web page may use this API, because an event can name any caller. The local
+    /// run's own page is no exception.
     async fn answer_invocation(&self, function: &str, request: Request) -> Response {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
@@ -300,7 +307,8 @@ impl Gateway {
         }
         let invalid =
             |message| invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
-        // A function's runtime exits if it can't read the context.
+        // Rejects headers that set a context, because a function's runtime exits if it can't read the
+        // context.
         let is_context = |name: &HeaderName| {
             name.as_str().starts_with("lambda-runtime-") || name == "x-amz-client-context"
         };
@@ -340,20 +348,20 @@ impl Gateway {
         (answer.status(), headers, answer.into_body()).into_response()
     }
 
-    /// Invokes a function. If no answer comes, prints the cause to standard error.
+    /// Invokes a function. If the function does not answer, prints the cause to standard error.
     async fn call(&self, function: &str, event: Bytes) -> Option<Response<Bytes>> {
         let failure = match timeout(INTEGRATION_TIMEOUT, self.invoke(function, event)).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error,
             Err(_) => format!("no answer in {} seconds", INTEGRATION_TIMEOUT.as_secs()),
         };
-        // Like API Gateway, the gateway does not tell the caller the cause.
+        // Like API Gateway, this gateway does not name the cause in the response to the client.
         eprintln!("make run: {function}: {failure}");
         None
     }
 
-    /// Invokes a function as soon as cargo-lambda listens. Sends only the event, without the client's
-    /// headers, because cargo-lambda interprets some headers as its own protocol.
+    /// Invokes a function as soon as cargo-lambda listens. Does not forward the client's headers,
+    /// because cargo-lambda interprets some headers as its own protocol.
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Response<Bytes>, String> {
         let functions = self.functions;
         let url = format!("http://{functions}/2015-03-31/functions/{function}/invocations");
@@ -403,8 +411,9 @@ async fn answer(
     response
 }
 
-/// Whether a page of another origin sends this request. Following a link to the API does not count.
-/// Older browsers send only `Origin`. A page can't omit `Origin` from a request that could write.
+/// Whether a web page of another origin sends this request. Opening a link to the API does not count.
+/// Older browsers do not send `Sec-Fetch-Site`, so the code also uses `Origin`. A page can't omit
+/// `Origin` from a request that could change data.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
@@ -418,7 +427,7 @@ fn is_from_another_page(request: &Request) -> bool {
 /// Reads a body.
 ///
 /// # Errors
-/// The status to answer with: 413 if the body is too large, 400 if it ends early.
+/// Returns the status of the response: 413 if the body is too large, 400 if the body is incomplete.
 async fn read(body: Body) -> Result<Bytes, StatusCode> {
     to_bytes(body, BODY_LIMIT).await.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
@@ -429,20 +438,21 @@ async fn read(body: Body) -> Result<Bytes, StatusCode> {
     })
 }
 
-/// The function that a path of Lambda's Invoke API names.
+/// Returns the name of the function in a path of Lambda's Invoke API.
 fn invoked(path: &str) -> Option<&str> {
     let function = path.strip_prefix("/2015-03-31/functions/")?;
     function.strip_suffix("/invocations")
 }
 
-/// A path as API Gateway matches it: percent-decoded, except for `%25`.
+/// Converts a path to the form that API Gateway compares with the routes: percent-decoded, except for
+/// `%25`.
 fn decoded(path: &str) -> String {
     let path = path.replace("%25", "%2525");
     let bytes: Vec<u8> = percent_decode_str(&path).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// An error response as API Gateway sends it.
+/// Builds an error response in the format of API Gateway.
 fn refusal(status: StatusCode) -> Response {
     let message = match status {
         StatusCode::PAYLOAD_TOO_LARGE => Some("Request Entity Too Large"),
@@ -451,7 +461,7 @@ fn refusal(status: StatusCode) -> Response {
     json_response(status, &json!({ "message": message }))
 }
 
-/// An error response that `cargo lambda invoke` can display.
+/// Builds an error response that `cargo lambda invoke` can display.
 fn invocation_refusal(status: StatusCode, kind: &str, message: &str) -> Response {
     json_response(
         status,

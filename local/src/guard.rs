@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The shell script that runs between this process and the guarded one.
+/// The shell script that starts the guarded process and ends it.
 const SCRIPT: &str = include_str!("guard.sh");
 
 /// How long to wait for a guarded process to stop: slightly longer than the script waits before it
@@ -23,13 +23,14 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 #[derive(Debug)]
 pub struct Guarded {
     shell: Child,
-    /// The script's standard input. When it closes, the script ends its command. The operating system
-    /// closes it if the current process dies.
+    /// The script's standard input. When standard input closes, the script ends its command. The
+    /// operating system closes standard input if the current process dies.
     lifeline: Option<ChildStdin>,
 }
 
 impl Guarded {
-    /// A command for [`Self::start`]. Add arguments and environment as to any other command.
+    /// Creates a command for [`Self::start`]. Arguments and environment variables can be added to the
+    /// command as usual.
     pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "guard.sh"]).arg(program);
@@ -41,15 +42,15 @@ impl Guarded {
     /// # Errors
     /// There is no shell.
     pub fn start(mut command: Command) -> io::Result<Self> {
-        // The command has its own process group, so Ctrl-C in the terminal does not reach it. Only the
-        // current process gets Ctrl-C, and then ends its children in order.
+        // The command has its own process group. So Ctrl-C in the terminal reaches only the current
+        // process, which then ends its children in order.
         let mut shell = command.stdin(Stdio::piped()).process_group(0).spawn()?;
         let lifeline = shell.stdin.take();
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself. The script then asks what is left in the process group
-    /// to end.
+    /// Waits for the process to end by itself. The script then sends SIGTERM to the remaining processes
+    /// of its process group.
     ///
     /// # Errors
     /// The operating system does not report the process's status.
@@ -57,8 +58,8 @@ impl Guarded {
         self.shell.wait().await
     }
 
-    /// Ends the process and its process group, and waits until they are gone. After a second, the
-    /// script kills what is left.
+    /// Ends the process and its process group, and waits until both have ended. After a second, the
+    /// script kills the processes that still run.
     pub async fn stop(mut self) {
         self.lifeline.take();
         let _ = timeout(STOP_TIMEOUT, self.shell.wait()).await;
@@ -80,7 +81,7 @@ mod tests {
         let stdout = guarded.shell.stdout.take().unwrap();
         let mut lines = BufReader::new(stdout).lines();
         assert_eq!(guarded.ended().await.unwrap().code(), Some(3));
-        // The output ends when the last process that can write to it ends.
+        // The output reaches its end only when every process that can write to it has ended.
         let end = timeout(Duration::from_secs(60), lines.next_line()).await;
         assert_eq!(end.expect("nothing is left").unwrap(), None);
     }

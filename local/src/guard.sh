@@ -1,9 +1,10 @@
-# Runs a command until the command or standard input ends. When standard input ends, this script asks
-# the command and its whole process group to end, and kills what is left after a second. So the command
-# also ends when the process that holds the other end of standard input dies, even by SIGKILL.
+# Runs a command until the command ends or standard input closes. When standard input closes, this script
+# sends SIGTERM to the command and its whole process group, and SIGKILL a second later. So the command
+# also ends when the process at the other end of standard input dies, even by SIGKILL.
 #
-# The shell leads the group; "kill 0" signals every process in it, including the shell. The command gets
-# the same standard input, so its processes in other groups can also notice when standard input closes.
+# This shell is the leader of its process group; "kill 0" signals every process in the group, including
+# the shell. The command inherits standard input from this shell. So if the command starts a process in
+# another group, that process can notice when standard input closes.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0

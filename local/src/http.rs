@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-/// The users URL of the service at this port.
+/// Returns the URL of `/api/users` at this port of the local machine.
 #[must_use]
 pub fn users_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}/api/users")
 }
 
-/// A client that uses no proxy, and returns responses with an error status like all others.
+/// Creates an HTTP client that uses no proxy and does not turn an error status into an `Err`.
 #[must_use]
 pub fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()

@@ -5,17 +5,18 @@ use std::{
     net::{Ipv4Addr, TcpListener},
 };
 
-/// Listens on a free port of a random loopback address, so that a web page would have to guess both.
+/// Listens on a free port of a random loopback address, so that a web page would have to guess the
+/// address and the port.
 ///
-/// Linux routes all of 127.0.0.0/8 to the machine itself, so there are 16 million addresses. Other
-/// systems, such as macOS, only have 127.0.0.1; there, only the port has to be guessed.
+/// Linux routes all of 127.0.0.0/8 to the machine itself, so there are 16 million addresses. On other
+/// systems, such as macOS, only 127.0.0.1 works, so a web page would have to guess only the port.
 ///
 /// # Errors
 /// No port is free.
 pub fn listen() -> io::Result<TcpListener> {
     let [a, b, c] = random();
-    // Avoids 0 and 255 in the last byte, because 127.0.0.0 and 127.255.255.255 stand for the whole
-    // network.
+    // The last byte is never 0 or 255, because 127.0.0.0 and 127.255.255.255 are not addresses of one
+    // machine.
     let hidden = Ipv4Addr::new(127, a, b, c.clamp(1, 254));
     TcpListener::bind((hidden, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
 }

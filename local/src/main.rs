@@ -1,4 +1,4 @@
-//! `make run`: the whole service on this machine.
+//! `make run`: runs the whole service on this machine.
 
 use std::{
     convert::Infallible,
@@ -27,10 +27,10 @@ use tokio::{
     task,
 };
 
-/// How often this process checks that its parent still runs.
+/// The time between two checks of the parent process.
 const PARENT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often a full or read-only disk is checked again.
+/// The time between two checks of a disk that is full or read-only.
 const DISK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), String> {
     let mut stop =
         pin!(stop_requested().map_err(|error| format!("can't wait for signals: {error}"))?);
-    // Makes as many checks as possible before the slow build, so that errors come early.
+    // Checks as much as possible before the slow build, so that the developer sees errors early.
     let root = env::current_dir().map_err(|error| format!("no current folder: {error}"))?;
     let template = root.join("template.yaml");
     let template = fs::read_to_string(&template).map_err(|error| {
@@ -83,7 +83,8 @@ async fn run() -> Result<(), String> {
     }
 
     println!("Starting the functions …");
-    // Finds a free port. The listener is dropped here, so cargo-lambda can use the port.
+    // Finds a free port for cargo-lambda. This process then closes its own listener, so that
+    // cargo-lambda can use the port.
     let listener = loopback::listen();
     let address = listener.and_then(|listener| listener.local_addr());
     let address = address.map_err(no_port)?;
@@ -115,7 +116,7 @@ async fn run() -> Result<(), String> {
         never = watch_disk(&failed, &data) => match never {},
         never = print_spans(printer.as_ref()) => match never {},
     };
-    // Stops the functions before the table that they use.
+    // Stops the functions before the engine, because the functions use the engine.
     watching.stop().await;
     drop(engine);
     result
@@ -140,8 +141,8 @@ fn start_engine(template: &str, data: &DataFolder, access_key_id: &str) -> Resul
     Ok(engine)
 }
 
-/// Waits for a request to fail. If the disk is the cause, prints why, and prints another line when the
-/// disk works again. Never returns.
+/// Checks the data folder when a request has failed. If the folder can't be written, prints why, and
+/// prints another line when the folder can be written again. Never returns.
 async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     loop {
         failed.notified().await;
@@ -156,8 +157,8 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     }
 }
 
-/// Checks that the folder accepts more data. Uses another thread, because the gateway runs on the
-/// current one.
+/// Checks that the folder accepts more data. The check runs on another thread, because it would block
+/// the gateway on the current thread.
 async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
     let data = Arc::clone(data);
     let checked = task::spawn_blocking(move || data.check()).await;
@@ -180,8 +181,8 @@ The users are kept in {data}. Saving an edit rebuilds the function. Ctrl-C stops
     );
 }
 
-/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. The parent is `make`, which
-/// sends no signal when it is killed.
+/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. The parent is `make`. If `make`
+/// is killed, `make` sends no signal to this process.
 fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -202,7 +203,7 @@ fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Prints the functions' spans if `TRACE` is set. Never returns.
+/// Prints the functions' spans if `TRACE` is 1. Never returns.
 async fn print_spans(printer: Option<&Printer>) -> Infallible {
     match printer {
         Some(printer) => printer.print().await,

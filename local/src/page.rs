@@ -1,5 +1,5 @@
-//! Serves the page on which a person tries the service. The page has its own port, so it has its own
-//! origin.
+//! Serves the web page on which a person can try the service. The page has its own port, so its origin
+//! differs from the API's origin.
 
 use std::convert::Infallible;
 
@@ -23,7 +23,7 @@ const HTML: &str = include_str!("../page/index.html");
 const STYLE: &str = include_str!("../page/page.css");
 const SCRIPT: &str = include_str!("../page/page.js");
 
-/// The placeholder in the HTML for the users URL.
+/// The placeholder for the users URL in the page's HTML.
 const USERS_URL: &str = "{users_url}";
 
 /// The page's origin as browsers write it: without a path, and without the default port 80.
@@ -40,7 +40,7 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
     let number = port.number();
     let html = HTML.replace(USERS_URL, users_url);
     // The policy allows only what the page needs: its own script, style and icon, and calls to the API.
-    // Scripts can't turn text into markup.
+    // The policy also stops scripts from turning text into markup.
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
          connect-src {users_url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -67,12 +67,12 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
     unreachable!("axum serves forever: {ended:?}")
 }
 
-/// Stops pages of other origins from showing or loading the page's files.
+/// The header that stops pages of other origins from showing or loading the page's files.
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Serves the page only at its own origin. Redirects requests that use another name of this machine,
-/// such as `localhost`, because the API would not allow the origin of such a page.
+/// Serves the page only at the page's own origin. Redirects a request that names this machine
+/// `localhost` or `[::1]`, because the API refuses requests from such an origin.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// The host names that a request may use for this machine.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// A port on 127.0.0.1 and, if the machine has IPv6, also on `::1`. `localhost` may mean either
-/// address.
+/// A port on 127.0.0.1 and, if the machine has IPv6, also on `::1`. The name `localhost` may resolve to
+/// either address.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -25,7 +25,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// Listens on a port; 0 means any free port. Clients that connect wait until the port is served.
+    /// Listens on a port; 0 means any free port. A client that connects too early waits until the port
+    /// is served.
     ///
     /// # Errors
     /// The port is in use or reserved.
@@ -74,10 +75,12 @@ impl Listener for Port {
     }
 }
 
-/// Whether a request names this machine and this port as its host. This check stops DNS rebinding: an
-/// attacker's host name resolves to this machine, so the browser lets the attacker's page read and
-/// write everything here. But the page's requests name the attacker's host. A request may also name its
-/// host in its target (RFC 9112, section 3.2.2); an HTTP/2 request may name it only there.
+/// Whether a request names this machine and this port as its host. This check stops DNS rebinding: if an
+/// attacker's host name resolves to this machine, the browser lets the attacker's page send requests to
+/// this machine and read the responses. But those requests name the attacker's host.
+///
+/// Besides the header `Host`, the target of a request may name the host (RFC 9112, section 3.2.2). An
+/// HTTP/2 request may lack the header `Host`.
 #[must_use]
 pub fn is_asked_for(request: &Request, port: u16) -> bool {
     let hosts = request.headers().get_all(HOST).iter();
@@ -168,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_is_taken_on_ipv6_alone_is_taken() {
-        // A machine without IPv6 can't run this test.
+        // Skips this test on a machine without IPv6.
         let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
             return;
         };

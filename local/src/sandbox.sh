@@ -1,12 +1,12 @@
-# Restarts a function, as Lambda replaces a sandbox: when the function's process ends, this script
-# starts it again after a second. Without this script, the function would have no process until the
-# next edit, and requests would get no answer.
+# When a function's process ends, this script starts the function again after a second. Lambda also
+# replaces the sandbox of a function whose process has ended. Without this script, the function would
+# have no process until the next edit, and requests would get no answer.
 #
-# The function ends with the local run. The local run holds the other end of standard input; when that
-# closes, this script kills its own process group.
+# The function ends when the local run ends. The local run holds the other end of standard input; when
+# that end closes, this script kills its own process group.
 #
-# Moves the function's path from the arguments to a variable, so that `pkill -f create-user` finds only
-# the function, not this script.
+# Moves the function's path from the arguments to an environment variable, so that `pkill -f create-user`
+# finds only the function, not this script.
 if [ -z "${SANDBOXED-}" ]; then
     export SANDBOXED="$1"
     shift

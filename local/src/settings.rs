@@ -15,8 +15,8 @@ pub fn port() -> Result<u16, String> {
     read_port("PORT", DEFAULT_PORT)
 }
 
-/// Reads `PAGE_PORT`, the page's port. By default it is the port after `PORT`, or any free port if
-/// `PORT` is 0.
+/// Reads `PAGE_PORT`, the page's port. By default, `PAGE_PORT` is the port after `PORT`, or any free
+/// port if `PORT` is 0.
 ///
 /// # Errors
 /// The value is not a number from 0 to 65535.
@@ -52,25 +52,26 @@ pub fn trace() -> Result<bool, String> {
     }
 }
 
-/// Reads `DATA_DIR`. A relative path is relative to the current folder.
+/// Reads `DATA_DIR`. A relative path starts at the current folder.
 #[must_use]
 pub fn data_folder() -> Option<PathBuf> {
     set("DATA_DIR").map(PathBuf::from)
 }
 
-/// A variable's value. An empty value counts as unset, because `make` passes unset variables as empty.
+/// A variable's value. An empty value counts as unset, because `make` passes an empty value for an unset
+/// variable.
 fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Listens on the port that a variable sets. This comes before the slow build; clients that connect
-/// during the build wait.
+/// Listens on the port that a variable sets. `make run` does this before the slow build, so a client
+/// that connects during the build waits for its end.
 ///
 /// # Errors
 /// The port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
-        // Does not suggest the next port, because the page may listen there.
+        // Suggests `number` plus 2, because the page may use `number` plus 1.
         let other = number.checked_add(2).unwrap_or(DEFAULT_PORT);
         format!(
             "port {number} can't be used: {error}; stop what uses it, or choose another port, as in \

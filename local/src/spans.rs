@@ -1,4 +1,4 @@
-//! Stands in for X-Ray's agent: reads the datagrams in which the functions send their spans.
+//! Stands in for X-Ray's agent: receives the datagrams that contain the functions' spans.
 
 use std::{convert::Infallible, fmt::Write as _, io};
 
@@ -17,22 +17,23 @@ pub use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, st
 /// The largest UDP datagram over IPv4, in bytes.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
 
-/// How each datagram begins: the header of the agent's protocol, then the mark of a sampled trace.
+/// The first bytes of each datagram: the header of the agent's protocol, then the mark of a sampled
+/// trace.
 const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
 
 /// The spans of one request to a function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The attributes that describe the sending function.
+    /// The attributes of the function that sent the spans.
     pub resource: Value,
-    /// The spans. The first is the span of the invocation.
+    /// The spans. The first span is the span of the invocation.
     pub spans: Vec<Span>,
 }
 
 /// Decodes a datagram according to OpenTelemetry's definitions.
 ///
 /// # Errors
-/// The datagram does not hold sampled spans of one function.
+/// The datagram does not hold sampled spans of exactly one function.
 pub fn decode(datagram: &[u8]) -> Result<Request, String> {
     let spans = datagram
         .strip_prefix(HEADER)
@@ -54,7 +55,7 @@ pub fn decode(datagram: &[u8]) -> Result<Request, String> {
     })
 }
 
-/// Attributes as a JSON object.
+/// Converts attributes to a JSON object.
 #[must_use]
 pub fn values(attributes: &[KeyValue]) -> Value {
     let attributes = attributes.iter();
@@ -69,7 +70,7 @@ fn value(value: &AnyValue) -> Value {
         Some(any_value::Value::BoolValue(flag)) => (*flag).into(),
         Some(any_value::Value::IntValue(number)) => (*number).into(),
         Some(any_value::Value::ArrayValue(list)) => list.values.iter().map(self::value).collect(),
-        // The functions send no other types.
+        // The functions send no values of other types.
         _ => Value::Null,
     }
 }
@@ -124,7 +125,7 @@ impl Printer {
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);
     let milliseconds = |from: u64, to: u64| {
-        // A float is exact for numbers this small.
+        // An `f64` holds every whole number up to 2^53 exactly, and 2^53 ns are 104 days.
         #[expect(clippy::cast_precision_loss, reason = "it is the length of a request")]
         let nanoseconds = to.saturating_sub(from) as f64;
         format!("{:.1} ms", nanoseconds / 1e6)

@@ -52,7 +52,7 @@ const LEFT_OUT: [&str; 7] = [
     "Tags",
 ];
 
-/// Makes the request that creates the template's only table, with this name.
+/// Builds the request that creates the template's only table under the name `table_name`.
 ///
 /// # Errors
 /// The template is not YAML, does not declare exactly one table, or gives the table a property that

@@ -1,5 +1,5 @@
-//! A function that panics on every request. It shows that a release build turns a panic into a response and keeps the
-//! process running.
+//! A function that panics on every request. The example shows that a release build turns a panic into a response and
+//! keeps the process running.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ async fn main() -> ExitCode {
     runtime::run("GET /panics", async || Ok::<_, ConfigError>(handle)).await
 }
 
-/// Panics with a message that quotes its input, as panics of the standard library do.
+/// Panics with a message that contains the input, as the messages of some panics in the standard library do.
 async fn handle(request: Request) -> Result<LoggedResponse, Problem> {
     let query = request.uri().query().unwrap_or_default();
     assert!(query.is_empty(), "cannot handle {query}");

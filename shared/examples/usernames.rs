@@ -1,5 +1,5 @@
 //! Reads usernames from standard input, one per line. For each invalid username, prints the error code, the username
-//! and the reason, separated by tabs. `tests/personal_names` runs this program on names of people.
+//! and the reason, separated by tabs. `tests/personal_names` runs this program on people's names.
 
 use std::{
     error::Error,

@@ -15,19 +15,20 @@ use shared::{
 pub enum Insertion {
     /// The user is now in the table.
     Created,
-    /// An earlier attempt of the same client request created this user.
+    /// Contains the user that an earlier attempt of the same client request created.
     Replayed(User),
-    /// Somebody else has the username.
+    /// The username already belongs to an existing user.
     Taken,
 }
 
 /// Inserts a user unless the username is taken, in one round trip.
 ///
-/// The write is conditional, so no read is needed before it, and only one of many requests for a username can succeed.
-/// When the condition fails, DynamoDB returns the existing item, and [`judge`] decides what the failure means.
+/// DynamoDB writes the user only if the table has no item with the user's key. So no read is needed before the write,
+/// and only one of several requests for a username can succeed. If the condition fails, DynamoDB returns the existing
+/// item, and [`judge`] derives the result from that item.
 ///
 /// # Errors
-/// The write failed, or its outcome is unknown.
+/// The write failed, its outcome is unknown, or the existing item is not one that this service writes.
 pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableError> {
     let result = table
         .client()
@@ -53,12 +54,14 @@ pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableE
     Ok(judge(new, item::from_item(found)?))
 }
 
-/// Decides what a failed condition means, by comparing the new user with the existing one.
+/// Compares the new user with the existing user to decide what the failed condition means.
 ///
-/// In two cases the same request created the existing user:
+/// The same client request created the existing user in two cases:
 ///
-/// * The ids are equal. DynamoDB wrote the user, but its response was lost, so the SDK retried.
-/// * The fingerprints and the usernames are equal. The client did not get our response, so it retried.
+/// * Both users have the same id. DynamoDB wrote the user, but DynamoDB's response was lost, so the SDK sent the write
+///   again.
+/// * Both users have the same fingerprint and the same username. The client did not get the function's response, so it
+///   sent the request again.
 #[must_use]
 pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
     if found.user.id == new.user.id {
@@ -75,7 +78,8 @@ pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
 
 /// Opens the connection and initializes the lazy parts of the SDK before the first request.
 ///
-/// It sends a `PutItem` whose condition is always false. The function's role allows no other operation.
+/// The warm-up sends a `PutItem` whose condition is always false, because the function's role allows only `PutItem` on
+/// the table.
 pub async fn warm_up(table: &Table) {
     let warm_up = || AttributeValue::S(item::KIND_WARM_UP.to_owned());
     let request = table

@@ -19,14 +19,14 @@ use shared::{
 
 use crate::insert::Insertion;
 
-/// The header that tells a client that an earlier attempt of its request created the user. It is not a standard
-/// header yet. Other public APIs use the same name.
+/// The header that tells a client that an earlier attempt of its request created the user. The header is not
+/// standardized yet, but other public APIs use the same name.
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 
 /// Handles one request.
 ///
 /// # Errors
-/// The problem to send as the response.
+/// Returns the problem to send as the response.
 pub async fn handle(table: &Table, request: Request) -> Result<LoggedResponse, Problem> {
     let new_user = request::parse(&request)?;
     let stored = StoredUser {

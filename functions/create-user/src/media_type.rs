@@ -1,8 +1,8 @@
 //! Parses the media type of a body with HTTP's grammar
 //! ([RFC 9110 §8.3.1](https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1)).
 
-/// Charsets that mean UTF-8, in lower case. [IANA](https://www.iana.org/assignments/character-sets) lists some of them;
-/// [browsers](https://encoding.spec.whatwg.org/#names-and-labels) accept the others too.
+/// Charset names that mean UTF-8, in lower case. [IANA](https://www.iana.org/assignments/character-sets) lists `utf-8`
+/// and `csutf8`; [browsers](https://encoding.spec.whatwg.org/#names-and-labels) accept the other names.
 const UTF_8: [&str; 7] = [
     "utf-8",
     "utf8",
@@ -16,8 +16,8 @@ const UTF_8: [&str; 7] = [
 /// Whether the value of a `Content-Type` header means JSON in UTF-8.
 ///
 /// JSON is `application/json` or any `application/*+json`
-/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). If `charset` is repeated, each one must name
-/// UTF-8, so that a wrong one cannot hide behind a right one. Other parameters are ignored.
+/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). If there are several `charset` parameters,
+/// all of them must name UTF-8: a correct value does not excuse a wrong value. Other parameters are ignored.
 pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
@@ -57,7 +57,7 @@ fn parse(content_type: &[u8]) -> Option<bool> {
 fn is_json_subtype(subtype: &[u8]) -> bool {
     let suffix = subtype.iter().rposition(|byte| *byte == b'+');
     match suffix {
-        // `+json` alone is invalid, because the suffix must follow a name.
+        // The subtype `+json` is invalid, because the suffix must follow a name.
         Some(0) => false,
         Some(at) => subtype[at + 1..].eq_ignore_ascii_case(b"json"),
         None => subtype.eq_ignore_ascii_case(b"json"),

@@ -17,11 +17,11 @@ use shared::{
 
 use crate::media_type;
 
-/// The maximum size of a body, in bytes. A username takes up to 320 bytes in UTF-8, or up to 960 if every character
-/// is escaped. The rest is for unknown fields.
+/// The maximum size of a body, in bytes. A username of 80 characters takes up to 320 bytes in UTF-8, or up to 960 bytes
+/// if every character is escaped. The remaining bytes are for unknown fields.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// The maximum length of an Idempotency-Key, in characters. A UUID has 36.
+/// The maximum length of an Idempotency-Key, in characters. A UUID has 36 characters.
 /// [The draft of this header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves the
 /// limit to the server.
 pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
@@ -33,14 +33,15 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct NewUser {
     /// The requested username.
     pub username: Username,
-    /// The fingerprint, which is the same for every retry. `None` if the request has no Idempotency-Key.
+    /// The fingerprint of the request. Every retry has the same fingerprint. `None` if the request has no
+    /// Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
 /// Parses a request.
 ///
 /// # Errors
-/// The problem for the first rule that the request breaks.
+/// Returns the problem for the first rule that the request breaks.
 pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     check_media_type(request.headers())?;
     let fingerprint = fingerprint(request)?;
@@ -78,9 +79,9 @@ fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
     Ok(Some(Fingerprint::new(caller, &key)))
 }
 
-/// Reads the Idempotency-Key, either a Structured Fields string
+/// Reads the Idempotency-Key header. Its value is a Structured Fields string
 /// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)) or the bare text that many clients send.
-/// The quotes are not part of the key.
+/// The quotes of the string are not part of the key.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
@@ -120,8 +121,8 @@ fn parse_key(value: &str) -> Option<String> {
         }
         key
     } else {
-        // A bare key can't contain characters that end or escape a Structured Fields value. A comma, for example, may
-        // separate the keys of two headers that a gateway joined.
+        // A key without quotes can't contain characters that end or escape a value in Structured Fields. For example, a
+        // gateway may have joined two headers with a comma, so the text would hold two keys.
         let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
         if !value.chars().all(is_bare) {
             return None;
@@ -135,14 +136,14 @@ fn parse_key(value: &str) -> Option<String> {
 
 /// The known fields of the body. Unknown fields are ignored.
 ///
-/// The username stays unparsed, so that a large or deeply nested value of another type is only skipped.
+/// The username stays unparsed, so that the parser skips a large or deeply nested value of another type.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     username: Option<&'a RawValue>,
 }
 
-/// Reads null as `Some`, to distinguish a field that is null from a missing field.
+/// Reads a null field as `Some`, so that it differs from a missing field.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -199,7 +200,7 @@ fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
             "The body is not JSON: see line {line}, column {column}."
         ))
     };
-    // Serde would also accept an array instead of an object.
+    // Without this check, serde would also accept an array.
     if !body.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(body) {
             Ok(_) => invalid_body(

@@ -8,8 +8,8 @@
 //! | 4 | a CRC-32 checksum of version, prefix and key, big-endian |
 //! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user on the previous page |
 //!
-//! The checksum detects a damaged cursor and a cursor for another prefix. A signature is not needed, because a caller
-//! who may list users may begin at any key.
+//! The checksum shows whether a cursor is damaged or was made for another prefix. The cursor needs no signature,
+//! because every caller who may list users may start at any key.
 
 use std::fmt;
 
@@ -23,14 +23,14 @@ const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
 /// The maximum length of a cursor, in characters. Base64 writes three bytes as four characters.
 pub const MAX_CHARS: usize = ((HEADER_BYTES + Username::MAX_KEY_BYTES) * 4).div_ceil(3);
 
-/// Encodes the cursor that continues a list with this prefix after this key.
+/// Encodes the cursor of the page that begins after `last_key` in the list with this prefix.
 #[must_use]
 pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
     let checksum = checksum(prefix, last_key).to_be_bytes();
     URL_SAFE_NO_PAD.encode([&[VERSION], &checksum[..], last_key.as_bytes()].concat())
 }
 
-/// Decodes a cursor. Returns the key after which the list with this prefix continues.
+/// Decodes a cursor and returns its key. The page begins after this key in the list with this prefix.
 ///
 /// # Errors
 /// The cursor was not made by [`encode`] for this prefix.
@@ -44,7 +44,8 @@ pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorErr
         .split_first_chunk::<CHECKSUM_BYTES>()
         .ok_or(CursorError)?;
     let key = str::from_utf8(key).map_err(|_| CursorError)?;
-    // The table rejects a start key outside the prefix. A client can forge the checksum, so check the prefix too.
+    // DynamoDB rejects a start key that does not begin with the prefix. A client can forge the checksum, so the code
+    // also checks that the key begins with the prefix.
     let is_sound = version == VERSION
         && !key.is_empty()
         && key.starts_with(prefix.as_str())
@@ -60,13 +61,14 @@ fn checksum(prefix: &UsernamePrefix, key: &str) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[VERSION]);
     hasher.update(prefix.as_str().as_bytes());
-    // UTF-8 never contains this byte, so (a, bc) and (ab, c) have different checksums.
+    // The byte 0xff separates prefix and key, so that (a, bc) and (ab, c) are different inputs. UTF-8 never contains
+    // this byte.
     hasher.update(&[0xff]);
     hasher.update(key.as_bytes());
     hasher.finalize()
 }
 
-/// The cursor is damaged, or was made for another prefix or by another version.
+/// The error for a cursor that is damaged, was made for another prefix, or has another version of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CursorError;
 

@@ -1,8 +1,9 @@
 //! Caches pages for as long as [`LIST_MAX_AGE_SECONDS`] allows.
 //!
-//! At 0 seconds, the default, every page comes from a strongly consistent read, so a list shows all users created
-//! before the request. At n seconds, a page may be n seconds old. Then the function reads with eventual consistency,
-//! which costs half as much, and both clients and the function may cache pages.
+//! If the variable is 0, the template's default, every page comes from a strongly consistent read. A list then shows
+//! all users created before the request. If the variable is n > 0, a page may be up to n seconds old. The function then
+//! reads with eventual consistency, which costs half as much as strong consistency. Both clients and the function may
+//! cache these pages.
 
 use std::{
     sync::Arc,
@@ -21,12 +22,12 @@ pub const LIST_MAX_AGE_SECONDS: &str = "LIST_MAX_AGE_SECONDS";
 /// The highest maximum age, in seconds: one day.
 pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 
-/// The maximum size of the cache in one sandbox, in bytes. It is a small part of the smallest function's memory,
-/// 128 MB.
+/// The maximum size of the page cache in one sandbox, in bytes. It is small compared with 128 MB, the least memory that
+/// a Lambda function can have.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// For how many pages the cache has room at first.
+/// The number of pages for which the cache allocates room at the start.
 const EXPECTED_PAGES: usize = 64;
-/// The memory that a cached page takes besides its strings: the structs and the cache entry.
+/// The memory of a cached page without its strings, in bytes: the structs and the cache entry.
 const PAGE_OVERHEAD_BYTES: usize = 512;
 
 /// Reads the maximum age of a page from [`LIST_MAX_AGE_SECONDS`].
@@ -44,7 +45,7 @@ pub fn max_age() -> Result<Duration, ConfigError> {
     }
 }
 
-/// The maximum age of a page, and the cached pages.
+/// Holds the maximum age of a page and the cached pages.
 #[derive(Debug)]
 pub struct Freshness {
     cache_control: HeaderValue,
@@ -94,7 +95,7 @@ impl PageCache {
         Self { max_age, pages }
     }
 
-    /// Returns a cached page and its age, if the age is below the maximum.
+    /// Returns the cached page and its age, or `None` if the cache has no page younger than the maximum age.
     #[must_use]
     pub fn get(&self, wanted: &PageRequest, now: SystemTime) -> Option<(Arc<Page>, Duration)> {
         let kept = self.pages.get(wanted)?;
@@ -105,8 +106,8 @@ impl PageCache {
 
     /// Caches a page that was requested at the time `since`.
     ///
-    /// The time comes from the wall clock, because the monotonic clock may stop while the sandbox is frozen. With that
-    /// clock, a page would expire too late.
+    /// `since` is a wall-clock time. The monotonic clock may stop while the sandbox is frozen, so a page would expire
+    /// too late if its age came from that clock.
     pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }

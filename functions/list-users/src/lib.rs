@@ -35,7 +35,8 @@ pub struct Lister {
 }
 
 impl Lister {
-    /// Creates a lister for this table. Pages may be up to `max_age` old. With zero, pages are always current.
+    /// Creates a lister for this table. Pages may be up to `max_age` old. If `max_age` is zero, pages are always
+    /// current.
     #[must_use]
     pub fn new(table: Table, max_age: Duration) -> Self {
         Self {
@@ -44,7 +45,7 @@ impl Lister {
         }
     }
 
-    /// Returns a page, and its age if it comes from the cache.
+    /// Returns a page. If the page comes from the cache, also returns the page's age.
     async fn page(&self, wanted: PageRequest) -> Result<(Arc<Page>, Option<Duration>), TableError> {
         let Some(cache) = self.freshness.cache() else {
             let page = page::query(&self.table, &wanted, true).await?;
@@ -63,7 +64,7 @@ impl Lister {
 /// Handles one request.
 ///
 /// # Errors
-/// The problem to send as the response.
+/// Returns the problem to send as the response.
 pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse, Problem> {
     let wanted = request::parse(&request)?;
     let (page, age) = lister.page(wanted).await?;
@@ -73,10 +74,10 @@ pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse,
     Ok(LoggedResponse::counted(response, Metric::PagesListed))
 }
 
-/// Builds the response: 200 with the page, or 304 if the client already has it.
+/// Builds the response: 200 with the page, or 304 if the client already has the page.
 ///
-/// A 304 repeats the caching headers of the 200
-/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). It also repeats the link to the next
+/// A 304 response repeats the caching headers of the 200 response
+/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). A 304 also repeats the link to the next
 /// page, because a client that sends `If-None-Match: *` may have stored the page before there was a next page.
 fn respond(
     page: Arc<Page>,

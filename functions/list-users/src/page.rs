@@ -16,7 +16,7 @@ use crate::{
     request::PageRequest,
 };
 
-/// How many bytes of the hash an entity tag uses. With 16, two different pages practically never have the same tag.
+/// The number of hash bytes in an entity tag. With 16 bytes, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
 /// A page, ready to send.
@@ -24,9 +24,9 @@ const ETAG_BYTES: usize = 16;
 pub struct Page {
     /// The users as a JSON array.
     pub body: String,
-    /// The strong entity tag, made from body and link.
+    /// The strong entity tag, computed from `body` and `next`.
     pub etag: HeaderValue,
-    /// The `Link` header with the next page, if there is one.
+    /// The `Link` header to the next page. `None` on the last page.
     pub next: Option<HeaderValue>,
 }
 
@@ -80,13 +80,14 @@ pub async fn query(
 
 /// Opens the connection and initializes the lazy parts of the SDK before the first request.
 ///
-/// It sends a `Query` for a partition key without items. The function's role allows no other operation.
+/// The warm-up sends a `Query` for a partition key without items, because the function's role allows only `Query` on
+/// the table.
 pub async fn warm_up(table: &Table) {
     let query = of_kind(table, KIND_WARM_UP).limit(1);
     shared::table::warm_up(query.send()).await;
 }
 
-/// Builds a query for the items of one kind, in the order of their keys.
+/// Builds a query for the items with one partition key, sorted by username key.
 fn of_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
     table
         .client()
@@ -97,8 +98,8 @@ fn of_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
         .projection_expression("username_key, username, id")
 }
 
-/// Builds the `Link` header ([RFC 8288](https://www.rfc-editor.org/rfc/rfc8288)) with the page after this key. The link
-/// is relative to the request, so that it works behind any domain and base path.
+/// Builds the `Link` header ([RFC 8288](https://www.rfc-editor.org/rfc/rfc8288)) to the page after `last_key`. The link
+/// is relative to the request's URL, so that it works behind any domain and base path.
 fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query
@@ -111,8 +112,8 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// Computes a strong entity tag of body and link. The tag covers the link, because a user added after the last page
-/// changes only that page's link, and clients must notice that change.
+/// Computes a strong entity tag of body and link. A new user after the last page changes only the last page's link. The
+/// tag covers the link, so that clients notice this change.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

@@ -15,8 +15,9 @@ use crate::cursor;
 
 /// The maximum number of users on a page.
 ///
-/// The largest page needs 1,001 items of under 1 KiB each; the extra item shows whether there is a next page. They
-/// fit in the 1 MB that one `Query` reads and in the 6 MB that a function may return.
+/// For the largest page, one `Query` reads 1,001 items of under 1 KiB each; the extra item shows whether there is a
+/// next page. The items fit in the 1 MB that a `Query` can read, and the page fits in the 6 MB that a function may
+/// return.
 pub const MAX_LIMIT: u16 = 1000;
 
 /// The number of users on a page if the client does not set a limit.
@@ -25,9 +26,9 @@ pub const DEFAULT_LIMIT: u16 = 100;
 /// A valid request for one page of the list.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PageRequest {
-    /// The prefix as the client wrote it, for the link to the next page. `None` if the client sent none.
+    /// The prefix as the client wrote it, for the link to the next page. `None` if the client sent no prefix.
     pub raw_prefix: Option<String>,
-    /// The prefix, mapped like a username's key.
+    /// The prefix, mapped in the same way as a username is mapped to its key.
     pub prefix: UsernamePrefix,
     /// The maximum number of users, 1 to [`MAX_LIMIT`].
     pub limit: u16,
@@ -46,8 +47,8 @@ impl fmt::Debug for PageRequest {
 /// Parses the query string of a request.
 ///
 /// # Errors
-/// A problem that lists all errors, up to [`MAX_ERRORS`]. An unknown parameter is an error, because otherwise a
-/// mistyped `prefix` would list everybody.
+/// Returns a problem that lists the errors of the query string, at most [`MAX_ERRORS`]. An unknown parameter is an
+/// error, because a mistyped `prefix` would otherwise list all users.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let mut parameters = Parameters::default();
@@ -65,7 +66,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let limit = limit.as_deref().map_or(Ok(DEFAULT_LIMIT), parse_limit);
     let after = match (&prefix, cursor.as_deref()) {
         (Ok(prefix), Some(cursor)) => parse_cursor(cursor, prefix).map(Some),
-        // A cursor can only be checked together with a valid prefix.
+        // A cursor can be checked only if the prefix is valid.
         (Err(_), _) | (Ok(_), None) => Ok(None),
     };
     let found = [
@@ -92,7 +93,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     }
 }
 
-/// The unparsed query parameters, with the errors for unknown and repeated ones.
+/// The unparsed query parameters, and the errors for unknown or repeated parameters.
 #[derive(Default)]
 struct Parameters {
     prefix: Option<String>,
@@ -108,7 +109,7 @@ impl Parameters {
             "limit" => &mut self.limit,
             "cursor" => &mut self.cursor,
             _ => {
-                // Shorten the name, because the client may send one of any length.
+                // Shorten the name, because a client may send a name of any length.
                 let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
                 let detail = "Unknown parameter. Use prefix, limit or cursor.";
                 self.errors.push(error(&name, "unknown", detail));
@@ -124,7 +125,7 @@ impl Parameters {
     }
 }
 
-/// A problem shows at most this many characters of an unknown parameter's name.
+/// The maximum number of characters that a problem shows of an unknown parameter's name.
 const MAX_ECHOED_CHARS: usize = 40;
 
 /// The maximum number of errors in a problem. A query string can contain thousands of errors. If the problem listed all
@@ -140,7 +141,7 @@ fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str
 }
 
 fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
-    // The decoder replaces invalid UTF-8 with this character, which no username can contain.
+    // `form_urlencoded` replaces invalid UTF-8 with this character. No username can contain this character.
     if prefix.contains(char::REPLACEMENT_CHARACTER) {
         let detail = "The prefix is not percent-encoded UTF-8.";
         return Err(error("prefix", "malformed", detail));
@@ -153,7 +154,7 @@ fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
 }
 
 fn parse_limit(limit: &str) -> Result<u16, FieldError> {
-    // `parse` alone would also accept a plus sign.
+    // Without this check, `parse` would also accept a plus sign.
     if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
         let detail = "The limit must be a whole number in decimal digits, such as 100.";
         return Err(error("limit", "malformed", detail));
@@ -172,11 +173,12 @@ fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldEr
 
 /// Whether the client already has this page, according to `If-None-Match`
 /// ([RFC 9110 §13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)). The header is `*` or a list of entity
-/// tags, which are compared weakly. A malformed tag matches nothing, so the response contains the page.
+/// tags. The comparison is weak: it ignores the mark `W/` of a tag. A malformed tag never matches, so the client gets
+/// the page.
 #[must_use]
 pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        // Our tags contain no comma, so splitting another server's tag at a comma is harmless.
+        // The tags of this service contain no comma, so it is harmless to split another server's tag at a comma.
         let mut tags = value.as_bytes().split(|&byte| byte == b',');
         value == "*" || tags.any(|tag| strip_weak(tag.trim_ascii()) == etag.as_bytes())
     })

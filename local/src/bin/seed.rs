@@ -55,10 +55,10 @@ fn seed() -> Result<String, String> {
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                // Each number goes to only one worker, so all workers together create `wanted` users.
+                // The workers share one counter, so that all workers together create `wanted` users.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
                     if let Err(error) = create_one(&agent, &url) {
-                        // Stops the other workers too.
+                        // Sets the counter to its end, so that the other workers stop too.
                         taken.store(wanted, Ordering::Relaxed);
                         let mut failure = failure.lock().expect("no holder panics");
                         failure.get_or_insert(error);
@@ -95,7 +95,7 @@ fn create_one(agent: &Agent, url: &str) -> Result<(), String> {
     }
 }
 
-/// A plausible username, made of names from one language.
+/// Makes a plausible username from names of one language.
 fn a_username() -> String {
     macro_rules! name {
         ($locale:expr) => {
