@@ -19,6 +19,9 @@ use crate::{
 /// The number of hash bytes in an entity tag. With 16 bytes, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
+/// The bytes of a user's JSON and a comma, if the username has 28 bytes.
+const USER_BYTES: usize = 128;
+
 /// A page, ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -70,7 +73,9 @@ pub async fn query(
         let stopped = found.last_evaluated_key.map(UserItem::key).transpose()?;
         stopped.map(|key| link(wanted, &key))
     };
-    let body = serde_json::to_string(&users).expect("strings can be written as JSON");
+    let mut body = Vec::with_capacity(users.len() * USER_BYTES);
+    serde_json::to_writer(&mut body, &users).expect("strings can be written as JSON");
+    let body = String::from_utf8(body).expect("JSON is UTF-8");
     Ok(Page {
         etag: etag(&body, next.as_ref()),
         body,
