@@ -138,7 +138,7 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     }
 }
 
-/// A string that is copied only if it contains escapes. Serde always copies a `Cow` without `borrow`.
+/// A string that is copied only if it contains escapes. Without `borrow`, serde would always copy it.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

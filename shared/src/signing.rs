@@ -110,7 +110,7 @@ impl Signer {
         let mut canonical = "POST\n/\n\n".to_owned();
         for (name, value) in &headers {
             write!(canonical, "{name}:").expect("a string accepts any text");
-            // The signature covers values without spaces around them, and with one space in place of several.
+            // AWS removes the spaces around a value, and replaces several spaces with one, before it checks the signature.
             let mut words = value.split(' ').filter(|word| !word.is_empty());
             canonical.extend(words.next());
             for word in words {

@@ -1,7 +1,7 @@
 //! Maps what people type to a username's display form, and maps the display form to the username's key.
 //!
-//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one: it replaces special characters,
-//! which keyboards send instead of letters or an apostrophe, with ordinary ones. The mappings accept any text.
+//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces the
+//! special characters that some keyboards send instead of letters or an apostrophe. The mappings accept any text.
 
 use std::{borrow::Cow, iter};
 

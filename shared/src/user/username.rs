@@ -30,7 +30,7 @@ pub struct Username {
 impl Username {
     /// The maximum length of the display form, in Unicode scalar values.
     ///
-    /// 80 characters fit most e-mail addresses and full names. Even if each character takes four bytes, the item
+    /// Most e-mail addresses and full names have at most 80 characters. Even if each character takes four bytes, the item
     /// stays under 1 KiB, so a write costs one write unit.
     pub const MAX_CHARS: usize = 80;
 
@@ -229,8 +229,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
         // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character.
-        // If the first character after leading marks needs a left neighbor, it is that one. Otherwise it is the last
-        // character with a context rule.
+        // If the first character after leading marks needs a left neighbor, that character is at fault. Otherwise the
+        // last character with a context rule is.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
