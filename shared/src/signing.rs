@@ -110,7 +110,7 @@ impl Signer {
         let mut canonical = "POST\n/\n\n".to_owned();
         for (name, value) in &headers {
             write!(canonical, "{name}:").expect("a string accepts any text");
-            // AWS removes the spaces around a value, and replaces several spaces with one, before it checks the signature.
+            // Before AWS checks a signature, it trims each value and replaces several spaces with one.
             let mut words = value.split(' ').filter(|word| !word.is_empty());
             canonical.extend(words.next());
             for word in words {

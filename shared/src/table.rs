@@ -36,8 +36,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long a request to the table may take, including all attempts. The Lambda function's timeout must be longer, so
 /// that the function can still respond to the caller.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// The maximum number of attempts: the first one and two retries. With the longest attempts and waits, they take 3.75 s,
-/// which is less than [`OPERATION_TIMEOUT`].
+/// The maximum number of attempts: the first one and two retries. With the longest attempts and waits, they take
+/// 3.75 s, which is less than [`OPERATION_TIMEOUT`].
 const MAX_ATTEMPTS: u32 = 3;
 /// The longest wait before the first retry. The longest wait before the second is twice as long. The SDK picks a random
 /// time up to the longest.

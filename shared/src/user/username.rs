@@ -30,8 +30,8 @@ pub struct Username {
 impl Username {
     /// The maximum length of the display form, in Unicode scalar values.
     ///
-    /// Most e-mail addresses and full names have at most 80 characters. Even if each character takes four bytes, the item
-    /// stays under 1 KiB, so a write costs one write unit.
+    /// Most e-mail addresses and full names have at most 80 characters. Even if each character takes four bytes, the
+    /// item stays under 1 KiB, so a write costs one write unit.
     pub const MAX_CHARS: usize = 80;
 
     /// The maximum length of the key, in bytes. Each character of the display form becomes at most four bytes.
