@@ -54,7 +54,7 @@ function reasonOf({ status, text }) {
   try {
     problem = JSON.parse(text);
   } catch {
-    // The answer is not JSON, so it comes from something between the page and the API.
+    // The answer is not JSON, so neither the service nor the gateway sent it.
   }
   const reason = problem?.errors?.[0]?.detail ?? problem?.detail ?? problem?.message;
   return reason ?? `The API answered ${status}.`;
@@ -77,8 +77,8 @@ function say(element, text, kind) {
 }
 
 /**
- * Quotes a name. Isolating marks (U+2068, U+2069) keep right-to-left names from reordering the
- * sentence.
+ * Quotes a name. The isolating marks (U+2068, U+2069) keep a right-to-left name from changing the order
+ * of the words around it.
  */
 function quote(name) {
   return `“\u2068${name}\u2069”`;

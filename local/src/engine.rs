@@ -146,10 +146,12 @@ impl Engine {
         &self.database
     }
 
-    /// Creates the template's table unless a table of this name exists. Returns whether it created one.
+    /// Creates the template's table unless a table with this name exists. Returns whether the table was
+    /// created.
     ///
     /// # Errors
-    /// The template does not declare exactly one table that the engine can create.
+    /// The template does not declare exactly one table, the engine does not support that table, or the
+    /// database fails.
     pub fn create_table_if_missing(
         &self,
         template: &str,

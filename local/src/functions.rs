@@ -33,10 +33,11 @@ pub fn check_cargo_lambda() -> Result<(), String> {
 /// compiler.
 ///
 /// # Errors
-/// There is no shell.
+/// The shell `sh` can't be started.
 pub fn build(root: &Path) -> io::Result<Guarded> {
     let mut command = Guarded::command("cargo");
-    // The default members of the workspace are the functions.
+    // Without `--package`, cargo builds the workspace's default members, whose only binaries are the
+    // functions.
     command.args(["build", "--locked", "--bins"]).args(FEATURES);
     run_in(root, &mut command);
     Guarded::start(command)
@@ -47,7 +48,7 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
 /// affected function.
 ///
 /// # Errors
-/// There is no shell.
+/// The shell `sh` can't be started.
 pub fn watch(
     root: &Path,
     address: SocketAddr,

@@ -89,7 +89,7 @@ impl Api {
 
     /// Finds the route of a request, and the values of the path parameters. Like API Gateway, this function
     /// [prefers](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation)
-    /// the route with the fewest parameters.
+    /// the route with the fewest parameters, as API Gateway does.
     fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
         let routes = self.routes.iter().filter(|route| route.method == *method);
         let routes = routes.filter_map(|route| Some((route, route.parameters(path)?)));
@@ -474,7 +474,7 @@ fn json_response(status: StatusCode, body: &Value) -> Response {
     (status, headers, body.to_string()).into_response()
 }
 
-/// The messages of an error and of its causes.
+/// Joins the messages of an error and of all its causes.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let causes = iter::successors(Some(error), |&error| error.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();

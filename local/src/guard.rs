@@ -40,7 +40,7 @@ impl Guarded {
     /// Starts a command made by [`Self::command`].
     ///
     /// # Errors
-    /// There is no shell.
+    /// The shell `sh` can't be started.
     pub fn start(mut command: Command) -> io::Result<Self> {
         // The command has its own process group. So Ctrl-C in the terminal reaches only the current
         // process, which then ends its children in order.

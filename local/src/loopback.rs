@@ -1,4 +1,4 @@
-//! Addresses and keys that no web page can guess.
+//! Makes random addresses and keys, so that web pages can't guess them.
 
 use std::{
     io,

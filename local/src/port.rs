@@ -1,4 +1,5 @@
-//! The ports that the local run offers to programs on this machine. Other machines can't reach them.
+//! The ports that the local run offers to programs on this machine. Other machines can't reach these
+//! ports.
 
 use std::{
     io,

@@ -7,7 +7,7 @@ use crate::port::Port;
 /// The service's port if `PORT` is not set.
 pub const DEFAULT_PORT: u16 = 9000;
 
-/// Reads `PORT`, the service's port; 0 means any free port.
+/// Reads `PORT`, the service's port. The value 0 means any free port.
 ///
 /// # Errors
 /// The value is not a number from 0 to 65535.
@@ -39,7 +39,8 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
     })
 }
 
-/// Reads `TRACE`: whether to print the spans that X-Ray would get. 1 means yes; 0 or unset means no.
+/// Reads `TRACE`, which says whether to print the spans that X-Ray would receive. The value 1 means yes;
+/// 0 or no value means no.
 ///
 /// # Errors
 /// The value is neither 0 nor 1.

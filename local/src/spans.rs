@@ -30,7 +30,7 @@ pub struct Request {
     pub spans: Vec<Span>,
 }
 
-/// Decodes a datagram according to OpenTelemetry's definitions.
+/// Decodes a datagram with OpenTelemetry's Protobuf definitions.
 ///
 /// # Errors
 /// The datagram does not hold sampled spans of exactly one function.
@@ -75,7 +75,7 @@ fn value(value: &AnyValue) -> Value {
     }
 }
 
-/// An agent that prints the spans it receives.
+/// An agent that prints the spans that it receives.
 #[derive(Debug)]
 pub struct Printer {
     socket: UdpSocket,

@@ -13,7 +13,7 @@ const UTF_8: [&str; 7] = [
     "x-unicode20utf8",
 ];
 
-/// Whether the value of a `Content-Type` header means JSON in UTF-8.
+/// Whether the value of a `Content-Type` header declares JSON in UTF-8.
 ///
 /// JSON is `application/json` or any `application/*+json`
 /// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). If there are several `charset` parameters,
@@ -22,7 +22,7 @@ pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
 
-/// Returns whether the value means JSON in UTF-8, or `None` if the value is malformed.
+/// Returns whether the value declares JSON in UTF-8, or `None` if the value is malformed.
 fn parse(content_type: &[u8]) -> Option<bool> {
     let mut rest = content_type.trim_ascii();
     let is_application = token(&mut rest)?.eq_ignore_ascii_case(b"application");

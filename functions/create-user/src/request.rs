@@ -52,7 +52,7 @@ pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     })
 }
 
-/// Checks that the `Content-Type` means JSON in UTF-8.
+/// Checks that the `Content-Type` declares JSON in UTF-8.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let content_type = headers.get(CONTENT_TYPE);
     if content_type.is_some_and(|value| media_type::is_json(value.as_bytes())) {
@@ -192,7 +192,7 @@ fn text(body: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// Returns the unparsed field `username` of the JSON object, or `None` if it is missing.
+/// Returns the raw JSON of the field `username`, or `None` if the field is missing.
 fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
     let not_json = |error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());

@@ -1,11 +1,11 @@
 //! Encodes and decodes the cursor, an opaque token that says where the next page begins.
 //!
-//! A cursor is these bytes in base64url without padding:
+//! A cursor consists of these bytes, encoded as base64url without padding:
 //!
 //! | bytes | content |
 //! |---|---|
 //! | 1 | the version, currently 1 |
-//! | 4 | a CRC-32 checksum of version, prefix and key, big-endian |
+//! | 4 | the CRC-32 checksum of the version, the prefix and the key, in big-endian order |
 //! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user on the previous page |
 //!
 //! The checksum shows whether a cursor is damaged or was made for another prefix. The cursor needs no signature,
@@ -20,7 +20,7 @@ const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
 const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
 
-/// The maximum length of a cursor, in characters. Base64 writes three bytes as four characters.
+/// The maximum length of a cursor, in characters. Base64 encodes three bytes as four characters.
 pub const MAX_CHARS: usize = ((HEADER_BYTES + Username::MAX_KEY_BYTES) * 4).div_ceil(3);
 
 /// Encodes the cursor of the page that begins after `last_key` in the list with this prefix.
@@ -33,7 +33,7 @@ pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
 /// Decodes a cursor and returns its key. The page begins after this key in the list with this prefix.
 ///
 /// # Errors
-/// The cursor was not made by [`encode`] for this prefix.
+/// The cursor is not one that [`encode`] makes for this prefix.
 pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorError> {
     if cursor.len() > MAX_CHARS {
         return Err(CursorError);

@@ -19,7 +19,7 @@ use crate::{page::Page, request::PageRequest};
 /// The environment variable that sets the maximum age of a page, in whole seconds.
 pub const LIST_MAX_AGE_SECONDS: &str = "LIST_MAX_AGE_SECONDS";
 
-/// The highest maximum age, in seconds: one day.
+/// The highest value of [`LIST_MAX_AGE_SECONDS`]: one day.
 pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 
 /// The maximum size of the page cache in one sandbox, in bytes. It is small compared with 128 MB, the least memory that
@@ -104,7 +104,7 @@ impl PageCache {
         (age < self.max_age).then_some((kept.page, age))
     }
 
-    /// Caches a page that was requested at the time `since`.
+    /// Caches a page. The page's age counts from `since`, the time just before the page was read.
     ///
     /// `since` is a wall-clock time. The monotonic clock may stop while the sandbox is frozen, so a page would expire
     /// too late if its age came from that clock.

@@ -69,7 +69,8 @@ pub async fn query(
     let next = if is_full {
         users.last().map(|user| link(wanted, user.username.key()))
     } else {
-        // DynamoDB may stop before the limit, at 1 MB or sooner. Then it returns the last key that it read.
+        // DynamoDB may stop before the limit, for example after 1 MB. Its response then contains the last key that it
+        // read.
         let stopped = found.last_evaluated_key.map(UserItem::key).transpose()?;
         stopped.map(|key| link(wanted, &key))
     };
