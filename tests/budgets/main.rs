@@ -1,8 +1,9 @@
-//! Tests that limit a function's crates and allocations. A busy machine does not change these numbers.
-//! `tests/released` limits the size of a function's binary, and the benchmark (`make bench`) measures time.
+//! Tests that limit the number of a function's crates and memory allocations. Both numbers are the
+//! same on a busy machine. `tests/released` limits the size of a function's binary, and the
+//! benchmark (`make bench`) measures time.
 //!
-//! Each budget is slightly above the measured value. Raise one only for a gain that is worth it, and
-//! lower it after an improvement.
+//! Each budget is slightly above the measured value. Raise a budget only for a change that is worth
+//! the extra cost. Lower the budget after an improvement.
 
 use std::{net::UdpSocket, time::Duration};
 
@@ -23,16 +24,16 @@ use shared::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// The most crates that a function may be built from.
+/// The largest number of crates that a function may be built from.
 const CRATES: usize = 175;
 
-/// The most allocations for creating a client of the table, before the client's first request.
+/// The most allocations for creating a DynamoDB client that sends no request.
 const START_ALLOCATIONS: u64 = 770;
-/// The most allocations of a create, from the request to the response, including the SDK's allocations.
+/// The most allocations while a warm function handles a create request. The SDK's allocations count too.
 const CREATE_ALLOCATIONS: u64 = 380;
-/// The most additional allocations of a create that records spans.
+/// The most allocations that recording spans may add to a create request.
 const SPANS_ALLOCATIONS: u64 = 8;
-/// The most allocations of a list request for a page of 100 users.
+/// The most allocations while a warm function handles a list request for a page of 100 users.
 const LIST_ALLOCATIONS: u64 = 715;
 
 #[test]
@@ -48,7 +49,7 @@ fn making_the_tables_client_keeps_within_its_budget() {
     let make = || {
         Client::from_conf(sdk_config().unwrap().build());
     };
-    // The first client also fills static tables of the SDK, unless another test has already filled them.
+    // The first client in a process also fills static tables of the SDK, so this client is not measured.
     make();
     assert_allocations("creating the client", &measure(make), START_ALLOCATIONS);
 }
@@ -95,11 +96,11 @@ fn the_spans_of_a_create_keep_within_their_budget() {
     }
     let without = create("barbara", TRACE_ID).count_total;
     let with = create("margaret", SAMPLED).count_total;
-    println!("allocations of a create: {without} if it is not sampled, {with} if it is");
+    println!("allocations of a create: {without} without spans, {with} with spans");
     assert!(with <= without + SPANS_ALLOCATIONS, "{without}, {with}");
 }
 
-/// The log line of a create.
+/// The content of a create request's log line.
 const LINE: RequestLine<'_> = RequestLine {
     request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
     trace_id: None,
@@ -140,8 +141,8 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// Makes a runtime like the functions' runtime. It runs everything in this thread, because `measure` counts only this
-/// thread's allocations.
+/// Makes a runtime like the functions' runtime. The runtime uses only this thread, because
+/// `measure` counts the allocations of one thread.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -1,5 +1,4 @@
-//! A history: what clients asked of one service, what they were told, and what the table holds at the
-//! end.
+//! A history: the clients' requests to one service, their outcomes, and the table's contents at the end.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Name;
 
-/// The history of one service.
+/// A record of one run: the requests, their outcomes, and the users at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// The seed of the clients' choices.
+    /// The seed of the run's random choices.
     pub seed: u64,
-    /// How old a page may be, in seconds.
+    /// The maximum age of a page, in seconds.
     pub max_age: u64,
-    /// Why the run ended early, such as an answer outside the contract. `None` if the run finished.
+    /// Why the run ended early. For example, an answer violated the contract. `None` if the run finished.
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// Lists read to their last page, after the last write and without faults. The first list has no
-    /// prefix, so it shows all users.
+    /// The lists that were read to their last page after the last write, without faults. The first
+    /// list has no prefix, so it shows all users.
     pub walks: Vec<Walk>,
-    /// All items in the table after the last write, read with a scan.
+    /// All items that a scan of the table returned after the last write.
     pub items: Vec<StoredItem>,
 }
 
-/// The attributes of an item, except `request`, which identifies a repeated request.
+/// An item's attributes by name, without `request`: the fingerprint by which the service recognizes
+/// a repeated request.
 pub type StoredItem = BTreeMap<String, String>;
 
 /// A request and its outcome.
@@ -37,18 +37,18 @@ pub struct Operation {
     pub start: u64,
     /// When the client learned the outcome, in microseconds since the run began.
     pub end: u64,
-    /// What the client asked.
+    /// The client's request.
     pub request: Request,
-    /// What the client was told.
+    /// The outcome of the request, as the client learned it.
     pub outcome: Outcome,
 }
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Create a user.
     Create(Create),
-    /// List a page.
+    /// Get one page of a list of users.
     List(List),
 }
 
@@ -63,22 +63,22 @@ pub struct Create {
     pub name: Name,
 }
 
-/// A request to list a page.
+/// A request for one page of a list of users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List {
     /// The query string.
     pub query: String,
-    /// The prefix of the listed users' keys.
+    /// The prefix of the username keys that the list includes.
     pub prefix: String,
     /// The largest number of users on the page.
     pub limit: usize,
     /// The last username on the previous page.
     pub after: Option<String>,
-    /// The number of the walk that the page belongs to. A walk reads a list page by page.
+    /// The number of the walk that this request belongs to. The requests of a walk read one list page by page.
     pub walk: usize,
 }
 
-/// What a client is told.
+/// The outcome of a request, as the client learns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// 201: the user exists.
@@ -97,21 +97,22 @@ pub enum Outcome {
         /// Whether the page links to a next page.
         has_next: bool,
     },
-    /// 503: the request may have taken effect, or may still take effect.
+    /// 503: the request may have taken effect already, or may take effect later.
     Unavailable,
-    /// No answer, because the function was killed: the request may have taken effect.
+    /// No answer, because the function was killed. The request may have taken effect already, or
+    /// may take effect later.
     Killed,
 }
 
 impl Outcome {
-    /// Whether the client does not know the outcome of its request.
+    /// Whether the client cannot know if its request took effect.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Killed)
     }
 }
 
-/// A user as the API shows it.
+/// A user as a response of the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownUser {
     /// The id.
@@ -122,10 +123,10 @@ pub struct ShownUser {
     pub created_at: String,
 }
 
-/// A list, read to its last page.
+/// A list that was read page by page to its last page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walk {
-    /// The prefix of the listed users' keys.
+    /// The prefix of the username keys that the list includes.
     pub prefix: String,
     /// The largest number of users on a page.
     pub limit: usize,

@@ -1,4 +1,4 @@
-//! Histories under faults.
+//! Tests of the service under faults and kills.
 
 mod rules_tests;
 
@@ -46,7 +46,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
     if let Err(failure) = judge(&history) {
         panic!("{failure}");
     }
-    // A run in which one of these never happens tests too little.
+    // Each of these must happen at least once, because otherwise the run tests too little.
     let happened = [
         totals.users,
         totals.replays,
@@ -62,7 +62,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-/// How long a test waits for its clients. The time is long, because the machine may be busy.
+/// How long a test waits for its clients. On a busy machine, the clients are slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +122,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
             let is_known = acknowledged.contains_key(username) || open.contains(username);
             assert!(is_known, "nobody asked for {username}");
         }
-        // Each client that got no 201 retries, and gets its user.
+        // Repeats each create that got a 503. Each retry gets a 201.
         for username in open {
             let answer = create(&table, &username).await;
             assert_eq!(answer.status, 201, "{answer:?}");
@@ -141,10 +141,10 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
     ));
 }
 
-/// How many usernames are created. Every second one is erased.
+/// How many usernames the clients request. The operators erase the usernames with an even number.
 const NAMES: usize = 24;
-/// How long the test waits until no delayed write can still arrive: longer than the longest delay in
-/// `faults`.
+/// How long the test waits until every delayed write has arrived. It is longer than the longest
+/// delay in `faults`.
 const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +174,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let mut owners = JoinSet::new();
     for (number, (username, user)) in erased.iter().enumerate() {
         let id = user["id"].as_str().expect("a user has an id");
-        // The operator repeats each command.
+        // Two operators erase each user, to test a repeated command.
         for _ in 0..2 {
             operators.spawn(erase(proxy.url(), username.clone(), id.to_owned()));
         }
@@ -187,12 +187,12 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let struck = proxy.struck();
     assert_eq!(list(&table).await, kept.into_iter().chain(owners).collect());
     say(&format!(
-        "{} users erased under {struck} faults, each username then taken by another owner",
+        "{} users erased under {struck} faults, and each username taken by a new owner",
         erased.len()
     ));
 }
 
-/// The faults for writes and deletes. The SDK stops waiting for an answer before either delay is over.
+/// The faults that hit writes and deletes. Each delay is longer than the time that the SDK waits for an answer.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),
@@ -204,14 +204,14 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * NAMES)
 }
 
-/// Creates a user. All callers use the same key.
+/// Sends one create request. The Idempotency-Key is the same for all callers.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");
     post(&connect(&url), event).await
 }
 
-/// Retries a create by the next owner until it succeeds.
+/// Creates a user for the caller `cleo`. Retries until the response is a 201.
 async fn own(url: String, username: String) -> (String, Value) {
     let wait = async {
         loop {
@@ -271,7 +271,7 @@ async fn list(table: &Table) -> HashMap<String, Value> {
     users
 }
 
-/// Prints a message even if the test succeeds.
+/// Prints a message even if the test passes: the test harness captures `println!`, but not this output.
 fn say(text: &str) {
     writeln!(io::stderr(), "{text}").expect("standard error can be written");
 }

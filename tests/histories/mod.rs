@@ -1,13 +1,14 @@
-//! Histories: concurrent requests to the service under faults, with their answers. Every history must
-//! keep the rules that follow from two promises: a username belongs to one user, and an acknowledged
-//! user is never lost or duplicated.
+//! A history records concurrent requests to the service under faults, and their outcomes. Every
+//! history must keep the rules that follow from two promises: a username belongs to one user, and
+//! an acknowledged user is never lost or duplicated.
 //!
-//! [`run`](run::run) makes a history with the functions' real processes and an engine that stores its
-//! table in a file. [`check`] judges a history. A history can be saved to a file and judged again.
+//! [`run`](run::run) runs the functions' binaries with an engine that stores its table in a file,
+//! and records a history. [`check`] finds the rules that a history breaks. It can also check a
+//! history that was saved to a file.
 //!
 //! A seed decides the maximum age of a page, what each client asks for, and when faults and kills
-//! happen. It does not decide how processes are scheduled, so the same seed makes the same choices but
-//! not the same history.
+//! happen. The operating system decides how processes are scheduled, so the same seed makes the
+//! same choices but not the same history.
 
 pub mod history;
 pub mod names;
@@ -23,7 +24,7 @@ use self::{
     rules::{Rule, check},
 };
 
-/// The seed in `HISTORY_SEED`, or a random one.
+/// The seed in the variable `HISTORY_SEED`. If the variable is empty or not set, a random seed.
 ///
 /// # Panics
 /// `HISTORY_SEED` is not a number.
@@ -31,14 +32,14 @@ use self::{
 pub fn seed() -> u64 {
     let seed = env::var("HISTORY_SEED").unwrap_or_default();
     if seed.is_empty() {
-        // Short enough to type.
+        // A `u32` is short enough to type.
         fastrand::u32(..).into()
     } else {
         seed.parse().expect("HISTORY_SEED is a number")
     }
 }
 
-/// Judges a history. Saves it to a file if it breaks a rule.
+/// Checks a history, and saves the history to a file if it breaks a rule.
 ///
 /// # Errors
 /// The history breaks rules. The error names the seed, the file and the rules.
@@ -46,7 +47,8 @@ pub fn seed() -> u64 {
 /// # Panics
 /// The file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
-    /// The most violations to show for each rule. One lost user can cause a violation on every page.
+    /// How many violations the error shows for each rule. There can be many more, because one lost
+    /// user can be missing on every page.
     const SHOWN: usize = 3;
 
     let violations = check(history);
@@ -62,7 +64,7 @@ pub fn judge(history: &History) -> Result<(), String> {
     }
     let file = write(history);
     let mut lines = vec![format!(
-        "HISTORY_SEED={} made a history that breaks rules, saved in {}",
+        "HISTORY_SEED={}: the history breaks rules. It is saved in {}",
         history.seed,
         file.display()
     )];

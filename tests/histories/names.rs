@@ -1,12 +1,12 @@
-//! Usernames that conflict: a few names, each in several spellings.
+//! Usernames that conflict, because the spellings of one name have the same key.
 //!
-//! The expected forms of each spelling were written by hand, so that the histories do not depend on the
+//! The expected forms of each spelling were written by hand, so that they do not depend on the
 //! service's own code.
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// A username as a client writes it, and its expected forms.
+/// A username as a client writes it, with the expected display form and username key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// What the client sends.
@@ -17,7 +17,7 @@ pub struct Name {
     pub key: String,
 }
 
-/// Spellings of names, their display forms and their keys.
+/// Each entry is a spelling of a name, with the display form and the username key.
 const NAMES: [(&str, &str, &str); 17] = [
     ("ada", "ada", "ada"),
     ("ADA", "ADA", "ada"),
@@ -34,12 +34,13 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("カナ", "カナ", "カナ"),
     ("ｶﾅ", "カナ", "カナ"),
     ("ｶナ", "カナ", "カナ"),
-    // UTF-8 and UTF-16 sort these two differently: only the first is outside the Basic Multilingual Plane.
+    // These two names have a different order in UTF-8 and in UTF-16, because only the first name is
+    // outside the Basic Multilingual Plane.
     ("\u{20bb7}", "\u{20bb7}", "\u{20bb7}"),
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Prefixes as a client writes them, each with the prefix of the keys that it selects.
+/// Pairs: a prefix as a client writes it, and the prefix of the username keys that the list includes.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),
@@ -52,7 +53,7 @@ const PREFIXES: [(&str, &str); 8] = [
 ];
 
 impl Name {
-    /// A random name that ends with this number.
+    /// A random name with this number at its end.
     pub fn choose(rng: &mut Rng, number: usize) -> Self {
         let (spelling, display, key) = NAMES[rng.usize(..NAMES.len())];
         Self {
@@ -63,17 +64,17 @@ impl Name {
     }
 }
 
-/// A prefix to list by.
+/// A prefix for a list request.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefix {
     /// What the client sends.
     pub spelling: &'static str,
-    /// The prefix of the listed users' keys.
+    /// The prefix of the username keys that the list includes.
     pub key: &'static str,
 }
 
 impl Prefix {
-    /// A random prefix, which is empty about every second time.
+    /// A random prefix. In about half of the cases, the prefix is empty.
     pub fn choose(rng: &mut Rng) -> Self {
         let number = rng.usize(..2 * PREFIXES.len());
         Self::all().nth(number).unwrap_or(Self {
@@ -82,7 +83,7 @@ impl Prefix {
         })
     }
 
-    /// All prefixes, the empty one first.
+    /// All prefixes. The empty prefix comes first.
     pub fn all() -> impl Iterator<Item = Self> {
         let prefix = |(spelling, key)| Self { spelling, key };
         PREFIXES.into_iter().map(prefix)

@@ -1,8 +1,8 @@
 //! The rules that every history keeps.
 //!
-//! The rules assume only the order that clients could see: one operation comes before another only if
-//! it ended before the other began. A create whose outcome is unknown may take effect at any time after
-//! it began, even after its client has stopped waiting.
+//! The rules assume only the order that clients could see: operation A comes before operation B
+//! only if A ended before B began. A create whose outcome is unknown may take effect at any time
+//! after it began, even after its client has stopped waiting.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
@@ -16,37 +16,37 @@ use super::history::{
 /// A rule that every history must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// The run came to its end: every answer was in the contract, and none was a 500.
+    /// The run finished: every answer kept the contract, and no answer was a 500.
     Answer,
-    /// A username belongs to one user, and a user has one username. One request created the user,
-    /// and only once.
+    /// A username belongs to one user, and a user has one username. Exactly one request created the
+    /// user, and created it only once.
     OneOwner,
-    /// Every user that any client was told of is in the list at the end.
+    /// If any client was told of a user, the list at the end shows this user.
     Kept,
-    /// Before any client was told of a user, a request asked for the user's display form. That request
-    /// was not refused.
+    /// Before any client was told of a user, a client sent a request for the user's display form,
+    /// and that request was not refused.
     Asked,
-    /// All attempts of one request get the same user. All but one of them get it as a replay. Only a
-    /// request with an Idempotency-Key is replayed.
+    /// All attempts of one request get the same user. At most one attempt gets a 201 that is not a
+    /// replay. Only a request with an Idempotency-Key gets replays.
     Replay,
-    /// A request gets 409 only if another request for the same username may have created its user before.
+    /// A request gets a 409 only if another request may already have created a user with this username.
     Conflict,
-    /// At least one attempt may have created the user: it was sent before any client was told of the
-    /// user, and no attempt of its request was refused. If any attempt got a 201 that is not a replay, only that
-    /// attempt can be the creator.
-    /// The rule is checked only if no other rule is broken.
+    /// At least one attempt may have created the user: it was sent before any client was told of
+    /// the user, and no attempt of its request was refused. If any attempt got a 201 that is not a
+    /// replay, only that attempt can be the creator. This rule is checked only if no other rule is
+    /// broken.
     Creator,
-    /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and cursor.
-    /// It is full if it links to a next page.
+    /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and
+    /// cursor. A page that links to a next page is full.
     Page,
-    /// A page shows every user in its range that a client was told of early enough: more than the
-    /// maximum age of a page before the request.
+    /// A page shows every user in its range, except new users. A user is new until the maximum age
+    /// of a page has passed since a client was first told of the user.
     Complete,
-    /// A walk shows a user at most once.
+    /// The pages of one walk show a user at most once.
     Walk,
-    /// After the last write, every walk shows exactly the users with its prefix, in order.
+    /// Every walk after the last write shows exactly the users with the walk's prefix, sorted by key.
     Quiet,
-    /// At the end, the table holds exactly the listed users.
+    /// At the end, the table holds exactly the users that the list shows.
     Table,
 }
 
@@ -59,12 +59,12 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Finds all broken rules of a history.
+/// Finds all violations of the rules in a history.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let mut checker = Checker::new(history);
     if let Some(failure) = &history.failure {
-        // An unfinished history can't be judged.
+        // The other rules can be checked only in a complete history.
         checker.report(Rule::Answer, failure.clone());
         return checker.violations;
     }
@@ -97,7 +97,7 @@ pub fn check(history: &History) -> Vec<Violation> {
 enum Identity<'a> {
     /// A request with an Idempotency-Key: its caller, its key and the display form of its username.
     Keyed(Option<&'a str>, &'a str, &'a str),
-    /// A request without an Idempotency-Key: the number of its only operation.
+    /// A request without an Idempotency-Key: the number of its operation. Each retry counts as another request.
     Single(usize),
 }
 
@@ -167,7 +167,7 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Remembers the users of the first walk, and compares all walks and the table with these users.
+    /// Stores the users of the first walk, and compares all walks and the table with these users.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
@@ -197,7 +197,7 @@ impl<'a> Checker<'a> {
                 limit,
                 users: shown,
             } = walk;
-            // The map and a list have the same order: by key.
+            // The map and each list are sorted by username key.
             let all = self.users.iter();
             let all = all
                 .filter(|(key, _)| key.starts_with(prefix))
@@ -226,7 +226,7 @@ impl<'a> Checker<'a> {
 
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
-        // If nobody requested the user, another rule reports that.
+        // If nobody requested the user, the key is unknown. `Rule::Asked` reports such a user.
         let key = self.keys.get(username).copied().unwrap_or(username);
         let attributes = [
             ("kind", "user"),
@@ -238,8 +238,8 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that somebody requested a user before the time `told`, when a client was told of the user.
-    /// Returns the username key.
+    /// Checks that a client requested this user before `told`, the time at which a client was told
+    /// of the user. Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
         let attempts = key.and_then(|key| self.attempts.get(key));
@@ -252,7 +252,7 @@ impl<'a> Checker<'a> {
         key
     }
 
-    /// Checks that a user exists unchanged at the end. Some client was told of this user.
+    /// Checks that a user exists unchanged at the end. The caller passes only users that a client was told of.
     fn check_kept(&mut self, user: &ShownUser, key: &str) {
         match self.users.get(key) {
             None => self.report(Rule::Kept, format!("{user:?} is lost")),
@@ -273,7 +273,7 @@ impl<'a> Checker<'a> {
     ) {
         let name = &attempt.create.name;
         if user.username != name.display {
-            let what = format!("a request for {name:?} was answered with {user:?}");
+            let what = format!("the 201 for {name:?} shows {user:?}");
             self.report(Rule::Asked, what);
         }
         self.check_asked(user, attempt.operation.end);
@@ -312,7 +312,10 @@ impl<'a> Checker<'a> {
 
     fn check_taken(&mut self, attempt: &Attempt<'a>, attempts: &[Attempt<'a>]) {
         let Some(owner) = self.users.get(&*attempt.create.name.key) else {
-            let what = format!("nobody has the refused username: {:?}", attempt.operation);
+            let what = format!(
+                "at the end, nobody has this refused username: {:?}",
+                attempt.operation
+            );
             self.report(Rule::Kept, what);
             return;
         };
@@ -326,15 +329,15 @@ impl<'a> Checker<'a> {
         };
         if !attempts.iter().any(may_own) {
             let what = format!(
-                "nobody else had the refused username: {:?}",
+                "no other request can have taken this refused username: {:?}",
                 attempt.operation
             );
             self.report(Rule::Conflict, what);
         }
     }
 
-    /// Checks that one attempt explains all answers about a username. `told` is the time when a client
-    /// was first told of the username's user.
+    /// Checks that at least one attempt can be the creator of the user with this key, given all
+    /// answers about the username. `told` is the time when a client was first told of the user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
             return;
@@ -352,7 +355,7 @@ impl<'a> Checker<'a> {
                 })
         };
         if !attempts.iter().any(may_be_creator) {
-            let what = format!("no attempt explains all answers about {user:?}");
+            let what = format!("no attempt can be the creator of {user:?}");
             self.report(Rule::Creator, what);
         }
     }
@@ -382,12 +385,12 @@ impl<'a> Checker<'a> {
                 }
             }
             let after = list.after.as_deref();
-            // Without a cursor, a page begins after "", which comes before every username key.
+            // A page without a cursor begins after "", which sorts before every username key.
             let after = after.and_then(|after| self.keys.get(after)).copied();
             let after = after.unwrap_or_default();
             self.check_page(operation, list, after, &keys, *has_next);
 
-            // If a page links to a next page, the users after its own last user belong to later pages.
+            // If a page links to a next page, the range of the page ends at its last user.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
             for (key, time) in told {
@@ -414,7 +417,7 @@ impl<'a> Checker<'a> {
             .is_sorted_by(|one, next| one < next);
         let is_sound = is_sorted
             && keys.len() <= list.limit
-            // DynamoDB may end a query early, but only at a megabyte. No page of a history is so large.
+            // DynamoDB ends a page before its limit only at one megabyte. No page of a history is so large.
             && (keys.len() == list.limit || !has_next)
             && keys.iter().all(|key| key.starts_with(&list.prefix));
         if !is_sound {
@@ -422,8 +425,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The keys of the usernames that clients knew to be taken, each with the time when a client first
-    /// knew.
+    /// The keys of all usernames that an answer showed to be taken, each with the time of the first
+    /// such answer.
     fn told(&self) -> BTreeMap<&'a str, u64> {
         let mut told = BTreeMap::<&str, u64>::new();
         for operation in &self.history.operations {

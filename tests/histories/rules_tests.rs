@@ -1,4 +1,4 @@
-//! Tests of the rules: `check` finds the rules that a history breaks.
+//! Tests of the rules: `check` reports every rule that a history breaks.
 
 use std::collections::BTreeSet;
 
@@ -194,14 +194,14 @@ fn a_replay_of_another_user_is_found() {
 
 #[test]
 fn a_conflict_with_the_request_itself_is_found() {
-    // An earlier attempt of the same request created the user.
+    // The second attempt of the request that created the user gets a 409.
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.create("ada", Some("one"), "ada", Outcome::Taken);
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Conflict]);
 
-    // The only earlier attempt to create "bea" belongs to the same request.
+    // Only one request asks for "bea", so no other request explains the 409.
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Taken);
     story.create("ada", Some("one"), "bea", Outcome::Killed);
@@ -232,7 +232,7 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // bea's request may have come first, but ada's request is known to have created the user.
+    // ada's 201 proves that bea's request did not create the user. So cleo got a 409 for a free username.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -245,7 +245,7 @@ fn a_creation_of_a_user_that_was_seen_before_is_found() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
-    // The answer should be marked as a replay.
+    // The user exists already, so this 201 should be marked as a replay.
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Creator]);
@@ -336,7 +336,7 @@ fn a_page_that_lacks_a_user_is_found() {
     for (limit, after, users, has_next) in [
         // A user in the middle is missing.
         (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
-        // The same user is missing, and a next page follows.
+        // A user in the middle is missing, and the page links to a next page.
         (2, None, &[(1, "ada"), (3, "cleo")], true),
         // The first user after the cursor is missing.
         (3, Some("ada"), &[(3, "cleo"), (4, "dora")], false),
@@ -395,7 +395,7 @@ fn a_page_may_lack_a_user_that_is_younger_than_the_maximum_age() {
 fn a_walk_that_shows_a_user_twice_is_found() {
     let mut story = Story::with_users();
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
-    // The second page repeats the first.
+    // The second page shows the users of the first page again.
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
     for operation in &mut story.history.operations {
         if let Request::List(list) = &mut operation.request {
@@ -476,14 +476,14 @@ fn a_history_is_the_same_after_being_written_and_read_as_json() {
     assert_eq!(read, story.history);
 }
 
-/// A history made by hand, whose operations follow one another.
+/// A hand-written history in which each operation begins after the previous one has ended.
 #[derive(Default)]
 struct Story {
     history: History,
 }
 
 impl Story {
-    /// A history with four users that all exist at the end.
+    /// Makes a history with four users that all exist at the end.
     fn with_users() -> Self {
         let users = [(1, "ada"), (2, "bea"), (3, "cleo"), (4, "dora")];
         let mut story = Self::default();
@@ -507,7 +507,7 @@ impl Story {
         self.add(Request::Create(create), outcome);
     }
 
-    /// Adds a request for a page, as a walk of its own.
+    /// Adds a request for a page. This page is the only one of its walk.
     fn list(
         &mut self,
         prefix: &str,

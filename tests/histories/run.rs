@@ -1,4 +1,5 @@
-//! A run: many clients call the functions' real processes, which use an engine that can be killed.
+//! A run: many clients call real processes of the functions under faults. The run also kills
+//! functions, and the engine that emulates DynamoDB.
 
 use std::{
     any::Any,
@@ -33,55 +34,56 @@ use harness::{
     workspace::binary_of,
 };
 
-/// The functions' own timeout in the template.
+/// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many processes each function has. A process handles one event at a time. There are more
-/// clients than processes, so clients wait.
+/// clients than processes, so some clients wait for a process.
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// The most pages that a walk reads. The limit ends an endless walk, so that the walk can be judged.
+/// The largest number of pages that a walk reads. A walk would be endless if the service always
+/// linked to a next page.
 const MAX_PAGES: usize = 1000;
 
-/// Maximum ages of a page, in seconds. A run picks one of them. 0 is the template's default. With 2,
-/// the function keeps pages for 2 seconds.
+/// Maximum ages of a page, in seconds. A run picks one of these values at random. 0 is the
+/// template's default. With 2, list-users caches a page for 2 seconds.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// There are few callers and keys, so that two callers often use the same key.
+/// `CALLERS` and `KEYS` are short, so that two callers often use the same key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
-/// How large a run is.
+/// The size of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// How many clients run at the same time.
     pub clients: usize,
-    /// How many things each client does, one after the other: create a user, list a page, or walk
-    /// through a list.
+    /// How many deeds each client does, one after the other. A deed creates a user, requests one
+    /// page, or reads a list page by page.
     pub deeds: usize,
 }
 
-/// What happened in runs.
+/// Counts of what happened in one run or in several runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// Requests that were answered, or whose function was killed.
+    /// All requests, including requests whose function was killed before it answered.
     pub operations: usize,
     /// Users at the end.
     pub users: usize,
-    /// Creates that got the user of an earlier attempt.
+    /// Create requests that got a replay: the user of an earlier attempt.
     pub replays: usize,
-    /// Creates that got a 409.
+    /// Create requests that got a 409.
     pub conflicts: usize,
     /// Pages that clients got.
     pub pages: usize,
-    /// Requests whose outcome the client does not know.
+    /// Requests with an unknown outcome: a 503, or no answer.
     pub unknown: usize,
-    /// Requests that met a fault on the wire between a function and the table.
+    /// Faults that the proxy injected between a function and the table.
     pub faults: usize,
-    /// Functions that were killed before they replied.
+    /// Function processes that were killed before they replied.
     pub killed_functions: usize,
-    /// Engines that were killed while clients wrote.
+    /// How many times the engine was killed during the run.
     pub killed_engines: usize,
 }
 
@@ -138,12 +140,12 @@ impl fmt::Display for Totals {
     }
 }
 
-/// Runs clients against a service whose table is in this folder, and returns their history
-/// and its totals.
+/// Runs clients against a service, and returns the history and its totals. The service's table is a
+/// file in `folder`.
 ///
 /// # Panics
-/// A process does not start or stop. An answer outside the contract ends the run instead, and the
-/// history records it as the failure.
+/// A process does not start or stop. An answer that violates the contract causes no panic: it ends
+/// the run, and the history's `failure` describes the answer.
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
@@ -166,7 +168,8 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // Each deed has its own random generator, so that its choices do not depend on earlier deeds.
+        // Each deed has its own random generator, so that the outcome of one deed does not change
+        // the choices of the next deed.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -216,7 +219,7 @@ impl World {
         self.proxy.redirect(engine.url());
     }
 
-    /// Stops all processes, and reads the list and the table after the last write.
+    /// Ends the run: stops the functions, restarts the engine, and then reads the list and the table.
     async fn end(self, seed: u64, rng: Rng, failure: Option<String>) -> (History, Totals) {
         let mut history = History {
             seed,
@@ -231,8 +234,8 @@ impl World {
         if history.failure.is_none() {
             self.creators.stop().await;
             self.listers.stop().await;
-            // Writes whose clients stopped waiting may still be on their way. Killing the engine ends
-            // them, and a new engine reads the table from the file.
+            // Writes that no client waits for may still be on their way. These writes end with the
+            // killed engine. The new engine reads the table from the file.
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
@@ -255,7 +258,7 @@ impl World {
     }
 }
 
-/// Reads the list of this table to its last page, with several limits and prefixes.
+/// Reads the list of users to its last page several times, with several prefixes and limits.
 async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
@@ -324,7 +327,7 @@ fn users_of(page: &Answer) -> Vec<ShownUser> {
     serde_json::from_str(&page.body).expect("a page is an array of users")
 }
 
-/// The processes of a function.
+/// A pool of processes that run one function.
 struct Pool {
     function: &'static str,
     table_url: String,
@@ -367,7 +370,7 @@ impl Pool {
         sandbox.expect("the pool has its own sender")
     }
 
-    /// Stops all processes, and checks that each was still running.
+    /// Stops all processes of the pool, and checks that each process was still running.
     async fn stop(self) {
         let Self { give, take, .. } = self;
         drop(give);
@@ -413,9 +416,9 @@ impl Client {
         }
     }
 
-    /// Asks for a username that other clients also ask for, and retries if the outcome is unknown.
+    /// Requests a username that other clients also request. Usually retries if the outcome is unknown.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // The numbers grow with each client's deeds, so some names are always free.
+        // Later deeds use higher numbers, so that some names are still free.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -424,7 +427,7 @@ impl Client {
         };
         for _ in 0..4 {
             let outcome = self.create_once(rng, &create).await;
-            // Some clients also retry after a known outcome, and some retry without their key.
+            // Sometimes a client also retries after a known outcome, or retries without its key.
             let repeats = outcome.is_unknown() || rng.u8(..8) == 0;
             if !repeats || rng.u8(..8) == 0 {
                 return;
@@ -521,7 +524,7 @@ impl Client {
     }
 }
 
-/// The outcome that an answer means. `None` if no request of a run should get this status.
+/// Converts an answer to an outcome. `None` if no request of a run should get the answer's status.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {
@@ -557,10 +560,11 @@ fn fault(rng: &mut Rng) -> WireFault {
         25..27 => WireFault::Answer("400 Bad Request", error("ThrottlingException")),
         27..29 => WireFault::Answer("500 Internal Server Error", error("InternalServerError")),
         29..31 => WireFault::Answer("503 Service Unavailable", String::new()),
-        // A proxy answers instead of the table.
+        // An empty 200, as if a proxy had answered instead of the table.
         31..33 => WireFault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         33 => WireFault::ContentType("text/html"),
-        // These faults take long, so they are rarer. The function abandons an attempt after 1.2 s.
+        // These faults are rare, because each one takes more than a second. The function abandons
+        // an attempt after 1.2 s.
         34 => WireFault::Stall,
         35 => WireFault::StallAnswer,
         36 => WireFault::StallWithinAnswer(at(rng)),

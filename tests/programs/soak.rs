@@ -1,5 +1,6 @@
-//! `make soak`: runs both functions for several minutes, with all processors busy. Checks every answer.
-//! Also checks that no process uses much more memory, or more files, at the end than at the start.
+//! `make soak`: runs both functions for several minutes, with all processors busy. Checks every
+//! answer. Also checks that no process uses much more memory, or more file descriptors, in the last
+//! minute than in the first minute.
 
 use std::{
     fmt::{Display, Write as _},
@@ -23,22 +24,23 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// How much a process's memory and its peak memory may grow from the first minute to the last, in KiB.
-/// Ten minutes have at least 100,000 calls, so this limit finds a leak of 5 bytes a call. In runs
-/// without a leak, the allocator's memory grew by a tenth of this limit.
+/// How much a process's memory and its peak memory may grow from the first minute to the last
+/// minute, in KiB. Ten minutes are enough for at least 100,000 calls, so this limit finds a leak of
+/// 5 bytes per call. In runs without a leak, memory grew by a tenth of this limit, because of the
+/// allocator.
 const MAX_GROWTH_KIB: usize = 512;
-/// The functions' timeout in the template.
+/// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two samples.
+/// The time between two samples of a process's resources.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Samples in a minute.
+/// The number of samples in a minute.
 const MINUTE: usize = 60;
-/// The most pages of one list that are requested in a row.
+/// The largest number of pages that are read from one list before the next list begins.
 const PAGES: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // A run has at least two minutes, so that the first and the last one can be compared.
+    // A run takes at least two minutes, so that the first minute and the last minute can be compared.
     let minutes = match minutes(2) {
         Ok(minutes) => minutes,
         Err(message) => {
@@ -53,7 +55,7 @@ async fn main() -> ExitCode {
     let mut functions = Vec::new();
     let mut running = JoinSet::new();
     let until = Instant::now() + duration;
-    // One process of each function per processor, so that all processors are busy.
+    // Each function gets one process per processor, so that all processors are busy.
     for number in 0..available_parallelism().map_or(1, usize::from) {
         let sandbox = start("create-user", &url).await;
         let (function, calls) = Function::new("create-user", &sandbox);
@@ -74,9 +76,9 @@ async fn main() -> ExitCode {
     interval.tick().await;
     while Instant::now() + INTERVAL < until {
         interval.tick().await;
-        // Only a wrong answer ends a task early, and the task has printed it.
+        // A task ends early only if an answer was wrong. The task has already printed that answer.
         if running.try_join_next().is_some() {
-            eprintln!("make soak: an answer was wrong: see above");
+            eprintln!("make soak: an answer was wrong. It is printed above");
             return ExitCode::FAILURE;
         }
         functions.iter_mut().for_each(Function::look);
@@ -84,7 +86,7 @@ async fn main() -> ExitCode {
         bar.set_message(format!("{} calls", total(&functions)));
     }
     for sandbox in running.join_all().await {
-        // Also checks that the process is still running.
+        // `stop_with_output` panics if the process has already ended.
         sandbox.stop_with_output().await;
     }
     bar.finish();
@@ -96,7 +98,7 @@ async fn main() -> ExitCode {
     let mut faults: Vec<String> = functions.iter().flat_map(Function::faults).collect();
     if created != listed {
         faults.push(format!(
-            "{created} users were created, and {listed} are listed"
+            "{created} users were created, but {listed} are listed"
         ));
     }
     for fault in &faults {
@@ -105,7 +107,7 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-/// Starts a function and discards its log, which has a line for each of millions of calls.
+/// Starts a process of a function, and discards the log, because it would have millions of lines.
 async fn start(function: &str, table_url: &str) -> Sandbox {
     let mut shell = Command::new("/bin/sh");
     shell
@@ -116,7 +118,7 @@ async fn start(function: &str, table_url: &str) -> Sandbox {
     sandbox
 }
 
-/// Requests for each user: the create, its retry, and a create that finds the username taken.
+/// The number of requests for each user: a create, a retry of this create, and a create that gets a 409.
 const CALLS_PER_USER: usize = 3;
 
 /// Creates users until the time is up.
@@ -147,7 +149,7 @@ async fn create(
     sandbox
 }
 
-/// Lists users, in pages of several sizes, until the time is up.
+/// Lists users until the time is up. The pages have several sizes.
 async fn list(
     mut sandbox: Sandbox,
     number: usize,
@@ -181,7 +183,7 @@ async fn call(sandbox: &mut Sandbox, method: &str, event: Event, calls: &AtomicU
     answer
 }
 
-/// Lists all users, and counts them.
+/// Lists all users, and returns their number.
 async fn count(table_url: &str) -> usize {
     let calls = AtomicUsize::new(0);
     let mut sandbox = start("list-users", table_url).await;
@@ -196,7 +198,7 @@ async fn count(table_url: &str) -> usize {
     users
 }
 
-/// A function's process, and samples of its resources.
+/// A process of a function, with samples of the process's resources.
 struct Function {
     name: &'static str,
     process: u32,
@@ -204,7 +206,7 @@ struct Function {
     looks: Vec<Look>,
 }
 
-/// A process's resources at one time.
+/// A sample of a process's resources.
 #[derive(Clone, Copy)]
 struct Look {
     memory_kib: usize,
@@ -214,7 +216,7 @@ struct Look {
 }
 
 impl Look {
-    /// The largest values in these samples.
+    /// The largest value of each resource in these samples.
     fn over(looks: &[Look]) -> Self {
         let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
         Self {
@@ -261,23 +263,23 @@ impl Function {
         });
     }
 
-    /// The largest values in the first and the last minute.
+    /// The largest value of each resource in the first minute and in the last minute.
     fn minutes(&self) -> [Look; 2] {
         let looks = &self.looks;
         [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
     }
 
-    /// What has grown too much between the two minutes.
+    /// A message for each resource that grew too much from the first minute to the last minute.
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
-        // The peak also shows memory that was freed before the next sample.
+        // The peak also counts memory that was allocated and freed between two samples.
         let peak_growth = last.peak_memory_kib.saturating_sub(first.peak_memory_kib);
         let of = format!("{} ({})", self.name, self.process);
         [
-            (growth > MAX_GROWTH_KIB).then(|| format!("{of} grew by {growth} KiB of memory")),
+            (growth > MAX_GROWTH_KIB).then(|| format!("the memory of {of} grew by {growth} KiB")),
             (peak_growth > MAX_GROWTH_KIB)
-                .then(|| format!("{of} grew by {peak_growth} KiB of peak memory")),
+                .then(|| format!("the peak memory of {of} grew by {peak_growth} KiB")),
             (last.descriptors > first.descriptors)
                 .then(|| format!("{of} has more file descriptors")),
             (last.connections > first.connections).then(|| format!("{of} has more connections")),
@@ -292,7 +294,7 @@ fn total(functions: &[Function]) -> usize {
     functions.iter().map(Function::calls).sum()
 }
 
-/// A table of each process's resources in the first and the last minute.
+/// A text table of each process's resources in the first minute and in the last minute.
 fn table(functions: &[Function]) -> String {
     let mut text = format!(
         "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}\n",

@@ -1,7 +1,7 @@
-//! `make torture MINUTES=10`: runs histories (tests/histories) under faults until the time is up or a
-//! history breaks a rule.
-//! Prints the seed of each history before the history begins. The seed is random unless `HISTORY_SEED` sets it.
-//! `target/debug/torture --check FILE` judges the history in a file again.
+//! `make torture MINUTES=10`: records histories (tests/histories) under faults, until the time is
+//! up or a history breaks a rule. Prints the seed of each history before the history begins. The
+//! seed is random unless `HISTORY_SEED` sets it. `target/debug/torture --check FILE` checks the
+//! rules again for the history in a file.
 
 use std::{
     env, fs,
@@ -18,7 +18,7 @@ use tests::histories::{
     seed,
 };
 
-/// The plan is large enough for many users on a page, and small enough for a person to find what went wrong.
+/// The size of a run. It is large enough for pages with many users, but a person can still read the history.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 120,
@@ -58,7 +58,7 @@ async fn torture() -> Result<String, String> {
         rounds += 1;
         bar.suspend(|| println!("round {rounds}, seed {seed}"));
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // Runs in a separate task, so that a panic is reported with its seed.
+        // The run has its own task, so that the message about a panic includes the seed.
         let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
         let (history, happened) = round
             .await
@@ -71,7 +71,7 @@ async fn torture() -> Result<String, String> {
     bar.finish_and_clear();
     let seconds = began.elapsed().as_secs();
     Ok(format!(
-        "{rounds} histories in {seconds} s keep every rule: {totals}."
+        "{rounds} histories in {seconds} s break no rule: {totals}."
     ))
 }
 

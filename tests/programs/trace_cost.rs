@@ -1,6 +1,7 @@
-//! Measures what spans cost a function: the processor time of a warm create without an agent, with an
-//! agent but not sampled, and sampled. Run `RELEASED=1 cargo run --locked --package tests
-//! --bin trace_cost` after `cargo lambda build --release`.
+//! Measures how much processor time the spans cost. Compares three kinds of warm creates: creates
+//! without an agent, unsampled creates with an agent, and sampled creates with an agent. Run
+//! `RELEASED=1 cargo run --locked --package tests --bin trace_cost` after `cargo lambda build
+//! --release`.
 
 use std::{fs, time::Duration};
 
@@ -13,17 +14,20 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Process runs per case. The cases take turns, so that noise affects all cases alike.
+/// How many processes measure each case. The cases take turns, so that other load on the machine
+/// affects all cases alike.
 const ROUNDS: usize = 15;
-/// How many creates each run measures, and how many it makes before them to warm up.
+/// How many creates each process handles while its time is measured.
 const CREATES: usize = 1_000;
+/// How many creates each process handles before the measurement.
 const WARM_UP: usize = 100;
 
 #[tokio::main]
 async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
-    // Nobody reads the datagrams with the spans, so the system discards them once the queue is full.
+    // This program does not read the datagrams that the agent receives. The system discards them
+    // when the socket's queue is full.
     let cases = [
         ("no agent", None, TRACE_ID),
         ("not sampled", Some(&*address), TRACE_ID),
@@ -43,7 +47,7 @@ async fn main() {
     }
 }
 
-/// The average processor time of a create within one run of the process.
+/// Starts a process, and returns the average processor time of its creates.
 async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();

@@ -1,5 +1,6 @@
-//! Draws docs/waterfall.svg: the spans of one create that the table throttles once. Run `cargo run
-//! --locked --package tests --bin waterfall` after `cargo build --workspace`.
+//! Draws docs/waterfall.svg, which shows the spans of one create. The create's first write is
+//! throttled. Run `cargo run --locked --package tests --bin waterfall` after `cargo build
+//! --workspace`.
 
 use std::{fmt::Write as _, fs, time::Duration};
 
@@ -15,7 +16,7 @@ use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The width of the picture, the start of its bars, and the length of the longest bar.
+/// The width of the picture, the left end of the longest bar, the length of that bar, and the height of a row.
 const WIDTH: f64 = 820.0;
 const LEFT: f64 = 170.0;
 const LONGEST: f64 = 520.0;
@@ -31,7 +32,7 @@ async fn main() {
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", &*address));
     let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     create.trace(SAMPLED);
-    // The first create opens the connection.
+    // The first create opens the connection, so the create in the picture does not.
     let first = create.invoke(Event::create_user("grace"), TIMEOUT).await;
     assert_eq!(first.into_answer().status, 201);
     agent.spans().await;
@@ -47,7 +48,7 @@ async fn main() {
     println!("{} shows the spans of this run", file.display());
 }
 
-/// Draws the spans below each other, on one time axis.
+/// Draws each span as a bar in a row of its own. All rows share one time axis.
 fn draw(spans: &[Span]) -> String {
     let begun = spans[0].start_time_unix_nano;
     let all = milliseconds(begun, spans[0].end_time_unix_nano);
@@ -78,7 +79,7 @@ fn draw(spans: &[Span]) -> String {
         for event in &span.events {
             let (x, top, bottom, below) = (at(event.time_unix_nano), y - 3.0, y + 26.0, y + 40.0);
             let told = values(&event.attributes);
-            // Keeps the label within the picture.
+            // The label is centered at the event, but stays within the picture.
             let middle = x.clamp(140.0, WIDTH - 140.0);
             let (name, error) = (&event.name, told["error.type"].as_str().unwrap_or_default());
             let _ = writeln!(

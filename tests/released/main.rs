@@ -1,15 +1,15 @@
-//! Tests of the functions' binaries as they are deployed.
+//! Tests of the functions' released binaries.
 //!
-//! `tests/budgets` says how the budgets are set.
+//! The first comment in `tests/budgets` explains when to change a budget.
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 
 use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
-/// The most bytes of a binary that `cargo lambda build --release` makes.
+/// The largest size of a binary that `cargo lambda build --release` makes, in bytes.
 const BINARY_BYTES: usize = 5_380_000;
-/// The most bytes of a compressed binary in the archive for Lambda.
+/// The largest size of a compressed binary in the archive for Lambda, in bytes.
 const ARCHIVE_BYTES: usize = 2_500_000;
 
 #[test]
@@ -33,7 +33,7 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // Panic messages hold source paths, which name the crates.
+        // A binary holds the source paths for panic messages, and these paths contain the names of its crates.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

@@ -1,11 +1,11 @@
-//! What the function decides when the condition of its write failed.
+//! What the function decides after the condition of its write failed.
 
 use create_user::insert::{Insertion, judge};
 use shared::{caller::Caller, item::Fingerprint, user::UserId};
 
 use crate::{Item, Protocol, State, Without};
 
-/// The service's [`Insertion`], without its user.
+/// Like the service's [`Insertion`], but without a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// 201.
@@ -17,8 +17,8 @@ pub enum Decision {
 }
 
 impl Protocol {
-    /// Asks the service's own [`judge`]. To remove one of the rules of `judge`, the model passes data for which
-    /// the rule makes no difference.
+    /// Calls the service's [`judge`]. To remove one of the rules of `judge`, the model passes data
+    /// for which the rule makes no difference.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);
         let mut found = self.stored(state, found);
@@ -26,7 +26,8 @@ impl Protocol {
             Some(Without::OwnId) => new.user.id = UserId::new(),
             Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
             Some(Without::Key) => {
-                // Gives a request without a key the fingerprint of an empty key, so it can be replayed.
+                // Gives a request without a key the fingerprint of an empty key, so that this
+                // request can be replayed.
                 for user in [&mut new, &mut found] {
                     user.request
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

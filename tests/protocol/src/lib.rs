@@ -1,22 +1,21 @@
 //! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! The tests with histories check only the orders of events that happened. The model checks every
-//! possible order, and shows which promises break without each rule.
+//! Histories test only the orders of events that happened in a run. The model checks every possible
+//! order, and shows which promises break if a rule is removed.
 //!
 //! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client may
-//!   send its request twice, one after the other or at the same time.
-//! * Each request is one run of the function, which sends its write to the table at most twice. A write
-//!   may arrive after everyone has stopped waiting, or never, and its answer may get lost. Functions
-//!   may crash at any time.
+//!   send its request a second time, before or after the first answer.
+//! * Each request runs the function once. The function sends its write to the table at most twice. A
+//!   write may arrive after the function has stopped waiting, or may never arrive. The answer to a
+//!   write may get lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
-//! In the model, a client gets an answer as soon as the function decides. In reality the answer may get
-//! lost, so the model checks the promises for more answers than clients
-//! really get.
+//! In the model, every answer of the function reaches the client. In reality an answer may get lost, so
+//! the model checks the promises for more answers than clients really get.
 //!
-//! The model calls the service's code: [`create_user::insert::judge`] decides what to answer after a
-//! failed condition, and usernames, keys and fingerprints are the service's types.
+//! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
+//! failed condition. Usernames, keys and fingerprints have the service's types.
 
 mod decision;
 mod linearizable;
@@ -37,14 +36,14 @@ pub use story::{Path, shortest, story};
 
 /// The largest number of clients in a model.
 pub const CLIENTS: usize = 3;
-/// The usernames that clients ask for: two names, each in two spellings.
+/// The usernames that clients request: two names, and two spellings of each name.
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
 /// Pairs of caller and Idempotency-Key: two callers use the same key, and one caller uses two keys.
 pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
-/// The maximum number of times that a client sends its request, and that a function sends its write.
+/// A client sends its request at most this many times, and a function sends its write at most this many times.
 const ATTEMPTS: usize = 2;
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
     /// The username: an index into [`USERNAMES`].
@@ -53,7 +52,7 @@ pub struct Request {
     pub key: Option<usize>,
 }
 
-/// One of a client's attempts. Each attempt runs the function once.
+/// An attempt of a client to create its user. Each attempt runs the function once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
     /// The client.
@@ -62,12 +61,13 @@ pub struct Attempt {
     pub number: usize,
 }
 
-/// A user in the table, identified by the write that created the user.
+/// Identifies a user in the table by the write that created the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// The number of the write if each write has its own id ([`Without::OneIdARequest`]), otherwise 0.
+    /// The number of the attempt's write if each write has its own id ([`Without::OneIdARequest`]),
+    /// otherwise 0.
     pub write: usize,
 }
 
@@ -85,14 +85,14 @@ pub enum Cell {
     Free,
     /// A user.
     User(Item),
-    /// The item that [`Erasure::Tombstone`] leaves.
+    /// The item that replaces the erased user in [`Erasure::Tombstone`].
     Tombstone,
 }
 
 /// The progress of an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Run {
-    /// Not sent yet.
+    /// The client has not sent this attempt yet.
     #[default]
     Unsent,
     /// The function waits for the answer to its newest write.
@@ -102,7 +102,7 @@ pub enum Run {
         /// How many older writes may still arrive.
         late: u8,
     },
-    /// The function has answered or ended.
+    /// The function has ended, with or without an answer.
     Over {
         /// How many writes may still arrive.
         late: u8,
@@ -119,7 +119,7 @@ pub enum Progress {
     Found(Item),
     /// Deleted the user for the first time.
     Deleted(Item),
-    /// Waited until no earlier write can arrive any more.
+    /// Waited until no write from before the erasure can still arrive.
     Waited(Item),
     /// Reported that the user is erased.
     Done(Item),
@@ -138,32 +138,33 @@ impl Progress {
     }
 }
 
-/// The state of the whole system. Each set is a bit mask.
+/// The state of the whole system. Sets of clients, attempts and users are bit masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// What each client asks for.
+    /// The request of each client.
     pub requests: [Request; CLIENTS],
     /// Which clients omit their key in the second attempt.
     pub forgetful: u8,
     /// The progress of each client's attempts.
     pub runs: [[Run; ATTEMPTS]; CLIENTS],
-    /// The table: a cell for each place (a region, an item collection or an old copy) and each key. The
-    /// second place is used only if [`Layout`] or [`Without`] needs it.
+    /// The table: a cell for each key in each place. A place is a region, an item collection or an
+    /// old copy of the table. The second place is used only if [`Layout`] or [`Without`] needs a
+    /// second place.
     pub table: [[Cell; USERNAMES.len()]; 2],
-    /// For each key, the place with the last write.
+    /// For each key, the number of the place that was written last.
     pub newest: [u8; USERNAMES.len()],
-    /// The users that a 201 reported to a client.
+    /// The users that clients got in a 201.
     pub told: u16,
     /// Which wrong answers clients got: one bit for each `Wrong`.
     pub wrong: u8,
     /// The progress of the erasure.
     pub progress: Progress,
-    /// The attempts that were sent before the erasure began.
+    /// The attempts that clients sent before the erasure began.
     pub begun: u8,
-    /// The users that the erasure rightly deleted: the user to erase, and other users that
+    /// The deleted users that the erasure should delete: the user to erase, and other users that
     /// the same request created.
     pub erased: u16,
-    /// Whether a copy of the delete may still arrive.
+    /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,
 }
 
@@ -179,7 +180,8 @@ impl State {
         self.requests[attempt.client].key.filter(|_| !forgotten)
     }
 
-    /// Whether two attempts repeat one request, with the same caller, key and spelling.
+    /// Whether two attempts belong to one request: both have the same caller, key and spelling, or
+    /// both are the same attempt.
     fn are_one(&self, one: Attempt, other: Attempt) -> bool {
         let username = |attempt: Attempt| self.requests[attempt.client].username;
         let key = self.key(one);
@@ -199,24 +201,24 @@ impl State {
 enum Wrong {
     /// A 201 with another request's user, or with a spelling that the client did not ask for.
     OthersUser,
-    /// A replay although no earlier request created the user.
+    /// A replay, although the same attempt created the user.
     FalseReplay,
-    /// A 409 although this same request created the user that has the username.
+    /// A 409, although the client's own request created the user with this username.
     FalseConflict,
 }
 
-/// A rule of the service, which the model can remove.
+/// A rule of the service. The model can remove one rule, to show which promise breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
     /// The write has a condition.
     Condition,
-    /// After a failed condition, the ids of the new and the existing user are compared.
+    /// After a failed condition, the function compares the ids of the new user and the existing user.
     OwnId,
-    /// The fingerprints of the new and the existing user are compared.
+    /// The function compares the fingerprints of the new user and the existing user.
     Fingerprint,
     /// Only a request with a key is replayed.
     Key,
-    /// The spellings of the new and the existing username are compared.
+    /// The function compares the spellings of the new username and the existing username.
     Spelling,
     /// The caller is part of the fingerprint.
     Caller,
@@ -226,9 +228,9 @@ pub enum Without {
     OneIdARequest,
     /// The client gets a 503 if the function got no answer from the table.
     Doubt,
-    /// Only an answer with a request id counts as an answer of DynamoDB.
+    /// A response counts as an answer of DynamoDB only if it has a request id.
     RequestId,
-    /// The list is read consistently.
+    /// A list request reads the table with consistent reads.
     ConsistentRead,
 }
 
@@ -252,17 +254,18 @@ impl Without {
 /// Where users are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// In one item collection of one table, as in the service.
+    /// All users are in one item collection of one table, as in the service.
     #[default]
     One,
-    /// In a global table of two regions that replicate their writes later. If both regions
-    /// write the same key, the later write wins. The last client uses the second region.
+    /// Users are in a global table with two regions. A write is replicated to the other region
+    /// later. If both regions write the same key, the later write wins. The last client uses the
+    /// second region.
     Regions,
-    /// In two item collections. A hash of the key chooses the collection, in the same way for
-    /// all clients.
+    /// Users are in two item collections. A hash of the key chooses the collection, in the same way
+    /// for all clients.
     Shards,
-    /// In one item collection, but the last client's function is a newer release, which uses two
-    /// collections.
+    /// Users are in one item collection. The last client's function is a newer release, which uses
+    /// two item collections.
     MoreShards,
 }
 
@@ -271,7 +274,7 @@ pub enum Layout {
 pub enum Erasure {
     /// Delete any user with the username.
     Delete,
-    /// Delete the user if it still has the id that was looked up.
+    /// Look up the user's id, and delete the user only if the id is still the same.
     DeleteById,
     /// Like `DeleteById`, but the user is so old that no write of its attempt can still arrive.
     DeleteOldById,
@@ -279,9 +282,10 @@ pub enum Erasure {
     DeleteTwice,
     /// Like `DeleteTwice`, but delete only a user with the id or the fingerprint that was looked up.
     DeleteTwiceByRequest,
-    /// Wait until no earlier write can arrive, and delete the user if it has the id that was looked up.
+    /// Look up the user's id, wait until no earlier write can arrive, and delete the user only if
+    /// the id is still the same.
     WaitThenDelete,
-    /// Replace the user forever by an item that has the same key and no personal data.
+    /// Replace the user with an item that has the same key and no personal data. The item stays forever.
     Tombstone,
 }
 
@@ -310,15 +314,15 @@ pub enum Action {
         /// Whether the client omits the key.
         forgets_key: bool,
     },
-    /// The newest write of a run arrives, and the function gets the answer.
+    /// The newest write of an attempt arrives, and the function gets the table's answer.
     Arrive(Attempt),
-    /// The newest write of a run arrives, and its answer gets lost.
+    /// The newest write of an attempt arrives, and the table's answer gets lost.
     LoseAnswer(Attempt),
-    /// The newest write of a run has timed out, but may still arrive.
+    /// The newest write of an attempt times out, but may still arrive later.
     TimeOut(Attempt),
-    /// A proxy between function and table answers the newest write with a 200 of its own.
+    /// A proxy between the function and the table answers the newest write with its own 200.
     Forge(Attempt),
-    /// A write arrives although nobody waits for it any more.
+    /// A write of an attempt arrives after the function has stopped waiting for this write.
     ArriveLate(Attempt),
     /// A function crashes.
     Crash(Attempt),
@@ -326,7 +330,7 @@ pub enum Action {
     Erase,
     /// A late copy of the delete arrives.
     DeleteLate,
-    /// For the key with this number, the place that was written last is copied to the other place.
+    /// The cell that was written last for this key is copied to the other place.
     Replicate(usize),
 }
 
@@ -339,19 +343,20 @@ pub struct Protocol {
     pub without: Option<Without>,
     /// Where users are kept.
     pub layout: Layout,
-    /// How one user is erased, or `None`. With an erasure, all clients ask for the same name.
+    /// How the operator erases one user, or `None` if no user is erased. In a model with an
+    /// erasure, all clients ask for the same name.
     pub erasure: Option<Erasure>,
-    /// Whether to merge states that can no longer behave differently.
+    /// Whether states count as one state if they can no longer behave differently.
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// A number for each username's key: the index of the first username with that key.
+    /// For each username, a number that stands for its key: the index of the first username with the same key.
     keys: [usize; USERNAMES.len()],
 }
 
 impl Protocol {
-    /// The service with all its rules.
+    /// A model of the service with all its rules.
     #[must_use]
     pub fn new(clients: usize) -> Self {
         let usernames = USERNAMES.map(|name| Username::parse(name).expect("the username is valid"));
@@ -370,7 +375,7 @@ impl Protocol {
         protocol
     }
 
-    /// The service without this rule.
+    /// A model of the service without this rule.
     #[must_use]
     pub fn without(clients: usize, rule: Without) -> Self {
         let mut protocol = Self::new(clients);
@@ -407,7 +412,7 @@ impl Protocol {
         }
     }
 
-    /// An attempt's place and key in [`State::table`].
+    /// The place and the key in [`State::table`] that an attempt writes to.
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -420,7 +425,8 @@ impl Protocol {
         (place, key)
     }
 
-    /// Applies one write of an attempt to the table, and returns the answer.
+    /// Applies one write of an attempt to the table. Returns the write's user, and the cell that
+    /// the write found.
     fn write(&self, state: &mut State, attempt: Attempt, write: usize) -> (Item, Cell) {
         let write = if self.without == Some(Without::OneIdARequest) {
             write
@@ -442,7 +448,8 @@ impl Protocol {
         (item, found)
     }
 
-    /// What a client is told if its write finds this cell: the decision, and the user that a 201 shows.
+    /// Decides the answer to the client whose write finds this cell. Returns the decision, and the
+    /// user that a 201 shows.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -454,8 +461,8 @@ impl Protocol {
         }
     }
 
-    /// What the client is told if the newest write of this attempt arrives now and the answer is not lost:
-    /// the decision, and the user that a 201 shows. `None` if the attempt is not waiting for an answer.
+    /// The answer to the client if the newest write of this attempt arrives now: the decision, and
+    /// the user that a 201 shows. `None` if the attempt is not waiting for an answer.
     #[must_use]
     pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
         let Run::Waiting { sent, .. } = state.runs[attempt.client][attempt.number] else {
@@ -466,7 +473,7 @@ impl Protocol {
         Some(self.decide(state, item, found))
     }
 
-    /// Records what a client is told, and whether that is wrong.
+    /// Records the answer that a client gets, and whether the answer is wrong.
     fn tell(&self, state: &mut State, item: Item, found: Cell) {
         let (decision, user) = self.decide(state, item, found);
         let are_one = state.are_one(user.attempt, item.attempt);
@@ -531,7 +538,7 @@ impl Protocol {
         })
     }
 
-    /// Waits until no earlier write and no copy of the delete can still arrive.
+    /// Waits until no write from before the erasure and no copy of the delete can still arrive.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -541,7 +548,7 @@ impl Protocol {
         state.late_delete = false;
     }
 
-    /// Deletes the user that has the username now, if this way to erase allows that.
+    /// Deletes the user that the table holds now, if the erasure's condition allows this.
     fn delete(&self, state: &mut State, erasure: Erasure, user: Item) {
         let Cell::User(found) = state.table[0][0] else {
             return;
@@ -574,11 +581,13 @@ impl Protocol {
         }
     }
 
-    /// Once nobody can delete a user, merges states that can no longer behave differently.
+    /// Merges states that can no longer behave differently. Does nothing while an erasure can still
+    /// delete a user.
     ///
-    /// A write that finds a user changes nothing and always gets the same answer. So while the username
-    /// is taken, the number of an attempt's late writes does not matter. While it is free, two late
-    /// writes do the same as one, because the first takes the username.
+    /// A write that finds a user changes nothing and always gets the same answer. So while the
+    /// username is taken, the number of an attempt's late writes does not matter. While the
+    /// username is free, two late writes have the same effect as one late write, because the first
+    /// write takes the username.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -597,8 +606,9 @@ impl Protocol {
         }
     }
 
-    /// Whether to start from these requests. If several lists of requests differ only in the order of clients or
-    /// in their choice of usernames and keys, the model starts from one of the lists.
+    /// Whether the model starts from these requests. Two lists of requests are equivalent if they
+    /// differ only in the order of clients or in the choice of usernames and keys. The model starts
+    /// from one of the equivalent lists.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -606,7 +616,7 @@ impl Protocol {
             more.iter_mut().for_each(change);
             all.append(&mut more);
         };
-        // Swaps the two names, and the two spellings of each name.
+        // Adds lists in which the two names, or the two spellings of a name, are swapped.
         vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
         for name in [0, 2] {
             let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
@@ -669,8 +679,8 @@ impl Model for Protocol {
                 .collect();
         }
         all.retain(|requests| self.is_first(requests));
-        // Of several shortest counter-examples, stateright reports the last. So the simplest requests
-        // come last, and the reported counter-example is easy to read.
+        // If several counter-examples have the fewest steps, stateright reports the last one. So
+        // the simplest requests come last, and the reported counter-example is easy to read.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -696,7 +706,8 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // stateright reports the last of several shortest counter-examples, so the simplest actions come last.
+        // If several counter-examples have the fewest steps, stateright reports the last one. So
+        // the simplest actions come last.
         for client in (0..self.clients).rev() {
             for number in (0..ATTEMPTS).rev() {
                 let attempt = Attempt { client, number };
@@ -853,7 +864,8 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // An eventually consistent read sees only the table's second place, a copy that may be old.
+                // An eventually consistent read sees only the second place of the table. That place
+                // is a copy that may be old.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -893,7 +905,7 @@ impl Model for Protocol {
     }
 }
 
-/// Whether no user matches the erased user. Always true before the erasure is done.
+/// Whether `is_its` returns false for every user in the table. Always true before the erasure is done.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -909,24 +921,28 @@ fn is_wrong(state: &State, wrong: Wrong) -> bool {
     state.wrong >> wrong as u8 & 1 == 1
 }
 
-/// A user that a client was told of is in the table, unless it was erased.
+/// A user that a client was told of is in the table, unless the user was erased.
 pub const ACKNOWLEDGED: &str = "an acknowledged user is there";
 /// A username never has two users.
 pub const ONE_OWNER: &str = "a username has one owner";
 /// No 201 shows another request's user.
 pub const OWN_USER: &str = "a 201 is about the caller's own user";
-/// Every replay repeats an earlier request.
+/// No attempt gets a replay of a user that this same attempt created.
 pub const TRUE_REPLAY: &str = "a replay repeats an earlier request";
 /// No request gets a 409 because of its own user.
 pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
-/// A list shows every user that any client was told of.
+/// A list shows every user that a client was told of, unless the user was erased.
 pub const LISTED: &str = "a list shows every acknowledged user";
-/// The erased user, with its id, does not come back after the erasure.
+/// After the erasure, no user has the erased user's id.
 pub const ERASED: &str = "an erased user does not come back";
-/// After an erasure, no earlier attempt of the erased user's request creates the user again, even with a new id.
-pub const NOT_BROUGHT_BACK: &str = "no attempt from before the erasure brings an erased user back";
-/// After an erasure, no earlier attempt by the erased user's client creates a user, even an attempt without the key.
+/// If an attempt of the erased user's request was sent before the erasure, the attempt does not
+/// create the user again, even with a new id.
+pub const NOT_BROUGHT_BACK: &str =
+    "no attempt that was sent before the erasure creates the erased user again";
+/// An attempt that the erased user's client sent before the erasure creates no user after the
+/// erasure. The attempt may have no key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
-/// No attempt of the erased user's request creates the user again, even an attempt that begins after the erasure.
+/// No attempt of the erased user's request creates the user again, even if the attempt is sent
+/// after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

@@ -1,20 +1,21 @@
-//! A second judge of histories, beside the rules of `tests::histories::rules`.
+//! A second way to judge histories: a search for an order of the operations. The first way is the
+//! rules in `tests::histories::rules`.
 //!
-//! The rules look for contradictions. This judge looks for an order instead. A history is sound if the
-//! operations on each username have an order in which each operation takes effect at one moment
-//! between its beginning and its end. stateright's tester of linearizability searches for that order. A create whose
-//! outcome is unknown takes effect at any moment after its beginning, or never. A page counts as a read
-//! of each username in its range.
+//! A history is sound if, for each username, an order of the operations explains all answers. In
+//! that order, each operation takes effect at one moment between its beginning and its end.
+//! stateright's `LinearizabilityTester` searches for the order. A create whose outcome is unknown
+//! may take effect at any moment after its beginning, or never. A page counts as a read of each
+//! username in its range.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 use tests::histories::history::{Create, History, List, Outcome, Request, ShownUser as User};
 
-/// Decides whether a history is sound.
+/// Checks that a history is sound.
 ///
 /// # Errors
-/// What is wrong with the history.
+/// The history is not sound. The error describes what is wrong.
 pub fn linearizable(history: &History) -> Result<(), String> {
     if let Some(failure) = &history.failure {
         return Err(failure.clone());
@@ -32,7 +33,7 @@ pub fn linearizable(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// The key of each requested display form.
+/// Maps each requested display form to its username key.
 fn keys(history: &History) -> BTreeMap<&str, &str> {
     let requests = history.operations.iter().map(|it| &it.request);
     let names = requests.filter_map(|request| match request {
@@ -42,7 +43,7 @@ fn keys(history: &History) -> BTreeMap<&str, &str> {
     names.collect()
 }
 
-/// The users at the end, by key, if all walks and the table agree.
+/// Returns the users at the end, by key. Fails if the walks and the table do not show the same users.
 fn end<'a>(
     history: &'a History,
     keys: &BTreeMap<&'a str, &'a str>,
@@ -62,7 +63,7 @@ fn end<'a>(
         let of_prefix = shown.iter().zip(&all.users);
         let of_prefix = of_prefix.filter(|(key, _)| key.starts_with(&walk.prefix));
         if !of_prefix.map(|(_, user)| user).eq(&walk.users) {
-            return Err(format!("a walk differs from the first: {walk:?}"));
+            return Err(format!("a walk contradicts the first walk: {walk:?}"));
         }
     }
     let rows = shown.iter().zip(&all.users).map(|(key, user)| {
@@ -153,7 +154,7 @@ fn operations<'a>(
                     return Err(format!("{operation:?}"));
                 }
                 let last = has_next.then(|| shown.last().copied().unwrap_or(after));
-                // The page may be up to `max_age` seconds old.
+                // The page may show the table as it was up to `max_age` seconds before the request.
                 let start = operation.start.saturating_sub(1_000_000 * history.max_age);
                 for &key in &names {
                     let is_in_range = key > after
@@ -186,7 +187,7 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether some order explains the operations on one username and its user at the end.
+/// Whether some order of the operations on one username explains their answers and the user at the end.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
@@ -198,8 +199,8 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
         .filter_map(|(at, it)| Some((it.end?, 1, at)));
     let mut events: Vec<(u64, u8, usize)> = begins.chain(ends).collect();
     events.sort_unstable();
-    // The tester allows one open operation per thread, and an operation with an unknown outcome stays open.
-    // So each operation is its own thread.
+    // The tester allows one open operation per thread. An operation with an unknown outcome stays
+    // open, so each operation counts as a thread of its own.
     let mut tester = LinearizabilityTester::new(Name(None));
     let sound = "each operation begins and ends once";
     for (_, is_end, at) in events {
@@ -215,7 +216,7 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     tester.is_consistent()
 }
 
-/// A username's owner, if it has one.
+/// The owner of a username, or `None` if the username is free.
 #[derive(Clone, Copy, Debug)]
 struct Name<'a>(Option<Owner<'a>>);
 
@@ -223,13 +224,13 @@ struct Name<'a>(Option<Owner<'a>>);
 struct Owner<'a> {
     number: usize,
     request: &'a Create,
-    /// `None` until a client was told of the user.
+    /// `None` until an answer shows the user.
     user: Option<&'a User>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Asked<'a> {
-    /// A create, with its number in the history.
+    /// A create request, with its number in the history.
     Create(usize, &'a Create),
     Read,
 }
@@ -244,12 +245,13 @@ enum Told<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// Whether the owner can have created this user. An owner without a user gets this user.
+    /// Whether this owner's request can have created this user. If the owner's user is unknown,
+    /// stores this user.
     fn is_known_as(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }
 
-    /// Whether a create repeats the owner's request.
+    /// Whether a create is the owner's request, or repeats that request.
     fn is(&self, number: usize, request: &Create) -> bool {
         let is_repetition = request.key.is_some()
             && (&request.caller, &request.key) == (&self.request.caller, &self.request.key)

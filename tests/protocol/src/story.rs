@@ -1,4 +1,4 @@
-//! Counter-examples: the fewest steps that break a promise, told in sentences as a story.
+//! Counter-examples: finds the fewest steps that break a promise, and describes each step in a sentence.
 
 use std::fmt::Write;
 
@@ -12,19 +12,19 @@ use crate::{
 /// A path through the model: its states, each with the next action. The last state has no next action.
 pub type Path = Vec<(State, Option<Action>)>;
 
-/// The largest number of steps in a story.
+/// The largest number of steps that `shortest` tries.
 const MAX_STEPS: usize = 12;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
 
-/// The shortest path that breaks a promise. `None` if no path of at most twelve steps breaks it.
+/// The shortest path that breaks a promise. `None` if no path of at most twelve steps breaks the promise.
 #[must_use]
 pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
     (0..=MAX_STEPS).find_map(|steps| {
         let checker = model
             .clone()
             .checker()
-            // Two more than the steps: the depth counts the first state too, and stateright does not examine the
-            // last state.
+            // The depth is two more than the number of steps. It also counts the first state, and
+            // stateright does not examine the last state.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
             .spawn_bfs()
@@ -33,7 +33,7 @@ pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
     })
 }
 
-/// Tells a path that breaks a promise, one line for each step.
+/// Describes a path that breaks a promise, with one line for each step.
 #[must_use]
 pub fn story(model: &Protocol, path: &[(State, Option<Action>)], promise: &str) -> String {
     let mut story = String::new();
@@ -76,13 +76,13 @@ fn tell(model: &Protocol, state: &State, action: Action) -> String {
             let (effect, _) = arrives(model, state, attempt);
             let then = then(model, state, attempt);
             format!(
-                "{} write arrives and {effect}. The answer gets lost; {then}.",
+                "{} write arrives and {effect}. Its answer gets lost, and {then}.",
                 whose(attempt)
             )
         }
         Action::TimeOut(attempt) => {
             let then = then(model, state, attempt);
-            format!("{} write is late; {then}.", whose(attempt))
+            format!("{} write is late, and {then}.", whose(attempt))
         }
         Action::Forge(attempt) => {
             let told = if model.without == Some(Without::RequestId) {
@@ -106,7 +106,7 @@ fn tell(model: &Protocol, state: &State, action: Action) -> String {
         Action::Replicate(_) if model.layout == Layout::Regions => {
             "The later write is copied to the other region.".to_owned()
         }
-        Action::Replicate(_) => "The copy that lists are read from catches up.".to_owned(),
+        Action::Replicate(_) => "The copy that list requests read becomes current.".to_owned(),
     }
 }
 
@@ -121,7 +121,7 @@ fn asks(state: &State, attempt: Attempt) -> String {
     )
 }
 
-/// Where a client's write goes, if that differs between clients.
+/// Where a client's write goes. Empty if all clients write to the same places.
 fn place(model: &Protocol, client: usize) -> &'static str {
     let is_last = client + 1 == model.clients;
     match (model.layout, is_last) {
@@ -133,13 +133,13 @@ fn place(model: &Protocol, client: usize) -> &'static str {
     }
 }
 
-/// The attempt's name as a possessive: "Ann's first request's".
+/// The possessive of an attempt, for example "Ann's first request's".
 fn whose(attempt: Attempt) -> String {
     let ordinal = ["first", "second"][attempt.number];
     format!("{}'s {ordinal} request's", NAMES[attempt.client])
 }
 
-/// What a write does to the table, and what its sender would be told.
+/// What a write does to the table, and what the client would be told.
 fn arrives(model: &Protocol, state: &State, attempt: Attempt) -> (String, &'static str) {
     let mut after = *state;
     let write = match state.runs[attempt.client][attempt.number] {

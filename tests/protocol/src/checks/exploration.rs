@@ -1,6 +1,7 @@
-//! Explores the whole model, and shows which promises break without each rule.
+//! Explores all states of the model, and finds the promises that break if a rule is removed.
 //!
-//! Each test prints a line for each exploration and each counter-example. To read the counter-examples as stories:
+//! The tests print a line for each exploration and each counter-example. This command prints all steps of each
+//! counter-example:
 //!
 //! ```sh
 //! cargo test --locked --workspace --test protocol -- --nocapture --test-threads 1 break
@@ -19,7 +20,7 @@ use protocol::{
 };
 use stateright::{Checker, Expectation, Model};
 
-/// Which promises break without each rule, and after how many steps.
+/// A removed rule, a promise that breaks without this rule, and the fewest steps that break the promise.
 const NEEDED: [(Without, &str, usize); 12] = [
     (Without::Condition, ACKNOWLEDGED, 4),
     (Without::OwnId, TRUE_CONFLICT, 3),
@@ -35,7 +36,7 @@ const NEEDED: [(Without, &str, usize); 12] = [
     (Without::ConsistentRead, LISTED, 2),
 ];
 
-/// Which promises break with each way to erase a user, and after how many steps.
+/// A way to erase a user, a promise that it breaks, and the fewest steps that break the promise.
 const ERASURES: [(Erasure, &str, usize); 13] = [
     (Erasure::Delete, ERASED, 5),
     (Erasure::Delete, ACKNOWLEDGED, 7),
@@ -145,7 +146,7 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     broken
 }
 
-/// Tells the shortest story of how a model breaks a promise, and checks the story's number of steps.
+/// Prints the shortest counter-example in which a model breaks a promise, and checks its number of steps.
 #[track_caller]
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));

@@ -1,5 +1,5 @@
-//! Checks that the two judges of histories, the rules and the search for an order, agree on random
-//! histories.
+//! Judges random histories in two ways: with the rules, and with a search for an order of the
+//! operations. Checks that both ways agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,7 +44,7 @@ fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories(
         let order = linearizable(&history);
         assert!(
             rules.is_empty() == order.is_ok(),
-            "HISTORY_SEED={seed}: {corruptions:?}: broken rules {rules:?}, but the order {order:?}\n{history:#?}"
+            "HISTORY_SEED={seed}, {corruptions:?}: broken rules {rules:?}, search for an order {order:?}\n{history:#?}"
         );
         assert!(
             !corruptions.is_empty() || rules.is_empty(),
@@ -56,7 +56,7 @@ fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories(
         }
         seed = rng.u32(..).into();
     }
-    println!("{HISTORIES} histories: {sound} are sound, the others break {found:?}");
+    println!("{HISTORIES} histories: {sound} are sound. Histories that break each rule: {found:?}");
     let all = [
         Rule::Answer,
         Rule::OneOwner,
@@ -74,17 +74,17 @@ fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories(
     assert!(found.keys().eq(&all), "{found:?}");
 }
 
-/// An operation that has not taken effect yet.
+/// An operation of a generated history, before its outcome is decided.
 struct Plan {
     start: u64,
     effect: u64,
     end: u64,
     request: Request,
-    /// `Unavailable` or `Killed`, if the client does not learn the true outcome.
+    /// `Unavailable` or `Killed` if the client does not learn the true outcome, otherwise `None`.
     unknown: Option<Outcome>,
 }
 
-/// Makes a history of a service in which each operation takes effect at one moment.
+/// Makes a sound history: each operation takes effect at one moment.
 fn sound_history(rng: &mut Rng) -> History {
     let max_age = rng.u64(..2);
     let count = rng.u64(3..12);
@@ -92,7 +92,7 @@ fn sound_history(rng: &mut Rng) -> History {
         .map(|number| plan(rng, number, max_age))
         .collect();
     plans.sort_by_key(|plan| plan.effect);
-    // Only usernames that somebody asked for can be in a cursor.
+    // A cursor can contain only a username that some client requested.
     let requests = plans.iter().map(|plan| &plan.request);
     let asked: BTreeSet<String> = requests
         .filter_map(|request| match request {
@@ -152,17 +152,17 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// A random operation. No two times in a history are equal.
+/// A random operation. All times in a history are different.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
-    // Most intervals are short, so that most operations do not overlap.
+    // Most operations are short, so that few operations overlap.
     for at in 1..3 {
         times[at] = times[0] + times[at] / rng.choice([1, 4, 16]).expect("one");
     }
     times.sort_unstable();
     let [start, effect, end] = [0, 1, 2].map(|at| 1000 * times[at] + 3 * number + at as u64);
     if rng.u8(..3) == 0 {
-        // The page may be up to `max_age` seconds old.
+        // The page may show the table as it was up to `max_age` seconds before the request.
         let age = rng.u64(..=1_000_000 * max_age);
         let effect = if max_age > 0 {
             effect.saturating_sub(age) / 1000 * 1000 + 3 * number + 1
@@ -193,7 +193,7 @@ fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let unknown = (rng.u8(..3) == 0)
         .then(|| rng.choice([Outcome::Unavailable, Outcome::Killed]))
         .flatten();
-    // A create whose client stopped waiting may take effect later.
+    // A create with an unknown outcome may take effect after its client stopped waiting.
     let late = if unknown.is_some() {
         1000 * rng.u64(..200)
     } else {
@@ -276,7 +276,8 @@ fn item(key: &str, user: &User) -> Item {
     .into()
 }
 
-/// Corrupts a history in a random way, and returns what was done. The history may still be sound.
+/// Changes a history at random, and returns a description of the change. The history may still be
+/// sound after the change.
 fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
     match rng.u8(..6) {
         0 => corrupt_end(history, rng),
@@ -292,7 +293,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let at = rng.usize(..count);
     let operation = &mut history.operations[at];
     let Request::Create(create) = &mut operation.request else {
-        // Moves the request for a page to another time. The duration stays the same.
+        // Moves the request for a page to another time, without changing its duration.
         let length = operation.end - operation.start;
         operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
         operation.end = operation.start + length;
@@ -379,7 +380,7 @@ fn corrupt_page(history: &mut History, rng: &mut Rng) -> &'static str {
         }
         4 => {
             **has_next = !**has_next;
-            "a page that is wrong about a next page"
+            "a page with a wrong `has_next`"
         }
         5 => {
             let number = rng.u64(..100);

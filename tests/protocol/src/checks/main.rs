@@ -1,4 +1,4 @@
-//! The checks of the protocol's model.
+//! Tests of the protocol's model, and of the search for an order.
 
 mod exploration;
 mod judges;

@@ -1,7 +1,7 @@
-//! Follows random walks through the model with the real function and the embedded engine.
+//! Takes random walks through the model, and performs each step with the real function and the embedded engine.
 //!
-//! The test holds each write of the function until the model says what happens to the write. After
-//! each step, the answers and the list must match the model.
+//! The test holds each write of the function until the walk decides what happens to the write.
+//! After each step, the function's answer and the list of users must match the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,9 +42,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How many random walks go through each model.
+/// The number of random walks through each model.
 const WALKS: usize = 150;
-/// The most steps of a walk.
+/// The largest number of steps in a walk.
 const STEPS: usize = 60;
 
 #[tokio::test]
@@ -98,7 +98,7 @@ struct Function {
     writes: Option<UnboundedReceiver<Write>>,
     newest: Option<Write>,
     late: Vec<Write>,
-    /// The id of the user that the run writes.
+    /// The id of the user that this run of the function writes.
     id: String,
 }
 
@@ -111,7 +111,7 @@ impl<'a> World<'a> {
             .endpoint_url(service.engine().url())
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(credentials)
-            // Only the model decides when a write times out.
+            // The SDK's timeouts are off, because the model decides when a write times out.
             .timeout_config(TimeoutConfig::disabled())
             .retry_config(
                 RetryConfig::standard()
@@ -150,7 +150,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Performs the model's action with the real function, and describes the action.
+    /// Performs an action of the model with the real function, and returns a description of what happened.
     async fn step(&mut self, action: Action, next: &State) -> String {
         match action {
             Action::Send(client) => self.send(Attempt { client, number: 0 }, next).await,
@@ -266,7 +266,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Waits for the function's next write. If the model expects none, waits for the 503 instead.
+    /// Waits for the function's next write. If the model expects no further write, waits for the 503 instead.
     async fn goes_on(&mut self, attempt: Attempt, next: &State) -> &'static str {
         if matches!(
             next.runs[attempt.client][attempt.number],
@@ -289,7 +289,7 @@ impl<'a> World<'a> {
         answer.await.expect("the function does not panic")
     }
 
-    /// Ends all runs that began before the erasure.
+    /// Ends all runs of the function that began before the erasure, and discards their writes.
     fn wait(&mut self) {
         for (number, function) in self.functions.as_flattened_mut().iter_mut().enumerate() {
             if self.state.begun >> number & 1 == 1 {
@@ -324,7 +324,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Checks that the list shows exactly the users in the model's table.
+    /// Checks that the service lists exactly the users in the model's table.
     async fn assert_listed(&self) {
         let mut expected = BTreeMap::new();
         for cell in self.state.table.as_flattened() {
@@ -344,7 +344,7 @@ impl<'a> World<'a> {
         });
         assert!(
             expected.values().cloned().eq(listed.clone()),
-            "{expected:?}, but the list shows {:?}",
+            "the model has {expected:?}, but the list shows {:?}",
             listed.collect::<Vec<_>>()
         );
     }
@@ -370,13 +370,13 @@ impl Write {
         self.engine.call(request).await.expect("the engine answers")
     }
 
-    /// Answers the function. Fails if the function has ended.
+    /// Sends the function the answer to this write. Panics if the function has ended.
     fn answer(self, answer: Result<HttpResponse, ConnectorError>) {
         let sender = self.answer.expect("the function waits for it");
         sender.send(answer).expect("the function runs");
     }
 
-    /// A copy of the write. Nobody waits for the copy's answer.
+    /// Copies the write. The function does not wait for an answer to the copy.
     fn copy(&self) -> Self {
         Self {
             request: self.request.try_clone().expect("the body is in memory"),
@@ -386,7 +386,7 @@ impl Write {
     }
 }
 
-/// The SDK's HTTP client. Gives each write to the test instead of sending it.
+/// An HTTP client for the SDK. It gives each write to the test instead of sending the write.
 #[derive(Clone, Debug)]
 struct Wire {
     client: SharedHttpClient,
