@@ -922,15 +922,15 @@ fn is_wrong(state: &State, wrong: Wrong) -> bool {
 }
 
 /// A user that a client was told of is in the table, unless the user was erased.
-pub const ACKNOWLEDGED: &str = "an acknowledged user is there";
+pub const ACKNOWLEDGED: &str = "an acknowledged user exists";
 /// A username never has two users.
 pub const ONE_OWNER: &str = "a username has one owner";
 /// No 201 shows another request's user.
-pub const OWN_USER: &str = "a 201 is about the caller's own user";
+pub const OWN_USER: &str = "a 201 is about the request's own user";
 /// No attempt gets a replay of a user that this same attempt created.
-pub const TRUE_REPLAY: &str = "a replay repeats an earlier request";
+pub const TRUE_REPLAY: &str = "no attempt gets a replay of a user that it created";
 /// No request gets a 409 because of its own user.
-pub const TRUE_CONFLICT: &str = "a 409 is about another's user";
+pub const TRUE_CONFLICT: &str = "a 409 means that another request created the user";
 /// A list shows every user that a client was told of, unless the user was erased.
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// After the erasure, no user has the erased user's id.
