@@ -1,3 +1,3 @@
-//! Code that the test programs share.
+//! Code that several test binaries share.
 
 pub mod histories;

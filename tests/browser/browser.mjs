@@ -11,16 +11,16 @@ import { PATIENCE, root } from './local_run.mjs';
 export { PATIENCE, root };
 
 const installed = join(root, '.tools/browser');
-/** Loads a package that is installed beside the browser. */
+/** Loads an npm package from the folder in which the browser is installed. */
 export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
 /**
- * Starts a browser that makes no requests of its own. `args` are further arguments. The caller
- * closes the browser.
+ * Starts a browser without background requests. `args` are more command-line arguments. The
+ * caller must close the browser.
  */
 export function launch(...args) {
-    // Chromium keeps shared memory in files. If it is stopped early, it leaves these files behind.
+    // A killed Chromium leaves its temporary files behind, so this process removes their folder when it exits.
     const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
     process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
     const { executablePath, libraries } = program();
@@ -40,7 +40,7 @@ export function launch(...args) {
     });
 }
 
-/** The Chromium that the tools install, if it runs on this machine, or else the machine's Chromium. */
+/** Returns the Chromium in .tools on Linux x86-64, and the Chromium on the PATH on other machines. */
 function program() {
     if (process.platform === 'linux' && process.arch === 'x64') {
         return {
@@ -60,9 +60,9 @@ function program() {
 }
 
 /**
- * Opens an empty page in a new profile and runs a test with it. Then checks that the page loaded
- * only what `allowed` permits, and that the browser logged no errors. A test that provokes errors,
- * such as failed requests, lists patterns of their messages in `complaints`.
+ * Opens an empty page in a new profile and runs a test on the page. Then checks what the page loaded
+ * and logged. `allowed` lists prefixes of the URLs that the page may load. `complaints` lists
+ * patterns of the errors and warnings that the page may log.
  */
 export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
     const context = await browser.newContext(options);

@@ -26,8 +26,8 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // Newer browsers already stop pages of the internet from reaching this machine. Browsers do not
-    // stop pages with these names, because the names resolve to this machine.
+    // Newer browsers stop public websites from sending requests to this machine. The `.example` names
+    // resolve to this machine, so the browser does not stop the requests of the hostile pages.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -38,7 +38,7 @@ after(async () => {
     rmSync(data, { recursive: true, force: true });
 });
 
-/** Serves an attacker's page on a port. */
+/** Starts a server that answers every request with an attacker's page. */
 async function hostileServer(port) {
     const server = createServer((_, response) => {
         response.setHeader('Content-Type', 'text/html').end('<title>Hostile</title>');
@@ -48,7 +48,7 @@ async function hostileServer(port) {
     return server;
 }
 
-/** Opens a page that may load anything and whose errors are ignored. */
+/** Opens a page and runs a test on it. The page may load any URL, and its errors are ignored. */
 function onHostilePage(url, test) {
     return withPage(browser, { allowed: [''], complaints: [/^/] }, async (page) => {
         await page.goto(url);
@@ -56,19 +56,19 @@ function onHostilePage(url, test) {
     });
 }
 
-/** Checks that no user was created, and that every function still answers its own caller. */
+/** Checks that the attack created no user, and that both functions still answer requests. */
 async function hasHadNoEffect(name) {
     assert.deepEqual(await run.list('forged'), []);
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // If a page had taken an event from a function, the gateway would wait 30 seconds for the answer.
+    // If the page had received a function's event, the gateway would wait 30 seconds for a response.
     assert(Date.now() - started < 20_000);
 }
 
 /**
- * Runs in a page. Sends every kind of request that a page can send, and returns the requests whose
- * answers it could read.
+ * Runs in a hostile page. Attacks `origins` with fetches, forms, beacons, embedded elements and
+ * WebSockets. Returns the requests whose responses the page could read.
  */
 async function attack({ origins, event }) {
     const user = '{"username":"forged"}';
@@ -83,7 +83,7 @@ async function attack({ origins, event }) {
         const answer = await fetch(url, options);
         if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
     };
-    /** Submits a form with one field. As text/plain, the form's body is a JSON object. */
+    /** Submits a form with one field. If `enctype` is text/plain, the form's body is a JSON object. */
     const submitted = (url, body, enctype) => new Promise((done) => {
         const sink = document.body.appendChild(document.createElement('iframe'));
         sink.name = `sink${Math.random()}`;
@@ -147,7 +147,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
-    // Pages on the local run's host, on this machine's other name, and on another site.
+    // The hosts of the hostile pages: the local run's host, another name of this machine, and another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
             const answers = [];
@@ -163,7 +163,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
                 for (const request of sent) assert(requests.includes(request), `${request} to ${name}`);
                 assert.deepEqual([...new Set(of.map((answer) => answer.status()))], [403], name);
             }
-            // A frame shows nothing of the service, or is gone.
+            // No frame shows text from the service. A frame that was removed counts as a frame without text.
             for (const frame of page.frames().slice(1)) {
                 const text = await frame.evaluate(() => document.body.innerText).catch(() => '');
                 assert(!text.includes('secret') && !text.includes('Sign up'), text);
@@ -175,7 +175,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
 
 test('a page whose name is made to lead to this machine reads, writes, steals and ends nothing', async () => {
     for (const port of [run.port, run.pagePort]) {
-        // The name first leads to the attacker's server. Once the page is open, it leads to the local run.
+        // At first, the attacker's server answers on this port. Once the page is open, the local run answers there.
         await run.stop();
         const attacker = await hostileServer(port);
         await onHostilePage(`http://rebound.example:${port}`, async (page) => {
@@ -213,7 +213,7 @@ test('a person may follow a link to the API', async () => {
     });
 });
 
-/** Sends a request that no browser would send. */
+/** Sends a request with any headers, such as a `Host` header that a web page could not set. */
 async function answerTo(url, { method = 'GET', ...headers }) {
     const request = get(url, { method, headers });
     const [answer] = await once(request, 'response');

@@ -1,4 +1,4 @@
-// Starts the program behind `make run`, as a developer does, and stops it.
+// Starts and stops the local run, which is the program that `make run` starts.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -8,19 +8,19 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** How many milliseconds a test waits for a process, because the machine may be busy. */
+/** The longest time, in milliseconds, that a test waits for a process on a busy machine. */
 export const PATIENCE = 120_000;
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');
 
-/** What the service prints when it is ready: the users URL and the page's URL. */
+/** Matches the lines that the service prints when it is ready. They contain the API's URL and the page's URL. */
 const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 
-/** A service and its page, which keep their ports and data when they are started again. */
+/** The service and its web page. A second `start` uses the same ports and data as the first one. */
 export class LocalRun {
     #process;
     #output = '';
-    // The first start uses any free ports.
+    // 0 means any free port. Later starts use the ports of the first start.
     #ports = { PORT: '0', PAGE_PORT: '0' };
 
     constructor(data) {
@@ -56,7 +56,7 @@ export class LocalRun {
         return this.#process.pid;
     }
 
-    /** Stops the service if it runs, and checks that it exits with success. */
+    /** Stops the service if it is running, and checks that its exit status is 0. */
     async stop() {
         if (!this.#process || this.#process.exitCode !== null) return;
         const ended = once(this.#process, 'exit');
@@ -65,7 +65,7 @@ export class LocalRun {
         assert.equal(status, 0, this.#output);
     }
 
-    /** Creates users, one after the other. */
+    /** Creates users one by one. Fails if the API refuses a user. */
     async create(...usernames) {
         for (const username of usernames) {
             const { status } = await this.tryCreate(username);
@@ -73,14 +73,14 @@ export class LocalRun {
         }
     }
 
-    /** Creates a user through the API. */
+    /** Sends a create request and returns its response. */
     tryCreate(username) {
         const headers = { 'Content-Type': 'application/json' };
         const body = JSON.stringify({ username });
         return fetch(this.users, { method: 'POST', headers, body });
     }
 
-    /** The usernames that begin with this prefix. */
+    /** Returns the first page of usernames that begin with this prefix. */
     async list(prefix) {
         const answer = await fetch(`${this.users}?${new URLSearchParams({ prefix })}`);
         return (await answer.json()).map((user) => user.username);

@@ -1,4 +1,4 @@
-// Tests the page on which a person tries the service, with a real browser and the real local run.
+// Tests the local run's web page in a real browser. The page calls the API of a real local run.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { LocalRun } from './local_run.mjs';
 
 const axe = readFileSync(load.resolve('axe-core/axe.min.js'), 'utf8');
 
-/** The browser's own log lines about error responses and failed requests, which tests expect. */
+/** These patterns match the browser's log messages about error responses and about failed requests. */
 const REFUSED = /^Failed to load resource: the server responded with a status of 4\d\d/;
 const UNREACHABLE = /^Failed to load resource: net::ERR_/;
 
@@ -34,7 +34,7 @@ after(async () => {
     rmSync(data, { recursive: true, force: true });
 });
 
-/** Opens the page, which may load only its files and the API. */
+/** Opens the page and runs a test on it. Fails if the page loads URLs other than its files and the API. */
 function onPage(options, test) {
     const allowed = [`${run.page}/`, `${run.users}`, 'data:'];
     return withPage(browser, { allowed, ...options }, async (page) => {
@@ -59,7 +59,7 @@ function parts(page) {
     };
 }
 
-/** Waits until an element has this text. Ignores the characters that isolate a name's direction. */
+/** Waits until an element has this text. Ignores U+2068 and U+2069, which the page puts around names. */
 async function says(locator, text) {
     const said = async () => (await locator.textContent()).replace(/[\u2068\u2069]/g, '');
     await eventually(async () => assert.equal(await said(), text));
@@ -81,7 +81,10 @@ async function eventually(check) {
     }
 }
 
-/** Delays the answer to a list request with this prefix. */
+/**
+ * Delays list requests with this prefix. `isAsked` resolves when the page sends the first of them.
+ * `isAnswered` resolves when the response should have arrived.
+ */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
     const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -187,7 +190,7 @@ test('an empty username and one that is too long are told without the API', asyn
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // These 160 code points compose to 80 characters.
+        // NFC composes these 160 code points to 80 characters.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
@@ -216,7 +219,7 @@ test('the list is read page by page, to its end and back', async () => {
         await next.click();
         await shows(pages[2]);
         assert(await hasFocus(next));
-        // This is the last page, so the click changes nothing.
+        // The list has no further page, so a click on Next changes nothing.
         await next.click({ force: true });
         await shows(pages[2]);
         await previous.click();
@@ -240,7 +243,7 @@ test('the list is filtered by the beginning of a username', async () => {
         await says(position, 'Nobody’s username begins with “filters”.');
         await prefix.fill('f'.repeat(81));
         await says(position, 'The prefix has 81 characters; at most 80 are allowed.');
-        // A late answer must not replace the answer to the filter.
+        // A late response for an earlier prefix must not replace the list for the current prefix.
         const late = await delayed(page, 'filtered');
         await prefix.fill('filtered');
         await late.isAsked;
@@ -379,7 +382,7 @@ test('an answer to a sign-up says nothing about the name that is typed meanwhile
             await username.press('Enter');
             await ended;
             await page.unroute(run.users);
-            // Gives the page time to handle the answer.
+            // Gives the page time to handle the response.
             await page.waitForTimeout(500);
             assert.equal(await refusal.textContent(), '', name);
             assert.equal(await username.getAttribute('aria-invalid'), null);
@@ -410,7 +413,7 @@ test('an answer that gives no reason is told by its status', async () => {
 test('an empty list is of the prefix that was asked for', async () => {
     await onPage({}, async (page, { prefix, position }) => {
         await page.route(`${run.users}?*prefix=nobody`, async (route) => {
-            // Simulates a text that was typed so late that the page has not seen it yet.
+            // Changes the field's text without an input event, so that the page does not notice the change.
             await prefix.evaluate((element) => { element.value = 'nobody-else'; });
             await route.continue();
         });
@@ -454,7 +457,7 @@ test('all of it is done by the keyboard', async () => {
         await tabTo(previous, 'Shift+Tab');
         await keyboard.press('Enter');
         await lists(rows, names.slice(0, 10));
-        // The element with the focus has an outline.
+        // The focused element must have a visible outline.
         const outline = await previous.evaluate((element) => getComputedStyle(element).outlineStyle);
         assert.equal(outline, 'solid');
     });
@@ -493,10 +496,10 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
     }
 });
 
-/** Brings the page into a state and checks it with axe. */
+/** Brings the page into a state by calling `reach`, then checks the page's accessibility with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // The page's policy blocks foreign scripts, but not the scripts of a debugger. So a debugger runs axe.
+    // The page's Content-Security-Policy would block axe as a script element, but does not block `evaluate`.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

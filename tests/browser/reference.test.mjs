@@ -1,4 +1,4 @@
-// Tests the API reference that `make docs` builds, in a browser without a network.
+// Checks what a browser without network access shows of the API reference that `make docs` builds.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -14,7 +14,7 @@ const url = pathToFileURL(file).href;
 const alone = { allowed: [url, 'blob:', 'data:'], offline: true };
 
 let browser;
-/** The description in openapi.yaml, and its operations with references resolved. */
+/** The `info.description` of openapi.yaml, and the operations of openapi.yaml with resolved `$ref`s. */
 let description;
 let operations;
 
@@ -91,7 +91,7 @@ function examplesIn(operations) {
     return contents.flatMap(({ examples }) => Object.keys(examples)).length;
 }
 
-/** Selects each example of a body and checks that the page shows it. Returns the number of examples. */
+/** Checks that the page shows each example of a request or response body. Returns the number of examples. */
 async function showsExamples(page, operation, kind, content) {
     let shown = 0;
     const mediaTypes = Object.entries(content);
@@ -101,7 +101,7 @@ async function showsExamples(page, operation, kind, content) {
             await page.getByRole('menuitem', { name: mediaType, exact: true }).click();
         }
         for (const { summary, value } of Object.values(examples)) {
-            // With only one example there is nothing to select.
+            // The page shows a menu of examples only if there is more than one.
             if (Object.keys(examples).length > 1) {
                 const choice = operation.getByRole('button', { name: 'Example' });
                 await (kind === 'Payload' ? choice.first() : choice.last()).click();

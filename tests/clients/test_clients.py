@@ -27,7 +27,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# How many seconds the service may take to start, or a command may run, on a busy machine.
+# The longest time, in seconds, that the start of the service or a command may take.
 PATIENCE = 300
 
 
@@ -39,12 +39,12 @@ class Clients(unittest.TestCase):
         data = tempfile.TemporaryDirectory()
         cls.addClassCleanup(data.cleanup)
         log = Path(data.name) / "local.log"
-        # The service ends by itself if this process is killed.
+        # If this test process is killed, the service exits too.
         with log.open("w") as output:
             service = subprocess.Popen(
                 [TARGET / "debug" / "local"],
                 cwd=ROOT,
-                # 0 means any free port.
+                # Port 0 means any free port.
                 env=os.environ | {"PORT": "0", "PAGE_PORT": "0", "DATA_DIR": data.name},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -65,7 +65,7 @@ class Clients(unittest.TestCase):
         cls.url = url.group(1)
 
     def run_in(self, folder: Path, *command: str | Path, **environment: str) -> str:
-        """Runs a command, fails if the command fails, and returns its output."""
+        """Runs a command in a folder and returns its output. Fails if the command fails."""
         ran = subprocess.run(
             command,
             cwd=folder,
@@ -86,7 +86,7 @@ class Clients(unittest.TestCase):
         )
         for name, value in re.findall(r"^@(\w+) = (.*)$", titles, re.MULTILINE):
             variables[name] = value
-        # The other tests create users too, so this test needs its own username.
+        # All tests share one service, so this test needs a username that no other test creates.
         variables |= {"host": self.url, "username": "joan"}
         self.assertEqual(len(requests), 6)
         for request in requests:
@@ -137,7 +137,7 @@ class Clients(unittest.TestCase):
             *("--output-path", "generated"),
             *("--config", "settings.yaml"),
         )
-        # If the generator does not support a schema, it only prints a warning and omits it.
+        # The generator omits a schema that it does not support, and only prints a warning.
         self.assertNotIn("Unable to", printed)
         generated = str(folder / "generated")
         self.run_in(folder, sys.executable, HERE / "smoke.py", self.url, PYTHONPATH=generated)

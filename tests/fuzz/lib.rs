@@ -1,4 +1,4 @@
-//! Code that the fuzz targets share: requests, and the check of every refusal.
+//! The code that the fuzz targets share: it makes requests and checks problem responses.
 
 use lambda_http::{
     Body, Request,
@@ -10,8 +10,8 @@ use lambda_http::{
 use serde_json::{Map, Value, json};
 use shared::{event::HttpApiEvent, problem::Problem};
 
-/// Makes the request that a function gets from the gateway for these parts. As in the gateway, repeated
-/// headers are joined with commas, and invalid UTF-8 is replaced.
+/// Returns the request that a function gets from the gateway for these headers, this query and this body. Like
+/// the gateway, joins the values of repeated headers with commas and replaces invalid UTF-8.
 #[must_use]
 pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) -> Request {
     let headers: Map<String, Value> = headers
@@ -36,21 +36,21 @@ pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) ->
     event.into_request()
 }
 
-/// The answer to a refused request.
+/// The parts of a problem response that depend on the request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
-    /// The last part of the problem's type.
+    /// The last part of the URN in the problem's `type`.
     pub slug: String,
-    /// The message.
+    /// The problem's `detail`.
     pub detail: String,
-    /// The codes of the errors.
+    /// The `code` of each entry in the problem's `errors`.
     pub codes: Vec<String>,
 }
 
-/// Converts a problem to a refusal, and checks the problem against `openapi.yaml`. Only the parts that depend
-/// on the request are checked here, because the project's tests check the rest.
+/// Checks that a problem has the headers and fields that `openapi.yaml` requires. Returns the parts of the problem
+/// that depend on the request.
 #[must_use]
 pub fn refusal(problem: Problem) -> Refusal {
     let (parts, body) = problem.into_response("id").response.into_parts();
@@ -98,7 +98,7 @@ pub fn refusal(problem: Problem) -> Refusal {
     }
 }
 
-/// The code of an error.
+/// Checks one entry of a problem's `errors`, and returns the entry's `code`.
 fn code(fault: Value) -> String {
     let Value::Object(mut fault) = fault else {
         panic!("no object: {fault}");
@@ -114,7 +114,7 @@ fn code(fault: Value) -> String {
     code
 }
 
-/// The text of a field. Fails if the text is empty.
+/// Returns the text of a field. Panics if the field is missing, empty or not a string.
 fn text(member: Option<Value>) -> String {
     match member {
         Some(Value::String(text)) if !text.is_empty() => text,

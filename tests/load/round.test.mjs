@@ -1,4 +1,4 @@
-// A short round of load: the local run answers every request at the requested rate.
+// Tests the local run under a light load of a few seconds: every request must succeed.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -9,10 +9,10 @@ import { after, before, test } from 'node:test';
 
 import { LocalRun, root } from '../browser/local_run.mjs';
 
-// autocannon is installed beside the other tools.
+// autocannon, which sends the requests, is installed in .tools/load.
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
-/** The number of requests per second. It is far below what the local run can answer, in case the machine is busy. */
+/** Requests per second. The local run can answer many more, but the machine may be busy. */
 const RATE = 50;
 const SECONDS = 5;
 
@@ -26,7 +26,7 @@ after(async () => {
     rmSync(service.data, { recursive: true });
 });
 
-/** Sends this request repeatedly at `RATE`, and checks that each response has this status. */
+/** Sends `request` for `SECONDS` at `RATE`, and checks that each response has this status. */
 async function round(status, request) {
     const result = await autocannon({
         url: service.users,

@@ -1,5 +1,5 @@
-// k6 (https://k6.io) load for a deployment: nine list requests for each create, at a rate that does not depend
-// on the speed of the answers. docs/load.md says how to run it and what to watch.
+// A k6 (https://k6.io) script that sends load to a deployment: nine list requests for each create request. The rate
+// does not depend on how fast the responses come. docs/load.md says how to run the script and what to watch.
 
 import { check, fail } from 'k6';
 import encoding from 'k6/encoding';
@@ -7,11 +7,11 @@ import http from 'k6/http';
 
 const { API_URL, TOKEN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, RATE = '10', DURATION = '5m' } = __ENV;
 
-/** Requests a second: lists and creates together. */
+/** The number of list requests and create requests per second, together. */
 const rate = Number(RATE);
 
 /**
- * Starts at a tenth of the rate, rises for a minute, and then stays at the full rate.
+ * The load starts at a tenth of the full rate, rises to the full rate within a minute, and then stays there.
  * @returns {import('k6/options').RampingArrivalRateScenario}
  */
 const arrivals = (share) => ({
@@ -23,7 +23,8 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // These are enough even if each request takes four seconds, the longest that a function waits for its table.
+    // This number of virtual users is enough even if each request takes four seconds, the longest time that a
+    // function waits for its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -34,16 +35,16 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // An alarm has the same limit for failures, and the dashboard shows the same percentile of the times.
+        // An alarm of the stack has the same limit for failures. The dashboard shows the same percentile of durations.
         http_req_failed: ['rate<0.01'],
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // If k6 drops more iterations, k6 itself is too slow.
+        // Above this share of dropped iterations, the machine that runs k6 is too slow for the rate.
         dropped_iterations: ['rate<0.01'],
     },
 };
 
-/** Returns the headers of all requests. If TOKEN_ENDPOINT is set, they hold one token of the machine client. */
+/** Returns headers for all requests. If TOKEN_ENDPOINT is set, they contain an access token of the machine client. */
 export function setup() {
     if (!API_URL) fail('Set API_URL to the stack output of this name, with --env API_URL=https://...');
     if (!TOKEN_ENDPOINT) return { Accept: 'application/json' };
@@ -57,7 +58,10 @@ export function setup() {
     return { Authorization: `Bearer ${response.json('access_token')}` };
 }
 
-/** Creates a user with a random name, because DynamoDB never splits an item collection whose keys only increase. */
+/**
+ * Creates a user with a random name. If every name were greater than the name before it, DynamoDB would never split
+ * the item collection.
+ */
 export function create(headers) {
     const username = `load-${Math.random().toString(36).slice(2)}`;
     const response = http.post(API_URL, JSON.stringify({ username }), {

@@ -1,9 +1,9 @@
-// Simulates a disk that becomes full or read-only on demand. This library is loaded before libc and
-// intercepts a program's calls for the files of one folder.
+// Simulates a disk that becomes full or read-only on demand. A program loads this library before libc.
+// The library intercepts the program's calls to libc that change files of one folder.
 //
-// FAULTY_FOLDER names the folder, and FAULTY_SWITCH a file. While that file says "full", the disk has
-// no space left; while it says "read-only", nothing in the folder can be changed. Child
-// processes do not load the library.
+// The variable FAULTY_FOLDER names the folder, and the variable FAULTY_SWITCH names the switch file.
+// While the switch file contains "full", the disk has no space left. While the file contains
+// "read-only", nothing in the folder can be changed. Child processes do not load the library.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// The libc function with this name.
+// Finds libc's own function of this name.
 #define REAL(type, name) ((type)dlsym(RTLD_NEXT, name))
 
 typedef int (*open_type)(const char *, int, ...);
@@ -32,7 +32,7 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// The error that the switch now causes for a change to this path: ENOSPC, EROFS, or 0 for none.
+// Returns the error that a change to this path now causes: ENOSPC, EROFS, or 0 for no error.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))
@@ -49,7 +49,7 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// Like fault_of_path, for an open file.
+// Does the same as fault_of_path, but for a file descriptor.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;
@@ -62,8 +62,8 @@ static int fault_of(int file) {
     return fault_of_path(path);
 }
 
-// How many bytes of a write succeed: half of them on a full disk, none on a read-only disk. Sets errno in
-// both cases.
+// Returns how many bytes of a write the disk accepts. A full disk accepts half of the bytes, and a
+// read-only disk accepts no bytes. Sets errno if the disk is full or read-only.
 static size_t possible(int file, size_t length) {
     int fault = fault_of(file);
     if (fault == 0)
@@ -89,7 +89,7 @@ ssize_t pwrite64(int file, const void *bytes, size_t length, off_t offset) {
 int ftruncate(int file, off_t length) {
     struct stat status;
     int fault = fault_of(file);
-    // A full disk still allows making a file shorter.
+    // A program can shorten a file even if the disk is full.
     if (fault == ENOSPC && fstat(file, &status) == 0 && length <= status.st_size)
         fault = 0;
     if (fault != 0) {

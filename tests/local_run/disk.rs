@@ -1,5 +1,5 @@
 //! Tests of the local run on a disk that becomes full or read-only. The local run keeps acknowledged
-//! users, acknowledges no user that it can't store, and tells the developer the reason.
+//! users, acknowledges no user that it can't store, and tells the developer what is wrong with the disk.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// Each fault of a disk: the word in the switch file, and the operating system's error.
+/// The simulated faults of a disk: the text for the switch file, and the error message of the operating system.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),
@@ -86,7 +86,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // The data folder is empty first, and later holds a user.
+        // The data folder is empty at the first refused start, and contains a user at the second refused start.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();
@@ -102,10 +102,10 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
     }
 }
 
-/// A data folder on a disk whose faults a test switches on.
+/// A data folder on a simulated disk, which a test can make full or read-only.
 struct Disk {
     data: TempDir,
-    /// Holds the library that intercepts calls to libc, and the switch file.
+    /// The folder of the switch file and of the library that intercepts calls to libc.
     tools: TempDir,
 }
 
@@ -141,7 +141,7 @@ impl Disk {
         local
     }
 
-    /// Starts the local run, and fails unless it exits with an error.
+    /// Starts the local run, waits until it exits, and returns its output.
     fn start(&self) -> Output {
         let mut local = self.program();
         local
@@ -163,7 +163,7 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that Python's SQLite finds no fault in the database file. The engine has its own SQLite.
+    /// Asserts that the database file is undamaged. Python's SQLite checks it, independently of the engine's SQLite.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

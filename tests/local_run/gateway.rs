@@ -1,5 +1,5 @@
-//! Tests of the local run's gateway from outside. The gateway answers like API Gateway, and lets no web
-//! page except our own use the API.
+//! Tests of the local run's gateway from outside. The gateway answers like API Gateway. The service's own
+//! page is the only web page that may use the API.
 
 use std::{
     io::{Read, Write},
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{alone, temporary_folder};
 
-/// The path of Lambda's API that invokes `create-user`.
+/// The path that invokes `create-user` in Lambda's API.
 const INVOKE: &str = "/2015-03-31/functions/create-user/invocations";
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -47,7 +47,7 @@ fn a_request_that_the_template_does_not_route_is_not_found() {
         let answer = run.send(method, PATH, &[JSON], body("ada"));
         assert_message(&answer, 404, "Not Found");
     }
-    // An answer to HEAD has no body.
+    // A response to HEAD has no body, so the test adds the body that a GET would get.
     let mut answer = run.send("HEAD", PATH, &[], "");
     assert_eq!(answer.body, "");
     answer.body = r#"{"message":"Not Found"}"#.to_owned();
@@ -96,7 +96,7 @@ fn a_request_that_the_template_does_not_route_is_not_found() {
     run.stop();
 }
 
-/// A message without the line breaks and the bars that cargo-lambda adds.
+/// Removes the line breaks and bars that cargo-lambda adds to a message.
 fn unwrapped(message: &str) -> String {
     let words = message.split_whitespace().filter(|word| *word != "│");
     words.collect::<Vec<_>>().join(" ")
@@ -129,7 +129,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The gateway refuses client contexts, because a function's runtime ends if it can't read one.
+    // The gateway refuses every client context, because an invalid one would end the function's process.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
@@ -148,7 +148,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     assert!(succeeds, "{message}");
     assert_eq!(response.unwrap()["statusCode"], 201);
     assert_eq!(run.list("").usernames(), ["ada"]);
-    // The event holds a token's claims. The gateway itself adds no claims.
+    // The caller comes from the token's claims in the event file, because the gateway itself adds no claims.
     run.wait_for_output(r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#);
     run.stop();
 }
@@ -186,7 +186,7 @@ fn no_web_page_can_invoke_a_function_with_a_whole_event() {
         (answer.status, &answer.json()["statusCode"]),
         (200, &json!(201))
     );
-    // Lambda's own status is 200. The function's status, 500, is in the body.
+    // Like Lambda, the gateway answers an invocation with 200. The function's status, 500, is in the body.
     let answer = run.send("POST", INVOKE, &[plain], "{}");
     assert_eq!(
         (answer.status, &answer.json()["statusCode"]),
@@ -278,7 +278,8 @@ fn requests_from_pages_of_other_origins_are_refused() {
     );
     assert_eq!(run.list("").body, "[]");
 
-    // The gateway allows programs, our own page, and a person who types the address or follows a link.
+    // The gateway allows requests from programs, from the service's own page, and from a person who types the
+    // address or follows a link.
     let admitted: &[&[(&str, &str)]] = &[
         &[],
         &[("sec-fetch-site", "none")],
@@ -303,8 +304,8 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    // A page can send these media types to another origin without a preflight. An older browser
-    // sends no header that reveals the page's origin.
+    // A page can send requests with these media types to another origin without a preflight. In an older
+    // browser, no header of such a request reveals the page's origin.
     for media_type in [
         "",
         "text/plain",
@@ -322,7 +323,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
         assert_eq!(answer.status, 415, "{media_type}");
     }
     assert_eq!(run.send("POST", PATH, &[], body("ada")).status, 415);
-    // The gateway joins the values of a repeated header, so the result is neither of the two media types.
+    // The gateway joins the two values of the repeated header to one value, which is not a JSON media type.
     let text: (&str, &[u8]) = ("content-type", b"text/plain");
     for headers in [[text, JSON], [JSON, text]] {
         assert_eq!(run.send("POST", PATH, &headers, body("ada")).status, 415);
@@ -349,7 +350,7 @@ fn only_the_page_may_call_the_api_from_another_origin_as_the_template_allows() {
         ("vary", "origin"),
     ]);
     assert_eq!(answer, (200, of_answers.clone()));
-    // A page must be able to read why its request was refused.
+    // The page must be able to read an error response, so error responses have CORS headers too.
     assert_eq!(run.cors("POST", &[("origin", &page)]), (415, of_answers));
     let of_preflights = headers(&[
         ("access-control-allow-origin", &page),
@@ -433,7 +434,7 @@ fn a_header_or_body_that_is_not_utf_8_reaches_the_functions() {
         contract::check("post", &answer);
         assert_eq!(answer.status, 400, "{body:?}");
     }
-    // A header that the service reads arrives byte for byte.
+    // The gateway reads the byte \xee as the letter î (ISO 8859-1), which an Idempotency-Key can't contain.
     let key: (&str, &[u8]) = ("idempotency-key", b"\"\xee\"");
     let answer = run.send("POST", PATH, &[JSON, key], body("ada"));
     contract::check("post", &answer);
@@ -473,7 +474,7 @@ fn a_body_of_any_length_gets_its_answer() {
             Some("application/problem+json")
         );
     }
-    // Lambda accepts events of at most 6 MB. An event holds a binary body as base64, which is longer.
+    // Lambda accepts events of at most 6 MB. The event contains a binary body in base64, so 5.9 MB are too long.
     for (header, length) in [(JSON, 6_300_000), (JSON, 11_000_000), (octets, 5_900_000)] {
         let answer = run.send("POST", PATH, &[header], "a".repeat(length));
         assert_message(&answer, 413, "Request Entity Too Large");
@@ -514,7 +515,7 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         assert_eq!(answer.body_mut().read_to_string().unwrap(), "[]");
-        // The agent follows the redirect to the page's own origin.
+        // The HTTP client follows a redirect from this name to the page's own origin.
         let url = format!("http://{name}:{page_port}/");
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");

@@ -1,5 +1,5 @@
-//! Tests of the local run from outside, with both real functions under cargo-lambda and the embedded
-//! DynamoDB on a file.
+//! Tests of the local run from outside. Both real functions run under cargo-lambda, and the embedded
+//! DynamoDB keeps its data in a file.
 
 mod disk;
 mod gateway;
@@ -29,10 +29,10 @@ use local::http;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-/// Lets one test run at a time, because a test that edits a source file affects every running service.
+/// Makes the tests run one after another, because a test that edits a source file affects every running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
-    // A test that panics poisons the lock, but reports its panic itself.
+    // A panic in another test poisons the lock. Only the other test reports the panic, so this test ignores it.
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -54,7 +54,7 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // Earlier spans come from requests that the service sends before it is ready.
+    // The last two spans belong to the create. Earlier spans come from requests that the service itself sends.
     let [.., invocation, of_table] = &lines[..] else {
         panic!("expected two spans: {output}");
     };
@@ -178,7 +178,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
     run.stop();
 }
 
-/// The contract fuzzer's process, which is killed when the test ends.
+/// The process of schemathesis, the contract fuzzer. Dropping this value kills the process.
 struct Fuzzer(Child);
 
 impl Fuzzer {
@@ -189,7 +189,7 @@ impl Fuzzer {
         Self(command.spawn().unwrap())
     }
 
-    /// Waits until the fuzzer has ended, which takes a minute or two.
+    /// Waits until the fuzzer exits, usually for one or two minutes, and returns its exit status.
     fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(1800) {
@@ -235,8 +235,8 @@ fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
             scope.spawn(move || {
                 for number in 0.. {
                     let username = format!("user{client}x{number}");
-                    // After the service is killed below, requests get no answer, or a last 503 from a
-                    // function that has lost its table.
+                    // After the service is killed below, requests get no response, or a 503 from a
+                    // function that can't reach its table any more.
                     if !matches!(run.try_create(&username), Ok(answer) if answer.status == 201) {
                         return;
                     }
@@ -272,7 +272,7 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
         for function in &before {
             send_signal(signal, function);
         }
-        // Waits until the processes have ended, because an ending process loses its requests, as in Lambda.
+        // Waits until the processes have exited, because requests to an exiting process fail, as in Lambda.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))
@@ -306,7 +306,7 @@ fn a_run_whose_cargo_lambda_is_killed_ends_and_leaves_no_process() {
     assert!(!run.ended().success());
 }
 
-/// Waits up to a minute for a function's process, and returns it.
+/// Waits up to a minute until a function's process runs, and returns the process.
 fn function(run: &LocalRun, name: &str) -> Process {
     let program = format!("/{name}");
     for _ in 0..6000 {
@@ -399,7 +399,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // A real copy would hold the build output too, and cargo would reuse it.
+    // Links to the build output, because a developer's copy of the project contains the output and cargo reuses it.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");
@@ -414,7 +414,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // Edits the file until a build starts, because a slow cargo-lambda may not watch the files yet.
+    // Edits the file again and again until a build starts, because cargo-lambda may not watch the files yet.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;
@@ -477,7 +477,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
         let data = temporary_folder();
         let mut make = Command::new("make");
         make.arg("run").current_dir(root());
-        // The `make` that runs the tests sets these variables. The `make` under test must not get them.
+        // The `make` that runs the tests may have set these variables. The `make` under test must not inherit them.
         make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
         let run = LocalRun::start_by(make, data.path());
         assert_eq!(run.create("ada").status, 201);
@@ -590,7 +590,7 @@ fn a_missing_tool_is_named_in_one_line() {
 
 #[test]
 fn a_write_beside_the_sources_restarts_no_function() {
-    // cargo-lambda collects changes for three seconds before it acts.
+    // After a change of a file, cargo-lambda collects more changes for three seconds before it restarts a function.
     const TIME_TO_ACT: Duration = Duration::from_secs(6);
     let _alone = alone();
     let data = temporary_folder();
@@ -652,7 +652,7 @@ fn seed_says_what_is_wrong_in_one_line() {
     let (_socket, url) = unreachable();
     let port = url.rsplit(':').next().unwrap().to_owned();
     let address = url.rsplit('/').next().unwrap();
-    // The error's text differs between systems.
+    // Each operating system has its own text for this error.
     let refused = TcpStream::connect(address).unwrap_err();
     let url = format!("{url}/api/users");
     for (count, message) in [
@@ -685,7 +685,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     fs::write(&file, "").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // The error's text differs between systems.
+    // Each operating system has its own text for this error.
     let refused = TcpListener::bind(address).unwrap_err();
     let used = address.port();
     let in_use = |variable| {
@@ -750,7 +750,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// The values of `PORT` and `PAGE_PORT` that mean any free port.
+/// Values for `PORT` and `PAGE_PORT`. 0 makes the local run choose any free port.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

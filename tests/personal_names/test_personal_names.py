@@ -5,7 +5,7 @@ native scripts and in Latin letters. It strips the spaces around names, and keep
 that have a character outside ASCII. `make names` runs the test and prints the refused names.
 """
 
-# ruff: noqa: RUF001 - names of people, as they are written
+# ruff: noqa: RUF001 - these names contain characters that look like ASCII characters
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import faker.providers.person
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# All refused names, each with the error code and an explanation from the name's language.
-JOINER = "invisible: it joins nothing here, and the name without it looks the same"
-MARK_FIRST = "a typing error: the vowel sign stands before the letter that carries it"
+# REFUSED maps each refused name to its error code and an explanation of its spelling.
+JOINER = "an invisible joiner that joins nothing: the name looks the same without it"
+MARK_FIRST = "a typing error: the vowel sign stands before its letter"
 EPSILON = "a typing error: ε is Greek, and Twi has ɛ (U+025B)"
 REFUSED = {
     "Akyerε": ("mixed-scripts", EPSILON),
@@ -43,7 +43,7 @@ REFUSED = {
 
 
 def names() -> tuple[int, set[str]]:
-    """Returns the number of the library's locales, and the names to test."""
+    """Returns the number of locales in the library, and the names to test."""
     locales = [
         importlib.import_module(f"{faker.providers.person.__name__}.{module.name}").Provider
         for module in pkgutil.iter_modules(faker.providers.person.__path__)
@@ -55,18 +55,18 @@ def names() -> tuple[int, set[str]]:
             entries = getattr(locale, attribute)
             if "name" not in attribute or not isinstance(entries, (list, tuple, dict)):
                 continue
-            # Names of languages are not names of people.
+            # These attributes contain names of languages, not names of people.
             if attribute.startswith("language"):
                 continue
             for entry in entries:
-                # Some entries hold one name in two scripts.
+                # Some entries contain one name in several scripts.
                 found.update([entry] if isinstance(entry, str) else entry)
     words = {name.strip() for name in found}
     return len(locales), {name for name in words if not name.isascii() and len(name.split()) == 1}
 
 
 def refusals(usernames: list[str]) -> dict[str, tuple[str, str]]:
-    """Returns the error's code and sentence for each refused username."""
+    """Returns the error code and the error message for each refused username."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     output = subprocess.run(
         [ROOT / target / "debug" / "examples" / "usernames"],
@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # These counts show that the test read the whole library.
+        # These counts make sure that the test has read all names in the library.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

@@ -1,4 +1,4 @@
-"""Gives schemathesis what openapi.yaml lacks: links to follow, and additional checks."""
+"""Extends schemathesis with links between operations, which openapi.yaml lacks, and with checks."""
 
 import re
 from typing import Any
@@ -7,13 +7,13 @@ import schemathesis
 from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.generation import GenerationMode
 
-# Headers that every HTTP server adds.
+# Headers that the contract need not document, because every HTTP server adds them.
 OF_HTTP = {"content-length", "content-type", "date"}
 
 
 @schemathesis.hook
 def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Adds links, which the contract lacks, so that schemathesis tests request sequences."""
+    """Adds links between operations, so that schemathesis tests sequences of requests."""
     responses = raw_schema["components"]["responses"]
     responses["UserCreated"]["links"] = {
         "listed": {
@@ -36,7 +36,7 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
 
 @schemathesis.check
 def every_header_is_documented(_context: CheckContext, response: Response, case: Case) -> None:
-    """Rejects undocumented headers, because schemathesis only checks documented ones."""
+    """Fails if a response has an undocumented header, which schemathesis itself does not check."""
     documented = case.operation.responses.find_by_status_code(response.status_code)
     if documented is None:
         return
@@ -56,7 +56,8 @@ def input_that_the_contract_allows_in_words_is_accepted(
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # The API may refuse another prefix's cursor, and a prefix with U+FFFD (invalid UTF-8).
+        # The API may refuse a cursor that belongs to another prefix. It may also refuse a prefix
+        # with U+FFFD, which replaces invalid UTF-8.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

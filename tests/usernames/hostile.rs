@@ -1,4 +1,4 @@
-//! Usernames chosen to deceive, to hide or to break something.
+//! Tests of usernames that could deceive people, hide characters or break the service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The scripts that may be mixed with Latin. Some of them may also be mixed with each other.
+/// The scripts that a username may mix with Latin. Some of these scripts may also be mixed with each other.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -41,7 +41,7 @@ fn parse(text: &str) -> Result<Username, UsernameError> {
     Username::parse(text)
 }
 
-/// All assigned characters, grouped by appearance according to UTS #39.
+/// Returns all assigned characters, grouped by their UTS #39 skeletons. Look-alikes have the same skeleton.
 fn look_alikes() -> BTreeMap<String, Vec<char>> {
     let mut look_alikes: BTreeMap<_, Vec<char>> = BTreeMap::new();
     for c in ('\0'..=char::MAX).filter(|c| script(*c) != Script::Unknown) {
@@ -51,7 +51,7 @@ fn look_alikes() -> BTreeMap<String, Vec<char>> {
     look_alikes
 }
 
-/// Whether a character alone is a username that is displayed as it was typed.
+/// Returns whether a character by itself is a valid username and its own display form.
 fn is_shown_as_itself(c: char) -> bool {
     parse(&c.to_string()).is_ok_and(|it| it.as_str() == c.to_string())
 }
@@ -75,7 +75,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
             match parse(&format!("pa{other}pal")) {
                 Err(MixedScripts | DisallowedCharacter { .. }) => refused += 1,
                 Err(error) => panic!("{other}: {error}"),
-                // The look-alike is mapped to the plain character.
+                // The service replaces this look-alike with the ASCII character.
                 Ok(username) if username.as_str().is_ascii() => {}
                 Ok(_) => accepted.push(other),
             }
@@ -83,7 +83,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
     }
     println!("{refused} look-alikes refused");
     assert!(refused > 1_500, "{refused}");
-    // Latin may be mixed with Japanese and Chinese, so these look-alikes are allowed.
+    // These look-alikes are accepted, because a username may mix Latin with Japanese and Chinese.
     accepted.sort_unstable();
     accepted.dedup();
     assert_eq!(accepted, ['〇', 'ㄒ', 'ㄚ', '丅', '丫']);
@@ -105,7 +105,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
                 let are_east_asian = [one, other]
                     .iter()
                     .all(|c| script(*c) == Script::Latin || EAST_ASIAN.contains(&script(*c)));
-                // Some digits belong to several scripts, so they may stand beside letters of each of them.
+                // A digit may belong to several scripts. A username may mix it with letters of any of these scripts.
                 let is_digit = [one, other]
                     .iter()
                     .any(|c| category(*c) == GeneralCategory::DecimalNumber);
@@ -121,7 +121,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
 
 #[tokio::test]
 async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted() {
-    // RFC 8265 treats these usernames as different, although a person may confuse them.
+    // RFC 8265 treats the two usernames of each pair as different, although a person may confuse them.
     let service = Service::start();
     for (one, other) in [
         ("scope", "ѕсоре"),
@@ -134,14 +134,15 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("Toyota", "T〇y〇ta"),
         ("ı", "i"),
         ("ロ車", "口車"),
-        // One spelling has a joiner that is almost invisible.
+        // In these pairs, the second username contains a joiner or a non-joiner, which is hard to see.
         ("क्ष", "क्\u{200d}ष"),
         ("محمد", "م\u{200c}حمد"),
-        // One spelling has an apostrophe, the other a character that looks like one.
+        // In these pairs, the second username contains a character that looks like an apostrophe.
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // The Thai ring below and above the tone mark. Both orders are possible only if the vowel is typed in parts.
+        // A Thai ring (U+0E4D) before and after a tone mark. A person can type both orders only by typing the two parts
+        // of the vowel separately.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -180,8 +181,8 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // A replaced character often looks like its replacement, but no displayed username contains a replaced character.
-    // So no two usernames look alike because of a replacement, and typing a displayed username finds the same user.
+    // A character that parsing replaces often looks like its replacement. If a displayed username contained such a
+    // character, two usernames could look the same, and typing a displayed username could find another user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -233,8 +234,8 @@ fn the_alternative_that_an_error_suggests_is_allowed() {
 
 #[test]
 fn right_to_left_usernames_may_end_but_not_begin_with_a_geresh() {
-    // In left-to-right text, an apostrophe at the end of the name is drawn where the name begins. No
-    // other username looks the same, because no right-to-left username begins with an apostrophe.
+    // In left-to-right text, an apostrophe at the end of a right-to-left name is drawn on the right, where the
+    // name begins. No other username looks the same, because no right-to-left username begins with an apostrophe.
     let marks = ["", "'", "''", "׳", "\"", "-", "."];
     for before in marks {
         for behind in marks {
@@ -257,7 +258,7 @@ fn invisible_characters_are_refused_at_every_position() {
             || GeneralCategoryGroup::Control.contains(category(*c))
             || GeneralCategoryGroup::Format.contains(category(*c))
             || GeneralCategoryGroup::Separator.contains(category(*c))
-            // Blank characters that Unicode counts as symbols.
+            // Unicode puts these blank characters into the category of symbols.
             || ['\u{2800}', '\u{1d159}'].contains(c)
     };
     let mut refused = 0;
@@ -276,7 +277,7 @@ fn invisible_characters_are_refused_at_every_position() {
             }
         }
     }
-    println!("{refused} texts with an invisible character refused");
+    println!("{refused} texts with an invisible character are refused");
     assert!(refused > 100_000, "{refused}");
 }
 
@@ -315,7 +316,7 @@ fn a_username_is_made_of_letters_marks_digits_and_visible_ascii() {
     };
     let (mut accepted, mut others) = (0, Vec::new());
     for c in '\0'..=char::MAX {
-        // A mark is allowed only after another character.
+        // A combining mark is allowed only after another character, such as the digit 1.
         let texts = [c.to_string(), format!("1{c}")];
         for username in texts.iter().filter_map(|text| parse(text).ok()) {
             accepted += 1;
@@ -325,7 +326,7 @@ fn a_username_is_made_of_letters_marks_digits_and_visible_ascii() {
     assert!(accepted > 190_000, "{accepted}");
     others.sort_unstable();
     others.dedup();
-    // RFC 8264 §9.6 makes exceptions for two Sindhi signs, a Tibetan mark, and the ideographic zero.
+    // RFC 8264 §9.6 also allows two Sindhi signs, a Tibetan mark, and the ideographic zero.
     assert_eq!(others, ['\u{6fd}', '\u{6fe}', '\u{f0b}', '〇']);
 }
 
@@ -336,7 +337,7 @@ async fn beyond_the_basic_multilingual_plane_letters_are_allowed_but_not_symbols
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
     for username in [
-        // Adlam is newer than Unicode 6.3, so it is refused.
+        // The service refuses letters of Adlam, because this script is newer than Unicode 6.3.
         "𞤀𞤁",
         // A mathematical letter.
         "𝐚",
@@ -380,13 +381,13 @@ async fn a_username_in_json_escapes_is_the_same_username() {
 
 #[tokio::test]
 async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
-    // RFC 8265 allows any number of marks, so only the limit of 80 characters bounds them.
+    // RFC 8265 allows any number of marks on a letter. Only the limit of 80 characters restricts the number of marks.
     let service = Service::start();
     let marks = ['\u{31b}', '\u{323}', '\u{301}', '\u{334}'];
     let flood = |length: usize| marks.iter().cycle().take(length).collect::<String>();
     let username = format!("q{}", flood(79));
     assert_eq!(service.create(&username).await.status, 201);
-    // The order of marks at different positions of a letter does not matter.
+    // The order of two marks does not matter if they have different positions, such as above and below a letter.
     let mut sorted: Vec<char> = flood(79).chars().collect();
     for _ in 0..2 {
         sorted.sort_unstable();
@@ -394,7 +395,7 @@ async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
         assert_eq!(service.create(&username).await.status, 409);
         sorted.reverse();
     }
-    // One mark too many, and thousands of marks.
+    // The letter q with 80 marks has 81 characters, which is one too many.
     for length in [80, 8_000] {
         let body = json!({ "username": format!("q{}", flood(length)) });
         let answer = service.post(Event::create(&body.to_string())).await;
@@ -408,7 +409,7 @@ async fn a_letter_and_its_small_letter_are_the_same_username() {
     let pairs = letters.filter_map(|letter| {
         let small: String = letter.to_lowercase().collect();
         let simple = CaseMapper::new().simple_lowercase(letter);
-        // The small letter of İ has two characters.
+        // The lower case of İ has two characters, so it differs from the one character of the simple lower case.
         assert!(letter == 'İ' || small == simple.to_string(), "{letter}");
         let letter = letter.to_string();
         (letter != small).then_some((letter, small))
@@ -426,7 +427,7 @@ async fn a_letter_and_its_small_letter_are_the_same_username() {
             }
         }
     }
-    // Cherokee's small letters are newer than Unicode 6.3, so they are refused.
+    // The service refuses the small letters of Cherokee, because they are newer than Unicode 6.3.
     assert_eq!(cherokee, 85);
 
     let service = Service::start();
@@ -440,6 +441,6 @@ async fn a_letter_and_its_small_letter_are_the_same_username() {
         assert_eq!(service.create(small).await.status, 409, "{small}");
         taken += 1;
     }
-    println!("{taken} letters and their small letters: 201, then 409");
+    println!("{taken} letters are created (201), and their small letters are refused (409)");
     assert!(taken > 450, "{taken}");
 }

@@ -1,4 +1,4 @@
-//! Usernames: which texts are valid, and which are the same username.
+//! Tests of which texts are valid usernames, and which texts are the same username.
 
 mod hostile;
 mod rules;

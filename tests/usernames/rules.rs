@@ -1,4 +1,4 @@
-//! Tests of the rules for usernames: RFC 8265, the length, and the mixing of scripts.
+//! Tests of RFC 8265's rules for usernames, and of the service's own rules for length and mixed scripts.
 
 use precis_core::{Error as PrecisError, profile::PrecisFastInvocation};
 use precis_profiles::{UsernameCaseMapped, UsernameCasePreserved};
@@ -30,7 +30,7 @@ const fn disallowed(character: char) -> UsernameError {
 
 #[test]
 fn the_legal_usernames_of_rfc_8265_are_accepted() {
-    // The legal examples of RFC 8265 §3.5.
+    // These are the examples of legal usernames in RFC 8265 §3.5.
     check(
         "juliet@example.com",
         "juliet@example.com",
@@ -46,7 +46,8 @@ fn the_legal_usernames_of_rfc_8265_are_accepted() {
 
 #[test]
 fn the_illegal_usernames_of_rfc_8265_are_refused() {
-    // The illegal examples of RFC 8265 §3.5: a space, an empty text, Roman numeral four, a black chess king.
+    // These are the examples of illegal usernames in RFC 8265 §3.5. Ⅳ is the Roman numeral four, and ♚ is the black
+    // chess king.
     refuse("foo bar", &disallowed(' '));
     refuse("", &UsernameError::Empty);
     refuse("henryⅣ", &disallowed('Ⅳ'));
@@ -61,10 +62,10 @@ fn case_width_and_normalization_are_mapped_to_one_key() {
     check("JOSE\u{301}", "JOS\u{c9}", "jos\u{e9}");
     check("ｶﾞ", "ガ", "ガ");
     check("İstanbul", "İstanbul", "i\u{307}stanbul");
-    // With a caron, J has no composed form, but j has one.
+    // Unicode has a composed character for j with a caron, but not for J with a caron.
     check("J\u{30c}ana", "J\u{30c}ana", "ǰana");
     check("ǰana", "ǰana", "ǰana");
-    // Every sigma has the same key, wherever it stands in the word.
+    // In the key, each sigma becomes σ, even at the end of a word.
     check("ΣΊΣΥΦΟΣ", "ΣΊΣΥΦΟΣ", "σίσυφοσ");
     check("Σίσυφος", "Σίσυφος", "σίσυφοσ");
     check("σίσυφοσ", "σίσυφοσ", "σίσυφοσ");
@@ -95,7 +96,7 @@ fn characters_outside_of_the_identifier_class_are_refused() {
         'ﬁ',
         '„',
     ] {
-        // Width mapping turns the ideographic space into a plain space, so the error names the plain space.
+        // Parsing replaces the ideographic space with an ordinary space, so the error names the ordinary space.
         let named = if character == '\u{3000}' {
             ' '
         } else {
@@ -120,12 +121,12 @@ fn characters_that_need_a_context_are_allowed_only_in_it() {
 #[test]
 fn a_combining_mark_is_not_allowed_at_the_beginning() {
     check("x\u{301}", "x\u{301}", "x\u{301}");
-    // A nonspacing, a spacing, a Hebrew and a Greek mark.
+    // These are a nonspacing mark, a spacing mark, a Hebrew mark and a Greek mark.
     for mark in ['\u{301}', '\u{93e}', '\u{5b4}', '\u{345}'] {
         refuse(&mark.to_string(), &UsernameError::LeadingMark { mark });
         refuse(&format!("{mark}а"), &UsernameError::LeadingMark { mark });
     }
-    // A half-width mark.
+    // This text begins with a half-width mark. The error names the ordinary form of the mark.
     refuse("ﾞか", &UsernameError::LeadingMark { mark: '\u{3099}' });
     refuse(
         "\u{5b4}שלום",
@@ -135,12 +136,12 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // Each character is allowed here, but NFC composes a symbol, a titlecase letter, and an ĺ. The ĺ is
-    // refused because a middle dot must stand between two plain l.
+    // The characters of these texts are allowed, but NFC composes a symbol, a titlecase letter and an ĺ from
+    // them. Before the ĺ, a middle dot is refused, because it must stand between two plain l.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
-    // NFC replaces a Greek question mark by a semicolon, and an en quad by an en space.
+    // NFC replaces a Greek question mark with a semicolon, and an en quad (U+2000) with an en space (U+2002).
     check("a\u{37e}", "a;", "a;");
     refuse("a\u{2000}", &disallowed('\u{2002}'));
 }
@@ -148,23 +149,23 @@ fn the_composed_form_of_a_text_is_judged_too() {
 #[test]
 fn canonically_equivalent_spellings_are_one_username() {
     for (composed, others) in [
-        // Bengali, Hindi, Punjabi and Odia letters with a nukta, which NFC decomposes.
+        // These Bengali, Hindi, Punjabi and Odia letters have a nukta. NFC decomposes such letters.
         ("রা\u{9af}\u{9bc}", &["রা\u{9df}"][..]),
         ("\u{91c}\u{93c}ारा", &["\u{95b}ारा"]),
         ("\u{916}\u{93c}ान", &["\u{959}ान"]),
         ("\u{a1c}\u{a3c}ੋਰਾ", &["\u{a5b}ੋਰਾ"]),
         ("\u{b21}\u{b3c}ା", &["\u{b5c}ା"]),
-        // Greek with oxia and with tonos.
+        // The Greek letter έ with a tonos, with an oxia, and in decomposed form.
         ("Ελ\u{3ad}νη", &["Ελ\u{1f73}νη", "Ελε\u{301}νη"]),
-        // 金, 李 and 渚 as compatibility characters.
+        // The characters 金, 李 and 渚, and their compatibility characters.
         ("金さん", &["\u{f90a}さん"]),
         ("李雷", &["\u{f9e1}雷"]),
         ("渚", &["\u{fa46}"]),
-        // Hebrew shin with its dot.
+        // The Hebrew letter shin with a dot, as two characters and as one character.
         ("\u{5e9}\u{5c1}לום", &["\u{fb2a}לום"]),
-        // Å, and the ångström sign.
+        // The letter Å, the Ångström sign, and A with a combining ring.
         ("Å", &["\u{212b}", "A\u{30a}"]),
-        // Korean syllables in parts.
+        // Korean syllables, and their parts.
         (
             "한글",
             &[
@@ -172,9 +173,9 @@ fn canonically_equivalent_spellings_are_one_username() {
                 "하\u{11ab}글",
             ],
         ),
-        // The order of marks above and below a letter does not matter.
+        // The order of a mark above a letter and a mark below the letter does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
-        // NFC moves a nukta before the virama, so the joiner follows the virama.
+        // NFC moves the nukta before the virama, so that the joiner directly follows the virama.
         (
             "\u{915}\u{93c}\u{94d}\u{200d}ष",
             &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
@@ -195,8 +196,8 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
         ("ໝອກ", "ຫມອກ", "ຫມອກ"),
         ("ໜູ", "ຫນູ", "ຫນູ"),
-        // The vowel is split into a ring and a second character. The tone mark is typed first but drawn above the ring, so
-        // it comes after the ring.
+        // Parsing splits the vowel into a ring and a second character. People type the tone mark before the vowel.
+        // Parsing moves the tone mark behind the ring, because the tone mark is drawn above the ring.
         (
             "น\u{e49}\u{e33}ทิพย์",
             "น\u{e4d}\u{e49}\u{e32}ทิพย์",
@@ -226,11 +227,11 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         check(typed, display, key);
         assert_eq!(UsernamePrefix::parse(typed).unwrap().as_str(), key);
     }
-    // A prefix that ends with a mapped letter also finds the name.
+    // In a prefix, a special letter at the end is spelled out too.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // Without a consonant before the vowel, the mapped text begins with a mark.
+    // This vowel alone is refused, because its first part is a combining mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
-    // The length counts the mapped characters.
+    // The length is counted after special letters are spelled out. U+FDF2 becomes four letters.
     refuse(
         &"\u{fdf2}".repeat(21),
         &UsernameError::TooLong { length: 84 },
@@ -245,7 +246,7 @@ fn typographic_apostrophes_become_the_one_on_the_keyboard() {
     check("О’Лірі", "О'Лірі", "о'лірі");
     check("O＇Brien", "O'Brien", "o'brien");
     assert_eq!(UsernamePrefix::parse("D’A").unwrap().as_str(), "d'a");
-    // Letters stay: the okina of Hawaiian and Uzbek, and the apostrophe of Ukrainian.
+    // The okina of Hawaiian and the apostrophe of Ukrainian are letters, so parsing does not replace them.
     check("Kaʻiulani", "Kaʻiulani", "kaʻiulani");
     check("Вʼячеслав", "Вʼячеслав", "вʼячеслав");
 }
@@ -296,7 +297,7 @@ fn a_refusal_says_what_to_write_instead() {
         ("دراجـي", "U+0640 is not allowed here; leave it out."),
         ("ada\u{200b}", "U+200B is not allowed here; leave it out."),
         ("सि\u{200c}ह", "U+200C is not allowed here; leave it out."),
-        // A username can't contain parts of a Korean syllable, so the error never suggests them.
+        // A username can't contain a part of a Korean syllable, so the error does not suggest one.
         (
             "ㅋㅋ",
             "U+314B is not allowed here; use letters, digits and the visible ASCII characters, \
@@ -353,9 +354,9 @@ fn the_length_counts_the_characters_of_the_display_form() {
         let error = UsernameError::TooLong { length: 81 };
         refuse(&character.repeat(81), &error);
     }
-    // 160 characters that normalize to 80.
+    // NFC composes these 160 characters to 80 characters.
     check(&"e\u{301}".repeat(80), &"é".repeat(80), &"é".repeat(80));
-    // A key that is longer than its display form.
+    // This username's key has 160 characters, because the lower case of İ has two characters.
     check(&"İ".repeat(80), &"İ".repeat(80), &"i\u{307}".repeat(80));
     refuse(
         &"e\u{301}".repeat(81),
@@ -455,13 +456,13 @@ fn debug_output_holds_no_username() {
 
 #[test]
 fn no_character_takes_more_than_four_bytes_in_lower_case() {
-    // Username::MAX_KEY_BYTES relies on this: the key is the lower case of the display form, which has
-    // at most 80 characters.
+    // The key is the lower case of the display form. So Username::MAX_KEY_BYTES allows four bytes for each
+    // character of the display form.
     let longest = ('\0'..=char::MAX).map(|c| c.to_lowercase().map(char::len_utf8).sum::<usize>());
     assert_eq!(longest.max(), Some(4));
 }
 
-/// Texts of one script, including characters that parsing replaces. Most texts are usernames.
+/// Generates texts of one script. Most texts are valid usernames. Some contain characters that parsing replaces.
 fn a_likely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z0-9._@À-ÖØ-öø-ÿａ-ｚＡ-ＺİıßJ\u{301}\u{307}\u{308}\u{30c}]{1,80}",
@@ -480,7 +481,7 @@ fn a_likely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Texts, many of which are almost usernames.
+/// Generates texts, many of which are almost valid usernames.
 fn an_unlikely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[al=<·ｌ\u{301}\u{338}\u{345}\u{200c}\u{200d}]{1,6}",
@@ -503,7 +504,7 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 
 #[test]
 fn most_texts_made_as_likely_usernames_are_usernames() {
-    // The property tests below rely on this, because most of them check only texts that are usernames.
+    // Most property tests below check only valid usernames, so most generated texts must be valid usernames.
     let mut runner = TestRunner::deterministic();
     let texts = (0..2000).map(|_| a_likely_username().new_tree(&mut runner).unwrap().current());
     let legal = texts.filter(|text| Username::parse(text).is_ok()).count();
@@ -518,14 +519,14 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // Unicode 6.3, the version of RFC 8264, has no small Cherokee letters, so Cherokee keys are refused.
+            // Cherokee keys are refused, because RFC 8264's Unicode version, 6.3, has no small Cherokee letters.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
                     Ok(key) => {
                         prop_assert_eq!((key.as_str(), key.key()), (username.key(), username.key()));
                     }
-                    // The key may be too long, because the small letter of İ has two characters.
+                    // The key may be longer than a username may be, because the lower case of İ has two characters.
                     Err(error) => {
                         let is_too_long = matches!(error, UsernameError::TooLong { .. });
                         prop_assert!(is_too_long, "{}", error);
@@ -539,24 +540,24 @@ proptest! {
     fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
         // The crate checks characters before it composes them, and does not spell out special letters. So
-        // the test gives it the display form.
+        // the test gives the display form to the crate, not the text.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // The crate treats marks in the display form and the key alike, so it accepts the key too.
-                // The crate lower-cases each letter by itself, so ς stays ς.
+                // The crate's rules for marks do not depend on case, so the crate accepts the key too. The
+                // crate lower-cases each letter by itself and keeps ς, which the service replaces with σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }
-            // Only the service has these rules.
+            // The crate does not have the rules behind these three errors.
             (Ok(_), Err(error)) => {
                 matches!(error, TooLong { .. } | MixedScripts | LeadingMark { .. })
             }
-            // Only the crate's Bidi Rule refuses nonspacing marks between right-to-left letters, and a
-            // geresh typed as an apostrophe.
+            // Unlike the service, the crate's Bidi Rule refuses nonspacing marks between right-to-left letters,
+            // and an apostrophe that stands for a geresh.
             (Err(PrecisError::Invalid), Ok(username)) => {
                 let mut characters = username.as_str().chars();
                 characters.any(|c| bidi_class(c) == NSM) || username.as_str().ends_with('\'')

@@ -1,9 +1,11 @@
-//! Tests of usernames with all of Unicode, compared with ICU4X, which has its own code and tables.
+//! Tests of usernames with all characters of Unicode. The expected results come from ICU4X, which has its
+//! own code and tables.
 //!
-//! The tests check two promises. First, no two users have names that RFC 8265 calls equal. So the key of
-//! each accepted text must be the form that the RFC compares, with special letters spelled out and σ for
-//! ς. This file computes that form without the functions' code. Second, texts that Unicode calls
-//! canonically equivalent are the same username, or all are refused for the same reason.
+//! The tests check two promises. The first promise is that no two users have usernames that RFC 8265 treats
+//! as equal. So this file computes the expected key of each username without the functions' code. It spells
+//! out special letters, converts the text to the form that the RFC compares, and replaces ς with σ. The
+//! second promise is that canonically equivalent texts are the same username, or are all refused for the
+//! same reason.
 
 use std::{
     cmp::Reverse,
@@ -28,7 +30,7 @@ use shared::user::{Username, username::UsernamePrefix};
 
 use crate::rules::any_text;
 
-/// All Unicode scalar values.
+/// The number of Unicode scalar values.
 const SCALAR_VALUES: usize = 0x11_0000 - 0x800;
 
 /// The tone marks of Thai and Lao.
@@ -36,7 +38,7 @@ const TONE_MARKS: [char; 8] = [
     '\u{e48}', '\u{e49}', '\u{e4a}', '\u{e4b}', '\u{ec8}', '\u{ec9}', '\u{eca}', '\u{ecb}',
 ];
 
-/// Maps each character that has a full-width or half-width form to this form.
+/// Maps characters to their full-width or half-width forms.
 static WIDE: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let forms = ('\u{ff01}'..='\u{ffee}').filter_map(|wide| {
         let narrow = narrow(&wide.to_string());
@@ -73,7 +75,7 @@ fn narrow(text: &str) -> String {
     narrow
 }
 
-/// Unicode's `toLowerCase()`, including the final-sigma rule.
+/// Converts a text to lower case with Unicode's `toLowercase()`, including its rule for a final sigma.
 fn lower(text: &str) -> String {
     let mapper = CaseMapper::new();
     let text = mapper.lowercase_to_string(text, &LanguageIdentifier::UNKNOWN);
@@ -86,19 +88,19 @@ fn upper(text: &str) -> String {
     text.into_owned()
 }
 
-/// The first character in title case, the rest in lower case.
+/// Converts the first character of a text to title case, and the rest to lower case.
 fn title(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().map(|c| CaseMapper::new().simple_titlecase(c));
     first.into_iter().collect::<String>() + &lower(rest.as_str())
 }
 
-/// The form by which RFC 8265 compares usernames: `UsernameCaseMapped`, §3.3.2.
+/// Returns the form by which RFC 8265 compares usernames (profile `UsernameCaseMapped`, §3.3.2).
 fn rfc_form(text: &str) -> String {
     composed(&lower(&narrow(text)))
 }
 
-/// The special letters of docs/decisions/0002-usernames.md, each with the letters that spell it out.
+/// The special letters of docs/decisions/0002-usernames.md, each with the characters that replace it.
 const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{2018}', "'"),
     ('\u{2019}', "'"),
@@ -120,7 +122,7 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // `ordinary` moves the ring of SARA AM. Until then, a private-use character stands for the ring.
+    // A private-use character stands for the ring of SARA AM until `ordinary` has moved the ring.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -141,7 +143,7 @@ fn ordinary(text: &str) -> String {
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // Moves the ring before the tone marks, because people type the tone marks first.
+    // Moves the ring before the tone marks, because people type the tone marks before the vowel.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -158,20 +160,21 @@ pub(crate) fn display_form(text: &str) -> String {
     composed(&ordinary(&composed(&narrow(text))))
 }
 
-/// In Unicode 6.3, the version of RFC 8264's tables, Cherokee has no small letters. So Cherokee keys are
-/// not usernames.
+/// Returns whether a character is a Cherokee letter. Keys with Cherokee letters are not valid usernames,
+/// because RFC 8264's tables are for Unicode 6.3, which has no small Cherokee letters.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
 
-/// Parses a text. If it is a username, checks all its properties without the functions' code.
+/// Parses a text. Checks the display form, the key and the characters of a valid username without the
+/// functions' code.
 fn parse_and_check(text: &str) -> Option<Username> {
     let username = Username::parse(text).ok()?;
     let display = display_form(text);
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // The RFC composes only after lower-casing. Without special letters, composing earlier changes nothing.
+    // Unlike the RFC, the service also composes before lower-casing. Without special letters, the result is the same.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -181,8 +184,8 @@ fn parse_and_check(text: &str) -> Option<Username> {
     Some(username)
 }
 
-/// Whether RFC 8264 §4.2 and §8 allow a character in an identifier, in at least one context. Ignores the
-/// version of Unicode.
+/// Returns whether RFC 8264 §4.2 and §8 allow a character in at least one context of an identifier. Also
+/// allows characters that are newer than Unicode 6.3.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -206,7 +209,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
             | Category::SpacingMark
     );
     match c {
-        // The exceptions (§9.6), the joiners (§9.8) and visible ASCII (§9.11).
+        // These are the exceptions (§9.6), the joiners (§9.8) and visible ASCII characters (§9.11).
         '\u{df}'
         | '\u{3c2}'
         | '\u{6fd}'
@@ -234,7 +237,8 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// Maps a character to another one that NFC replaces with it, such as U+00C5 (Å) to U+212B (the Ångström sign).
+/// Reverses NFC for single characters. For example, maps Å (U+00C5) to the Ångström sign (U+212B), which
+/// NFC replaces with Å.
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));
@@ -245,14 +249,14 @@ static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     singletons.collect()
 });
 
-/// Other spellings of a text that are canonically equivalent to it.
+/// Returns other texts that are canonically equivalent to a text.
 fn equivalents(text: &str) -> Vec<String> {
     let composed_text = composed(text);
     let decomposed_text = decomposed(text);
     let singleton = |c: char| SINGLETONS.get(&c).copied().unwrap_or(c);
     let with_singletons: String = composed_text.chars().map(singleton).collect();
     let reordered = marks_reversed(&decomposed_text);
-    // Most texts have no other spelling.
+    // Most texts have no equivalents, so the function returns early.
     if [
         &composed_text,
         &decomposed_text,
@@ -282,7 +286,8 @@ fn equivalents(text: &str) -> Vec<String> {
     equivalents
 }
 
-/// Reorders the marks of each letter, but only marks at different positions, whose order does not matter.
+/// Reorders the marks of each letter. Marks at the same position keep their order, so the result is
+/// canonically equivalent.
 fn marks_reversed(decomposed: &str) -> String {
     let mut characters: Vec<char> = decomposed.chars().collect();
     for letter in characters.chunk_by_mut(|_, next| is_mark(*next)) {
@@ -295,7 +300,7 @@ fn marks_reversed(decomposed: &str) -> String {
     characters.into_iter().collect()
 }
 
-/// Whether a character is a mark whose order may change.
+/// Returns whether a character is a mark that NFC may reorder.
 fn is_mark(c: char) -> bool {
     combining_class(c) != 0
 }
@@ -304,7 +309,7 @@ fn combining_class(c: char) -> u8 {
     CodePointMapData::<CanonicalCombiningClass>::new().get(c).0
 }
 
-/// Checks that every equivalent spelling of a text gets the same answer. Returns the number of spellings.
+/// Checks that parsing gives the same result for a text and its equivalents. Returns the number of equivalents.
 fn check_equivalents(text: &str) -> usize {
     let equivalents = equivalents(text);
     if equivalents.is_empty() {
@@ -321,7 +326,7 @@ fn check_equivalents(text: &str) -> usize {
     equivalents.len()
 }
 
-/// Other spellings of a username that RFC 8265 calls equal to it.
+/// Returns other spellings that RFC 8265 treats as equal to a username.
 fn spellings(username: &str) -> Vec<String> {
     let widen = |c: char| WIDE.get(&c).copied().unwrap_or(c);
     let decomposed = decomposed(username);
@@ -335,7 +340,7 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // Lower-casing undoes most capitals, but does not turn `SS`, the upper case of `ß`, back into `ß`.
+    // Leaves out capitals that RFC 8265 does not treat as equal, such as `SS`, the upper case of `ß`.
     let capitals = [upper(username), title(username)];
     let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(leads_back));
@@ -343,7 +348,7 @@ fn spellings(username: &str) -> Vec<String> {
     spellings
 }
 
-/// For each script, the first letter that is a username by itself.
+/// Returns the first letter of each script that is a valid username by itself.
 fn letters() -> BTreeMap<Script, char> {
     let scripts = CodePointMapData::<Script>::new();
     let categories = CodePointMapData::<GeneralCategory>::new();
@@ -380,7 +385,7 @@ fn every_key_over_all_of_unicode_is_the_form_that_rfc_8265_compares() {
             String::from_iter([c, letter]),
             String::from_iter([c, c]),
         ];
-        // Puts the character beside a sigma, because the neighbors of a sigma decide its lower case.
+        // These texts put the character beside a sigma, because a sigma's neighbors decide its lower case.
         if [Script::Greek, Script::Common, Script::Inherited].contains(&script) {
             texts.extend([
                 String::from_iter(['Α', c, 'Σ']),
@@ -408,7 +413,7 @@ fn every_key_over_all_of_unicode_is_the_form_that_rfc_8265_compares() {
         }
     }
     println!(
-        "{walked} texts, {accepted} usernames, {alone} of one character, {respelled} respelled"
+        "{walked} texts: {accepted} usernames ({alone} with one character), {respelled} other spellings"
     );
     assert!(walked > 4 * SCALAR_VALUES, "{walked}");
     assert!(alone > 95_000, "{alone}");
@@ -427,11 +432,11 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from(c),
             String::from_iter([letter, c]),
             String::from_iter([c, letter]),
-            // With this mark, NFC composes symbols such as ≠.
+            // NFC composes symbols, such as ≠, from a character and this mark.
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
-            // Puts the character between a mark above the letter and a mark below it.
+            // Puts the character between a mark above the letter and a mark below the letter.
             texts.push(String::from_iter([letter, '\u{301}', c, '\u{323}']));
         }
         respelled += texts.iter().map(|it| check_equivalents(it)).sum::<usize>();
@@ -453,8 +458,8 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
         let [source, nfc, nfd, nfkc, nfkd] = &columns[..] else {
             panic!("five columns: {line}");
         };
-        // Many texts are marks, which are allowed only after another character. So each text is also
-        // tested after a letter.
+        // Many texts begin with a combining mark, which is allowed only after another character. So each
+        // text is also tested after a letter.
         let script = source
             .chars()
             .map(|c| scripts.get(c))
@@ -469,19 +474,19 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
                 accepted += usernames.iter().flatten().count();
                 for pair in usernames.windows(2) {
                     pairs += usize::from(pair[0].is_some());
-                    // All spellings are refused, or all are one username with one display form.
+                    // Either all equivalent texts are refused, or all have the same display form and key.
                     assert_eq!(pair[0], pair[1], "{line}");
                 }
             }
         }
     }
-    println!("{lines} lines, {accepted} usernames, {pairs} pairs of equals");
+    println!("{lines} lines, {accepted} usernames, {pairs} pairs of equal usernames");
     assert!(lines > 20_000, "{lines}");
     assert!(accepted > 110_000, "{accepted}");
     assert!(pairs > 50_000, "{pairs}");
 }
 
-/// The text whose code points a column lists in hexadecimal.
+/// Converts a column of hexadecimal code points to a text.
 fn text_of(column: &str) -> String {
     let code_points = column.split(' ');
     let code_points = code_points.map(|digits| u32::from_str_radix(digits, 16).unwrap());
@@ -490,8 +495,8 @@ fn text_of(column: &str) -> String {
 
 #[test]
 fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
-    // Later releases must make the same keys, to find stored users. If a checksum changes, show that no key
-    // has changed, or migrate the table.
+    // Later releases must make the same keys, because they find stored users by key. If a checksum changes,
+    // show that no existing key has changed, or migrate the table.
     let mut keys = crc32fast::Hasher::new();
     let mut unmapped_keys = crc32fast::Hasher::new();
     let update = |keys: &mut crc32fast::Hasher, username: &Username| {
@@ -501,20 +506,20 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
         }
     };
     for c in '\0'..=char::MAX {
-        // A mark is allowed only after another character.
+        // A combining mark is allowed only after another character, such as the digit 1.
         for text in [c.to_string(), format!("1{c}")] {
             let Ok(username) = Username::parse(&text) else {
                 continue;
             };
             update(&mut keys, &username);
-            // The display form of these texts differs from the text only in width.
+            // `unmapped_keys` covers only texts that differ from their display form at most in width.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // These usernames were valid before the service checked composed characters and spelled out special
-    // letters. Their checksum has not changed since then, so their keys have not changed.
+    // `unmapped_keys` covers usernames that were valid before the service checked composed characters and
+    // spelled out special letters. The checksum has not changed since then, so the keys have not changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

@@ -1,6 +1,6 @@
-//! Reads any message as a create: header lines, an empty line, and a body. The service must create the
-//! user that the body asks for, or return a problem of the contract. A problem about the body must name
-//! the body's first error.
+//! Fuzzes the code that reads create requests. Each input consists of header lines, an empty line, and a body. The
+//! service must accept the username in the body, or return a problem that the contract allows. The result must agree
+//! with what jiter, a second JSON parser, reads in the body.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -45,7 +45,7 @@ fuzz_target!(|message: &[u8]| {
     check_body(&body, &created);
 });
 
-/// The headers and the body of a message. A `content-length` shortens the body or fills it up with
+/// Splits a message into headers and body. A `content-length` header shortens the body or extends it with
 /// spaces, so that a short message can have a long body.
 fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
@@ -74,12 +74,12 @@ fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     (headers, body)
 }
 
-/// The result of a create with these headers and this body, which is in base64 if `is_base64`.
+/// Parses a create request with these headers and this body. The body is in base64 if `is_base64` is true.
 fn create(headers: &HeaderMap, body: &str, is_base64: bool) -> Result<NewUser, Refusal> {
     parse(&request(headers, "", body, is_base64)).map_err(refusal)
 }
 
-/// Compares the result for a body with what another parser, jiter, reads in the body.
+/// Parses the body with jiter, another JSON parser, and checks that the service's result agrees with jiter.
 fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
     let code = match created {
         Ok(_) => "created",
@@ -92,7 +92,7 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         Ok(JsonValue::Object(members)) => members,
         Ok(_) => return assert_eq!(code, "invalid-body"),
         Err(error) => {
-            // In a part that the service skips, jiter still reports errors of these types.
+            // jiter also reports these types of errors in values that the service skips without parsing them.
             let is_only_read_over = matches!(
                 error.error_type,
                 JsonErrorType::RecursionLimitExceeded

@@ -1,5 +1,5 @@
-//! Decodes any text as a cursor. Then takes the text as a username's key, and encodes the key into a cursor. The first
-//! line of the input is the prefix of the list.
+//! Fuzzes the encoding of cursors. The first line of each input is the prefix of the list. The target decodes the rest
+//! of the input as a cursor. It also takes the rest as the key of a username, and encodes the key into a cursor.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,13 +12,13 @@ fuzz_target!(|text: &str| {
         return;
     };
 
-    // If the service accepts the text as a cursor, it encodes the decoded key to the same text.
+    // If the text is a valid cursor, its decoded key must encode to the same text.
     if let Ok(key) = decode(text, &prefix) {
         check_key(&key, &prefix);
         assert_eq!(encode(&prefix, &key), text);
     }
 
-    // If the text is a key, the service accepts its cursor, but no damaged copy of the cursor.
+    // If the text is a valid key, the service must accept the key's cursor and refuse a damaged copy of the cursor.
     let made = encode(&prefix, text);
     if decode(&made, &prefix).is_ok_and(|key| key == text) {
         check_key(text, &prefix);
@@ -35,7 +35,7 @@ fn check_key(key: &str, prefix: &UsernamePrefix) {
     assert!(key.starts_with(prefix.as_str()));
 }
 
-/// The cursor with one character replaced. The sum of the cursor's bytes selects the character and its replacement.
+/// Replaces one character of a cursor. The sum of the cursor's bytes selects the position and the new character.
 fn damaged(cursor: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = cursor.as_bytes().to_vec();

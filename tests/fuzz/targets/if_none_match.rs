@@ -1,6 +1,6 @@
-//! Reads any lines as If-None-Match headers. If all headers are well-formed, they must match as
-//! RFC 9110 says. Otherwise, they may match the page only if one of them is `*` or contains the
-//! page's tag.
+//! Fuzzes the code that reads If-None-Match headers. Each line of the input is a header's value. If all values are
+//! well-formed, the result must be the one that RFC 9110 requires. Other values may match the page only if one of
+//! them is `*` or contains the page's ETag.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
@@ -12,7 +12,7 @@ const ETAG: &str = "\"2ZpisHpxpyiZ-GXX6rkF8A\"";
 fuzz_target!(|lines: &[u8]| {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
-        // A value arrives without the white space around it.
+        // White space around a value is not part of the value (RFC 9110 §5.5).
         if let Ok(value) = HeaderValue::from_bytes(line.trim_ascii()) {
             headers.append(IF_NONE_MATCH, value);
         }
@@ -37,8 +37,8 @@ fuzz_target!(|lines: &[u8]| {
     assert!(none_match(&headers, &etag));
 });
 
-/// Whether a value names the tag, by the grammar of RFC 9110 §8.8.3 and §13.1.2. `None` if the value
-/// is not well-formed.
+/// Parses a value by the grammar of RFC 9110 §8.8.3 and §13.1.2. Returns whether the value contains the page's ETag,
+/// or `None` if the value is not well-formed.
 fn meaning(value: &[u8]) -> Option<bool> {
     if value == b"*" {
         return Some(true);
@@ -46,7 +46,7 @@ fn meaning(value: &[u8]) -> Option<bool> {
     let mut found = false;
     let mut rest = value.trim_ascii_start();
     while !rest.is_empty() {
-        // An element of the list may be empty.
+        // The list of ETags may contain empty elements.
         if let Some(after) = rest.strip_prefix(b",") {
             rest = after.trim_ascii_start();
             continue;

@@ -1,5 +1,5 @@
-//! Reads any text as the query string of list-users. The service must understand which page is requested,
-//! or return a problem of the contract.
+//! Fuzzes the code that reads list requests. Each input is a query string. The service must return the parameters
+//! that the query string contains, or a problem that the contract allows.
 #![no_main]
 
 use fuzz::{refusal, request};
@@ -39,7 +39,7 @@ fuzz_target!(|query: &str| {
                 (400, "invalid-query")
             );
             let has = |code: &str| refusal.codes.iter().any(|it| it == code);
-            // A problem that lists the maximum number of errors may omit other errors.
+            // If a problem contains the maximum number of errors, the service may have left out other errors.
             if refusal.codes.len() < MAX_ERRORS {
                 assert_eq!(has("unknown"), !are_all_known);
                 assert_eq!(has("repeated"), !is_each_once);
@@ -57,7 +57,8 @@ fn check_page(page: &PageRequest) {
     let prefix = page.prefix.as_str();
     assert!(prefix.len() <= Username::MAX_KEY_BYTES);
 
-    // The link to the next page repeats the parameters of this list as the client spelled them.
+    // Writes the parameters into a query string like the one in the link to a next page. The service must read the
+    // same parameters from this query string.
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(after) = &page.after {
         assert!(after.starts_with(prefix) && !after.is_empty());

@@ -1,5 +1,5 @@
-//! Reads any bytes as a Content-Type. The service must accept JSON in UTF-8 and nothing else. The target
-//! compares the service with RFC 9110's grammar, written as regular expressions.
+//! Fuzzes the code that reads the Content-Type header. The service must accept only media types that mean JSON in
+//! UTF-8. The expected results come from regular expressions for the grammar of RFC 9110.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -21,7 +21,7 @@ static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// Matches the first of the remaining parameters.
+/// Matches one parameter at the start of a text, with the semicolon before the parameter.
 static PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
         r"\A[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|{QUOTED_STRING}))?"
@@ -32,7 +32,7 @@ static UTF_8: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"(?i)\A(?:utf-?8|csutf8|unicode-1-1-utf-8|unicode11utf8|(?:x-)?unicode20utf8)\z")
 });
 
-/// The regular expression of this pattern over bytes.
+/// Compiles a pattern to a regular expression that matches bytes, not Unicode characters.
 fn regex(pattern: &str) -> Regex {
     Regex::new(&format!("(?-u){pattern}")).expect("a regular expression")
 }
@@ -42,7 +42,7 @@ fuzz_target!(|value: &[u8]| {
         return;
     };
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.clone())]);
-    // The gateway replaces invalid UTF-8.
+    // Replaces invalid UTF-8 as the gateway does.
     let text = String::from_utf8_lossy(value.as_bytes());
     let accepted = match parse(&request(&headers, "", r#"{"username": "ada"}"#, false)) {
         Ok(_) => true,
@@ -56,7 +56,7 @@ fuzz_target!(|value: &[u8]| {
     assert_eq!(accepted, is_json(text.as_bytes()), "{text:?}");
 });
 
-/// Whether a media type is JSON in UTF-8.
+/// Returns whether a media type means JSON in UTF-8.
 fn is_json(media_type: &[u8]) -> bool {
     let Some(parts) = MEDIA_TYPE.captures(media_type) else {
         return false;
@@ -81,7 +81,7 @@ fn is_json(media_type: &[u8]) -> bool {
     true
 }
 
-/// The text of a token or a quoted string.
+/// Returns the text of a token, or the text of a quoted string without its quotes and escapes.
 fn unquoted(value: &[u8]) -> Vec<u8> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         return value.to_vec();

@@ -1,4 +1,5 @@
-//! Reads any text as a username. An accepted username must keep every promise about usernames.
+//! Fuzzes the code that parses usernames. Accepted usernames must have the properties that this target checks, and
+//! refused texts must have the fault that the error names.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -35,19 +36,19 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // The display form is itself a valid username. Used as a prefix, it finds its user.
+    // The display form is itself a valid username. The text and the display form, used as prefixes, find the user.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
         assert_eq!(prefix.as_str(), key);
     }
 
-    // The key is itself a valid username, with two exceptions.
+    // The key must itself be a valid username, with the two exceptions below.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
-        // The key may be too long, because the small letter of İ has two characters.
+        // The key may be longer than a username may be, because the lower case of İ has two characters.
         Err(UsernameError::TooLong { .. }) => {}
-        // RFC 8264's tables are for Unicode 6.3, which lacks the small letters of Cherokee.
+        // Small Cherokee letters are refused, because RFC 8264's tables are for Unicode 6.3, which lacks them.
         Err(UsernameError::DisallowedCharacter {
             character: Some(character),
         }) => {
@@ -58,7 +59,7 @@ fn check_accepted(text: &str, username: &Username) {
         Err(error) => panic!("{error}"),
     }
 
-    // Text in another width or case is the same username.
+    // The full-width form of the text is the same username. The upper case of the text has the same key.
     let wide: String = text.chars().map(widened).collect();
     assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
     if let Ok(other) = Username::parse(&text.to_ascii_uppercase()) {
@@ -74,7 +75,7 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The character may be in the text only after composing, or in another width.
+            // The text may contain the named character only in decomposed form or in another width.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);
@@ -88,7 +89,7 @@ fn check_refused(text: &str, error: &UsernameError) {
     assert!(!error.to_string().is_empty());
 }
 
-/// The full-width form of a visible ASCII character.
+/// Returns the full-width form of a visible ASCII character, and any other character unchanged.
 fn widened(character: char) -> char {
     match character {
         '!'..='~' => char::from_u32(u32::from(character) + 0xfee0).expect("a full-width form"),
