@@ -128,7 +128,8 @@ class Operations(DeployedTest):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # If its version were still there, Lambda would not publish the same code again.
+            # If the version of the failed deployment still existed, Lambda would not publish the
+            # same code again.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]

@@ -38,7 +38,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# Not part of "everything", because the template rejects a restored table together with events.
+# "everything" does not contain this parameter, because the template rejects a restored table together
+# with events.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 

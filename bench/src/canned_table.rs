@@ -91,7 +91,7 @@ impl Drop for CannedTable {
 /// The certificates that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Only the table's authority. Likewise, in AWS this project trusts only Amazon's authorities.
+    /// Only the authority of the table's certificate, as this project in AWS trusts only Amazon's authorities.
     Authority,
     /// The authorities of the public web and of the table.
     PublicWeb,

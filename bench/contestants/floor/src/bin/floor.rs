@@ -187,7 +187,7 @@ impl Table {
         })
     }
 
-    /// Puts a user into the table. Returns whether it did; if not, the username is taken.
+    /// Puts a user into the table. Returns false if the username is taken.
     fn put(&mut self, username: &str, id: &str) -> Result<bool, Box<dyn Error>> {
         let key = username.to_ascii_lowercase();
         let body = serde_json::to_string(&PutItem {
