@@ -38,8 +38,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# "everything" does not contain this parameter, because the template rejects a restored table together
-# with events.
+# "everything" lacks this parameter, because the template rejects a restored table with events.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
