@@ -6,21 +6,21 @@ use serde_json::{Value, value::RawValue};
 
 /// The caller of a request. Two different callers never compare equal.
 ///
-/// The API's JWT authorizer has already checked the token. The first of these claims with a usable value
-/// names the caller:
+/// The API's JWT authorizer checks the token before the gateway calls the function. The first claim in this list that
+/// has a usable value names the caller:
 ///
 /// 1. `sub`, the subject ([RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2)
 ///    requires it in an access token);
 /// 2. `client_id` ([RFC 8693 §4.3](https://www.rfc-editor.org/rfc/rfc8693#section-4.3)), `azp`
-///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID). They name the client if a
-///    machine's token has no `sub`.
+///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID).
+///    A machine's token without `sub` names its client with one of these claims.
 ///
-/// A usable value is a number, a string that is not blank, or an array or object that contains one of these. A claim
-/// with another value is skipped. A caller includes the issuer and the claim's name, because another issuer or claim
-/// may use the same value for another caller.
+/// A usable value is a number, a string that is not blank, or an array or object that contains such a number or string.
+/// A claim with any other value is skipped. The issuer and the claim's name are part of a caller, because the same
+/// value from another issuer or claim may name another caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// The API has no authorizer, as in the local run, so the caller may be anyone.
+    /// The API has no authorizer, so anyone can call it. The local run is an example.
     Anyone,
     /// The caller that a token names.
     Named {
@@ -28,18 +28,19 @@ pub enum Caller {
         issuer: Option<Claim>,
         /// The name of the claim that identifies the caller, such as `sub`.
         claim: &'static str,
-        /// The value of that claim.
+        /// The value of the claim that identifies the caller.
         value: Claim,
     },
 }
 
 impl Caller {
-    /// Reads the caller from the `authorizer` field of an event. Returns `None` if that field names nobody.
+    /// Reads the caller from the `authorizer` field of an event. Returns `None` if the field is present but names no
+    /// caller.
     pub(crate) fn of(authorizer: Option<&RawValue>) -> Option<Self> {
         let Some(authorizer) = authorizer else {
             return Some(Self::Anyone);
         };
-        // Parsing fails for other kinds of authorizers, such as IAM, because they have no claims.
+        // Only a JWT authorizer passes claims. For other kinds, such as IAM, parsing fails.
         let Authorizer { jwt } = serde_json::from_str(authorizer.get()).ok()?;
         let Claims {
             iss,
@@ -67,7 +68,7 @@ impl Caller {
         })
     }
 
-    /// Returns the caller's name for the log, which is the value of the claim.
+    /// Returns the caller's name for the log: the value of the claim that identifies the caller.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -87,7 +88,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Reads the value of a claim. Returns `None` if the value can't name anybody.
+    /// Reads the value of a claim. Returns `None` if the value is not usable (see [`Caller`]).
     fn read(json: &RawValue) -> Option<Self> {
         let json = json.get();
         let value: Value = serde_json::from_str(json).ok()?;
@@ -107,7 +108,7 @@ impl Claim {
     }
 }
 
-/// Returns whether a value is, or contains, a number or a string that is not blank.
+/// Returns whether the value is usable: it is or contains a number or a non-blank string.
 fn names_somebody(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
@@ -130,7 +131,7 @@ struct Jwt<'a> {
     claims: Claims<'a>,
 }
 
-/// The issuer and the claims that may name a caller. They stay raw JSON, so that a claim may have any type.
+/// The issuer and the claims that may name a caller. Each value stays raw JSON, because a claim may have any type.
 #[derive(Deserialize)]
 struct Claims<'a> {
     #[serde(borrow)]
@@ -147,7 +148,7 @@ struct Claims<'a> {
     appid: Option<&'a RawValue>,
 }
 
-/// Returns the caller of a request, or `None` if its token names nobody.
+/// Returns the caller of a request, or `None` if the request's token names no caller.
 #[must_use]
 pub fn caller(request: &Request) -> Option<&Caller> {
     request.extensions().get()

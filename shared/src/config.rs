@@ -4,13 +4,14 @@ use std::{env, fmt, str::FromStr};
 
 use lambda_http::http::Uri;
 
-/// The variable with the name of the table.
+/// The environment variable with the name of the table.
 pub const TABLE_NAME: &str = "TABLE_NAME";
 
-/// The SDK's variable for the region.
+/// The environment variable with the AWS region. AWS SDKs read it too.
 const REGION: &str = "AWS_REGION";
 
-/// The SDK's variables for an endpoint other than the region's default. The first variable takes precedence
+/// The environment variables with the endpoint to use instead of the region's default endpoint. If both are set, the
+/// first one takes precedence
 /// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 
@@ -70,10 +71,10 @@ pub fn table_name() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the region. Lambda sets it, and the SDK builds a host name from it.
+/// Reads the region. Lambda sets the variable, and the SDK builds the endpoint's host name from the region.
 ///
 /// # Errors
-/// The variable is not set, or its value is not 1 to 63 letters, digits or `-`, as in a host name.
+/// The variable is not set, or its value is not valid in a host name. A valid value has 1 to 63 letters, digits or `-`.
 pub fn region() -> Result<String, ConfigError> {
     let region = required(REGION)?;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -86,10 +87,10 @@ pub fn region() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the URL of the table's endpoint. Returns `None` if no variable sets it.
+/// Reads the URL of the table's endpoint. Returns `None` if no variable for it is set.
 ///
 /// # Errors
-/// The value of the first variable that is set is not an http or https URL, or the URL has a path, query or user.
+/// The variable that takes precedence does not contain an http or https URL, or the URL has a path, a query or a user.
 pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {

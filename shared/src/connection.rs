@@ -1,8 +1,7 @@
-//! The HTTP client that the SDK uses. It sends HTTP/1.1 over TLS and reuses its connection.
+//! The HTTP client that the SDK uses. It sends HTTP/1.1 requests, normally over TLS, and reuses its connection.
 //!
-//! A sandbox sends one request at a time, so it needs only one connection and no pool. The SDK's
-//! own client supports pools, HTTP/2, proxies and the system's certificates. They cost time in
-//! each call and at each start.
+//! A Lambda sandbox sends one request at a time, so it needs one connection and no pool. The SDK's own client supports
+//! pools, HTTP/2, proxies and the system's certificates. These features cost time in each call and at each start.
 
 use std::{
     error::Error,
@@ -32,29 +31,29 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// How long the TCP and TLS handshakes may take together. Within a region they take a few milliseconds. With the
-/// smallest memory size, a function has only a fraction of a core, so the handshakes take longer.
+/// How long the TCP and TLS handshakes may take together. Within a region, the handshakes usually take a few
+/// milliseconds. A function with the smallest memory size has only a fraction of a core, so its handshakes take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After this idle time, a connection is not used again. A connection may die unnoticed while the sandbox is
-/// frozen, and an attempt over a dead connection only wastes time. The SDK's own client has the same limit.
+/// A connection that was idle for this long is not used again. A connection may break unnoticed while Lambda freezes
+/// the sandbox, and an attempt over a broken connection wastes time. The SDK's own client has the same limit.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
-/// An HTTP client for one host.
+/// An HTTP client that keeps one connection to one host.
 #[derive(Clone)]
 pub struct Connection {
     tls: TlsConnector,
     idle: Arc<Mutex<Option<Idle>>>,
 }
 
-/// A connection that waits for a request.
+/// An open connection that no request uses now.
 struct Idle {
     connection: SendRequest<SdkBody>,
     since: SystemTime,
 }
 
 impl Connection {
-    /// Creates a client that trusts these certificates. The client connects at its first request.
+    /// Creates a client that trusts these root certificates. The client opens its connection for the first request.
     #[must_use]
     pub fn new(roots: RootCertStore) -> Self {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -72,7 +71,8 @@ impl Connection {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the idle connection. Returns `None` if the table closed it or if it was idle for too long.
+    /// Takes the idle connection. Returns `None` if there is none, if DynamoDB closed it, or if it was idle for
+    /// [`IDLE_LIMIT`] or longer.
     async fn kept(&self) -> Option<SendRequest<SdkBody>> {
         let idle = self.idle().take().filter(|idle| is_fresh(idle.since))?;
         let mut connection = idle.connection;
@@ -104,7 +104,7 @@ impl Connection {
                         .map_err(|error| ConnectorError::other(error.into(), None));
                 }
                 Err(mut error) => match error.take_message() {
-                    // The table had closed the idle connection, and the request was not sent. Try again.
+                    // DynamoDB had closed the idle connection before the request was sent. Send the request again.
                     Some(unsent) if is_kept => request = unsent,
                     _ => return Err(classified(error.into_error())),
                 },
@@ -112,7 +112,7 @@ impl Connection {
         }
     }
 
-    /// Lets the SDK close the connection after a temporary fault.
+    /// Returns the metadata with which the SDK can close the idle connection after a temporary error.
     fn metadata(&self) -> ConnectionMetadata {
         let this = self.clone();
         ConnectionMetadata::builder()
@@ -149,15 +149,16 @@ where
 {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
-    // Ignore the connection's error, because the sender of the request gets it too.
+    // Ignore this error, because `try_send_request` returns it too.
     tokio::spawn(async {
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-/// Whether a connection that has been idle since this time may still be used. The wall clock also counts the time
-/// while the sandbox was frozen. If the clock was set back, the idle time is unknown, so it counts as too long.
+/// Whether a connection that has been idle since this time may still be used. The wall clock is used, because it also
+/// counts the time while the sandbox was frozen. If the clock was set back, the idle time is unknown, so the connection
+/// is not used.
 fn is_fresh(since: SystemTime) -> bool {
     since.elapsed().is_ok_and(|idle| idle < IDLE_LIMIT)
 }

@@ -1,8 +1,9 @@
-//! Converts the event of an HTTP API to a request, and converts a response to the format that the API expects. Event
-//! and response have the [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
+//! Converts the event of an HTTP API to a request, and converts a response to the format that the API expects. The
+//! event and the response have the
+//! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
 //!
-//! `lambda_http` converts them too, for every kind of gateway. But it fails on hosts, queries, headers and bodies that
-//! it can't parse. This module accepts them, and the handlers decide what to refuse.
+//! `lambda_http` can convert the events of every kind of gateway, but it fails on hosts, queries, headers and bodies
+//! that it can't parse. This module accepts such events, and the handlers decide which requests to refuse.
 
 use std::{borrow::Cow, fmt};
 
@@ -21,7 +22,7 @@ use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 
-/// The only supported payload format, which the event's `version` must name.
+/// The only supported payload format. The field `version` of an event must have this value.
 const FORMAT: &str = "2.0";
 
 /// The fields of an HTTP API event that the functions need.
@@ -42,7 +43,8 @@ pub struct HttpApiEvent<'a> {
 
 #[derive(Deserialize)]
 struct RequestContext<'a> {
-    /// Must be present, but its content is ignored: the gateway already matched method and path with the only route.
+    /// This field must be present. Its method and path are ignored, because the gateway has already matched them with
+    /// the function's only route.
     #[serde(rename = "http")]
     _http: IgnoredAny,
     #[serde(borrow)]
@@ -53,21 +55,22 @@ impl<'a> HttpApiEvent<'a> {
     /// Parses an event.
     ///
     /// # Errors
-    /// The event comes from another source, such as a REST API or a load balancer. The error names a field of the event
-    /// but hides the field's value, because the value must not appear in the log.
+    /// The event is not an HTTP API event. For example, it comes from a REST API or a load balancer. The error names a
+    /// field of the event but hides the field's value, because the value must not appear in the log.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {
             member: wrong_member(json),
         })
     }
 
-    /// Converts the event to a request. If the token names a caller, the [`Caller`] becomes a request extension.
+    /// Converts the event to a request. Adds the [`Caller`] to the request's extensions, unless the token names no
+    /// caller.
     #[must_use]
     pub fn into_request(self) -> Request {
         let body = match self.body {
             None => Body::Empty,
             Some(text) if self.is_base64_encoded => {
-                // The gateway always sends valid base64. If decoding still fails, take the text as the body.
+                // The gateway always sends valid base64. If decoding fails anyway, use the encoded text as the body.
                 STANDARD
                     .decode(&text)
                     .map_or(Body::Text(text), Body::Binary)
@@ -138,13 +141,13 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     }
 }
 
-/// A string that is copied only if it contains escapes. Without `borrow`, serde would always copy it.
+/// A string that is copied only if it contains escapes. Without the attribute `borrow`, Serde always copies a `Cow`.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads the headers. Replaces characters that a header can't hold, so that a handler sees the header and rejects its
-/// value.
+/// Reads the headers. Replaces control characters, which a header can't hold, with U+FFFD, so that the handler sees the
+/// header and can refuse its value.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
     struct Headers;
 
@@ -162,13 +165,13 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HeaderMap, A::Error> {
             let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
             while let Some(Text(name)) = map.next_key()? {
-                // Skip a header with an invalid name, because no handler reads it.
+                // Skip a header whose name is invalid, because no handler reads such a header.
                 let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 };
                 let Text(value) = map.next_value()?;
-                // A `HeaderMap` holds thousands of headers, more than a gateway ever sends.
+                // `try_append` fails only after thousands of headers, which is more than a gateway ever sends.
                 let added = headers.try_append(name, header_value(&value));
                 added.map_err(|_| A::Error::custom("too many headers"))?;
             }
@@ -179,7 +182,7 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
     deserializer.deserialize_any(Headers)
 }
 
-/// How many headers an event usually has, from a browser and the gateway together.
+/// The usual number of headers in an event: the headers of a browser and the headers that the gateway adds.
 const EXPECTED_HEADERS: usize = 24;
 
 fn header_value(text: &str) -> HeaderValue {
@@ -190,7 +193,7 @@ fn header_value(text: &str) -> HeaderValue {
 }
 
 /// The characters to percent-encode in a query ([RFC 3986 §3.4](https://www.rfc-editor.org/rfc/rfc3986#section-3.4)).
-/// The percent sign is not one of them, because it begins a character that is already encoded.
+/// This set omits the percent sign, because a percent sign begins a character that is already encoded.
 const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -206,14 +209,14 @@ const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Builds a URI with this query. The path is always `/`, because a function has one route.
+/// Builds a URI with this query. The path is always `/`, because each function has only one route.
 fn uri(query: &str) -> Uri {
-    // `PathAndQuery` would silently drop everything after a `#`, so encode such a query.
+    // `PathAndQuery` would silently drop everything after a `#`, so encode a query that contains a `#`.
     let plain = (!query.contains('#')).then(|| PathAndQuery::try_from(format!("/?{query}")));
     let parsed = plain.and_then(Result::ok).unwrap_or_else(|| {
         let query = utf8_percent_encode(query, NOT_IN_A_QUERY);
-        // The gateway never lets a query pass that is too long for a URI. If one still comes, the parameter `query`
-        // replaces it, and list-users refuses that parameter as unknown.
+        // The gateway rejects a query that is too long for a URI. If such a query arrives anyway, it is replaced with
+        // the parameter `query`, which list-users refuses as unknown.
         PathAndQuery::try_from(format!("/?{query}"))
             .unwrap_or_else(|_| PathAndQuery::from_static("/?query"))
     });

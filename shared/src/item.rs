@@ -22,14 +22,14 @@ use crate::{
 pub const KIND: &str = "kind";
 /// The name of the attribute with the sort key.
 pub const USERNAME_KEY: &str = "username_key";
-/// The name of the attribute with the display form.
+/// The name of the attribute with the username's display form.
 pub const USERNAME: &str = "username";
 /// The name of the attribute with the user's id.
 pub const ID: &str = "id";
-/// The name of the attribute with the fingerprint.
+/// The name of the attribute with the create request's fingerprint.
 pub const REQUEST: &str = "request";
 
-/// The partition key of every user. So all users form one item collection, sorted by `username_key`.
+/// The partition key of every user. All users therefore form one item collection, which is sorted by `username_key`.
 pub const KIND_USER: &str = "user";
 /// The partition key in warm-up requests. No item ever has this key.
 pub const KIND_WARM_UP: &str = "warm-up";
@@ -37,18 +37,20 @@ pub const KIND_WARM_UP: &str = "warm-up";
 /// An item as the SDK represents it.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Identifies a create request, to distinguish its retry from another request for the same username.
+/// Identifies a create request, so that the function can tell a retry from a different request for the same username.
 ///
-/// A fingerprint is the SHA-256 hash of the caller and the Idempotency-Key, so the table holds neither of the two.
+/// A fingerprint is the SHA-256 hash of the caller and the Idempotency-Key. The table stores only this hash, not the
+/// two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Computes the fingerprint of a caller's Idempotency-Key.
+    /// Computes the fingerprint of a create request from its caller and its Idempotency-Key.
     #[must_use]
     pub fn new(caller: &Caller, idempotency_key: &str) -> Self {
         let mut hash = Sha256::new();
-        // Hash each part's length before the part, so that (ab, c) and (a, bc) have different hashes.
+        // Hash the length of each part before the part, so that the parts `ab`, `c` and the parts `a`, `bc` have
+        // different hashes.
         let mut add = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -75,7 +77,7 @@ impl Fingerprint {
 pub struct StoredUser {
     /// The user.
     pub user: User,
-    /// The fingerprint of the request that created the user, if it had an Idempotency-Key.
+    /// The fingerprint of the request that created the user, if that request had an Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
@@ -106,7 +108,7 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// Reads a user from its item.
 ///
 /// # Errors
-/// An attribute is missing, or has a value that this service never writes. The error names the attribute.
+/// An attribute is missing or has a value that this service never writes. The error names the attribute.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     let mut text = |name| match item.remove(name) {
         Some(AttributeValue::S(text)) => Some(text),
@@ -140,7 +142,7 @@ pub fn user(
     Ok(User { id, username })
 }
 
-/// An attribute of an item is missing or invalid. Holds the name of the attribute but not its value.
+/// An attribute of an item is missing or invalid. This error contains the name of the attribute but not its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemError(pub &'static str);
 

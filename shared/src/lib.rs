@@ -1,8 +1,8 @@
 //! The code that both functions share: the user, its table item, the table client, the problem
 //! documents and everything that runs once at start-up.
 //!
-//! Dependencies point one way: `user` imports no other module of this crate, and `item` imports
-//! `user`. Only `problem` knows the status codes of errors.
+//! The modules do not import each other in a cycle: `user` imports no other module of this crate, and `item` imports
+//! only `user` and `caller`. Only `problem` maps errors to status codes.
 
 pub mod user;
 

@@ -1,6 +1,6 @@
 //! Renders error responses as problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
-//! This is the only module that maps an error to a status.
+//! This is the only module that maps an error to an HTTP status.
 
 use std::borrow::Cow;
 
@@ -16,22 +16,22 @@ use crate::{
     telemetry::Metric,
 };
 
-/// How long a caller should wait before a retry when the table is busy, in seconds. DynamoDB refills a table's
-/// throughput every second.
+/// How many seconds a caller should wait before a retry if the table is busy. DynamoDB refills a table's throughput
+/// every second.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// The media types that `POST /api/users` accepts. A 415 response lists them, as
+/// The media types that `POST /api/users` accepts. A 415 response lists these media types, as
 /// [RFC 9110 §15.5.16](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16) suggests.
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/*+json");
 
-/// The kinds of problems. Each kind has its own `type` and title, and a status.
+/// The kinds of problems. Each kind has its own `type` and title, but several kinds can have the same status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemType {
     /// The body is not a JSON object in UTF-8.
     InvalidBody,
     /// The Idempotency-Key is empty, too long, repeated, or contains invisible or non-ASCII characters.
     InvalidIdempotencyKey,
-    /// The request has an Idempotency-Key, but its token does not name a caller.
+    /// The request has an Idempotency-Key, but the access token does not name a caller.
     UnknownCaller,
     /// The query string has an unknown, repeated or invalid parameter.
     InvalidQuery,
@@ -45,7 +45,7 @@ pub enum ProblemType {
     InvalidUser,
     /// The table is too busy or unreachable. The caller may retry.
     Unavailable,
-    /// A bug, a wrong deployment, or an event that is not an HTTP API event.
+    /// The service has a bug or is wrongly deployed, or the event is not an HTTP API event.
     InternalError,
 }
 
@@ -118,20 +118,20 @@ pub struct FieldError {
     /// The invalid part of the request.
     #[serde(flatten)]
     pub location: Location,
-    /// A stable code for programs.
+    /// A stable code, by which programs can recognize the error.
     pub code: &'static str,
-    /// A sentence for people.
+    /// A sentence that explains the error to people.
     pub detail: Cow<'static, str>,
 }
 
-/// The part of a request that an error is about.
+/// Locates the invalid part of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
     /// A JSON pointer into the body, as a URI fragment
     /// ([RFC 6901 §6](https://www.rfc-editor.org/rfc/rfc6901#section-6)).
     Pointer(&'static str),
-    /// The name of a query parameter, as the caller wrote it. A long unknown name is truncated.
+    /// The name of a query parameter, as the caller wrote it. If the parameter is unknown, a long name is truncated.
     Parameter(String),
 }
 
@@ -172,14 +172,14 @@ impl Problem {
         self
     }
 
-    /// Sets the cause, which goes to the log and never to the caller.
+    /// Sets the cause. It is written to the log and never sent to the caller.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// Creates the problem for a bug or a wrong deployment. It tells the caller only the request's id.
+    /// Creates the problem for a bug or a wrong deployment. The caller learns only the request's id, not the cause.
     #[must_use]
     pub fn internal_error(cause: impl Into<String>) -> Self {
         Self::new(
@@ -192,8 +192,8 @@ impl Problem {
 
     /// Creates the problem for an event that is not an HTTP API event.
     ///
-    /// No metric counts it as an internal error, because the sender is at fault, not the function. Otherwise a stray
-    /// event could roll a deployment back.
+    /// The metric `InternalErrors` does not count this problem, because the sender is at fault, not the function. If
+    /// the metric counted it, a stray event could set off the alarm that rolls back a deployment.
     #[must_use]
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(
@@ -214,7 +214,7 @@ impl Problem {
         .caused_by(cause)
     }
 
-    /// Renders the response. `request_id` is Lambda's id of the request.
+    /// Renders the response. `request_id` is the id that Lambda gave the request.
     #[must_use]
     pub fn into_response(self, request_id: &str) -> LoggedResponse {
         #[derive(Serialize)]

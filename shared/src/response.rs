@@ -10,19 +10,19 @@ use lambda_http::{
 
 use crate::telemetry::Metric;
 
-/// A response, with the metrics and the cause for the log line of its request.
+/// A response, together with the metrics and the cause to write in the request's log line.
 #[derive(Debug)]
 pub struct LoggedResponse {
     /// The response to the caller.
     pub response: Response<Body>,
     /// The metrics that count the request.
     pub metrics: Vec<Metric>,
-    /// Why the request failed, with the whole chain of causes. The caller never sees it.
+    /// Why the request failed, with the whole chain of causes. The caller never sees this text.
     pub cause: Option<String>,
 }
 
 impl LoggedResponse {
-    /// Combines a successful response with the metric that counts it.
+    /// Creates a `LoggedResponse` from a successful response and the metric that counts it.
     #[must_use]
     pub fn counted(response: Response<Body>, metric: Metric) -> Self {
         Self {
@@ -35,8 +35,8 @@ impl LoggedResponse {
 
 /// Creates a response without a body.
 ///
-/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. Otherwise a browser
-/// might run a username as a web page.
+/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. Without this header, a
+/// browser might show the response as a web page and run a script in a username.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

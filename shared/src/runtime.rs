@@ -1,4 +1,4 @@
-//! The main loop of both functions: starts up once, then answers one event after another.
+//! The main loop of both functions. It starts the function once, then answers one event after another.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use crate::{
     trace::{self, Agent},
 };
 
-/// How long before the event's deadline the handler is stopped, to leave time for sending the response.
+/// The handler is stopped this long before the event's deadline, so that there is time to send the response.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Starts the function, then serves events until Lambda ends the process.
@@ -58,7 +58,7 @@ where
     }
 }
 
-/// Answers one event, writes its log line, and sends its spans if its trace is sampled.
+/// Answers one event and writes a log line. If the event's trace is sampled, also sends the spans.
 async fn answer<H, F>(
     route: &'static str,
     handler: H,
@@ -83,7 +83,8 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // If the function reported this error to Lambda, the client would get a 5xx without a reason.
+        // Answer with a problem. If this error were reported to Lambda instead, the client would get a 5xx without a
+        // reason.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {
@@ -112,7 +113,7 @@ where
     event::from_response(response)
 }
 
-/// Runs the handler. Returns a problem if the handler panics or if the event's deadline comes first.
+/// Runs the handler. Returns a problem if the handler panics, or if it is stopped because the event's deadline is near.
 async fn handle<H, F>(
     handler: H,
     request: Request,
@@ -134,8 +135,8 @@ where
     }
 }
 
-/// How long the handler may take until the event's deadline. `None` if the deadline is in the past, because
-/// then the real deadline is unknown: cargo-lambda sends a deadline in 1970.
+/// Returns how long the handler may run, which is until [`DEADLINE_MARGIN`] before the event's deadline. Returns `None`
+/// if the deadline is in the past. The real deadline is then unknown, because cargo-lambda sends a deadline in 1970.
 fn time_left(context: &Context) -> Option<Duration> {
     let left = context.deadline().duration_since(SystemTime::now()).ok()?;
     Some(left.saturating_sub(DEADLINE_MARGIN))

@@ -1,9 +1,10 @@
 //! Signs the requests to the table with AWS's
 //! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //!
-//! The SDK's own signer derives the day's key again for every request and supports every service. That
-//! takes a quarter of the instructions of a create request. This signer keeps the key, and supports
-//! only what the table's client sends: a `POST` to `/` without a query, with its body in memory.
+//! The SDK's own signer derives the signing key of the day again for every request and supports every service. With
+//! that signer, signing takes a quarter of the instructions of a create request. This signer keeps the day's signing
+//! key. It supports only the requests that the table's client sends: a `POST` to `/` without a query and with the body
+//! in memory.
 
 use std::{
     fmt::{self, Write as _},
@@ -25,7 +26,7 @@ use aws_smithy_runtime_api::{
 };
 use sha2::{Digest, Sha256};
 
-/// The service's name in a signature.
+/// The name of DynamoDB in a signature.
 const SERVICE: &str = "dynamodb";
 /// The header with the time of signing.
 const DATE: &str = "x-amz-date";
@@ -39,14 +40,14 @@ pub struct Signer {
     key: Mutex<Option<DayKey>>,
 }
 
-/// The signing key of one day, with the day and the secret from which it was derived.
+/// The signing key of one day, together with the day and the secret access key from which it was derived.
 struct DayKey {
     day: String,
     secret: String,
     key: Vec<u8>,
 }
 
-// A log must hold neither the secret nor the key.
+// `Debug` hides the secret and the signing key, because they must not appear in a log.
 impl fmt::Debug for DayKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DayKey")
@@ -55,19 +56,20 @@ impl fmt::Debug for DayKey {
     }
 }
 
-/// The parts of a request that its signature covers.
+/// The parts of a request that the signature covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Signable<'a> {
     /// The header `Host`.
     pub host: &'a str,
-    /// `Content-Type` and all headers `X-Amz-…` except the date and the session token, because signing adds those two.
-    /// The names are in lower case. AWS refuses a request with an unsigned header `X-Amz-…`.
+    /// `Content-Type` and all `X-Amz-…` headers except the date and the session token, which signing adds. The names
+    /// are in lower case. AWS refuses a request if an `X-Amz-…` header is not signed.
     pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],
 }
 
-/// The headers that hold a signature. Temporary credentials also need the header with the session token.
+/// The signature of a request, as the values of two headers. With temporary credentials, the request also needs the
+/// header with the session token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// The header `X-Amz-Date`.
@@ -86,7 +88,7 @@ impl Signer {
         }
     }
 
-    /// Signs a request at this time.
+    /// Signs a request. `time` becomes the time of signing.
     #[must_use]
     pub fn sign(
         &self,
@@ -110,7 +112,7 @@ impl Signer {
         let mut canonical = "POST\n/\n\n".to_owned();
         for (name, value) in &headers {
             write!(canonical, "{name}:").expect("a string accepts any text");
-            // Before AWS checks a signature, it trims each value and replaces several spaces with one.
+            // For the signature, remove spaces around the value and replace several adjacent spaces with one.
             let mut words = value.split(' ').filter(|word| !word.is_empty());
             canonical.extend(words.next());
             for word in words {
@@ -152,7 +154,7 @@ impl Signer {
     }
 }
 
-/// Appends the SHA-256 of the bytes in hexadecimal.
+/// Appends the SHA-256 hash of the bytes in hexadecimal.
 fn push_hash(text: &mut String, bytes: &[u8]) {
     for byte in Sha256::digest(bytes) {
         for digit in [byte >> 4, byte & 15] {
@@ -187,7 +189,7 @@ impl Sign for Signer {
             authorization,
         } = self.sign(signable, credentials, SystemTime::now());
         let headers = request.headers_mut();
-        // Use `try_insert`, because a credential may contain characters that a header can't hold.
+        // Use `try_insert`, which returns an error if a credential contains characters that a header can't hold.
         headers.try_insert("host", host)?;
         headers.try_insert(DATE, date)?;
         headers.try_insert("authorization", authorization)?;

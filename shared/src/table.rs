@@ -1,4 +1,5 @@
-//! Configures the client for the table (endpoint, trusted certificates, timeouts, retries) and classifies its errors.
+//! Configures the client for the table (endpoint, trusted certificates, timeouts, retries) and classifies the client's
+//! errors.
 
 use std::{env, error::Error, fmt, fs, iter, time::Duration};
 
@@ -33,23 +34,24 @@ use crate::{
 
 /// How long one attempt may take, including the time to connect.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
-/// How long a request to the table may take, including all attempts. The Lambda function's timeout must be longer, so
-/// that the function can still respond to the caller.
+/// How long a request to the table may take, including all its attempts. The Lambda function's timeout must be longer,
+/// so that the function can still respond to the caller.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// The maximum number of attempts: the first one and two retries. With the longest attempts and waits, they take
-/// 3.75 s, which is less than [`OPERATION_TIMEOUT`].
+/// The maximum number of attempts: the first attempt and two retries. With the longest attempts and waits, a request
+/// takes 3.75 s, which is less than [`OPERATION_TIMEOUT`].
 const MAX_ATTEMPTS: u32 = 3;
-/// The longest wait before the first retry. The longest wait before the second is twice as long. The SDK picks a random
-/// time up to the longest.
+/// The maximum wait before the first retry. The maximum wait before the second retry is twice as long. The SDK waits
+/// for a random time up to the maximum.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long start-up waits for the warm-up. After this time, start-up cancels the warm-up, and the first request opens
-/// the connection.
+/// How long start-up waits for the response to the warm-up request. After this time, start-up cancels the warm-up
+/// request, and the first real request opens the connection.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The root certificates of all public AWS endpoints, as [Amazon Trust
-/// Services](https://www.amazontrust.com/repository/) publishes them. `sha256sum shared/certificates/*` prints the
-/// published fingerprints. Reading the system's many trusted certificates instead would lengthen every cold start.
+/// The root certificates of all public AWS endpoints, as
+/// [Amazon Trust Services](https://www.amazontrust.com/repository/) publishes them. The command
+/// `sha256sum shared/certificates/*` prints the fingerprints that are published there. Reading the system's many
+/// trusted certificates instead would lengthen every cold start.
 const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA1.cer"),
     include_bytes!("../certificates/AmazonRootCA2.cer"),
@@ -57,12 +59,13 @@ const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA4.cer"),
     include_bytes!("../certificates/SFSRootCAG2.cer"),
 ];
-/// The variable that names a file of certificates to trust instead of Amazon's. The AWS CLI and SDKs read it too.
+/// The environment variable that names a file of certificates to trust instead of Amazon's certificates. The AWS CLI
+/// and SDKs read this variable too.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// The variables with the credentials of the function's role. Lambda sets them.
+/// The environment variables with the credentials of the function's role. Lambda sets them.
 const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// The table's name and a client. Cloning a `Table` is cheap, but creating one is expensive.
+/// A client and the name of the table. Cloning a `Table` is cheap, but creating one is expensive.
 #[derive(Clone, Debug)]
 pub struct Table {
     client: Client,
@@ -81,7 +84,7 @@ impl Table {
             config::required(variable)?;
         }
         let endpoint_url = config::endpoint_url()?;
-        // Lambda puts the role's credentials into the environment.
+        // Lambda puts the role's credentials into environment variables.
         let credentials =
             SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
         let mut config = sdk_config()?
@@ -98,7 +101,7 @@ impl Table {
         Self { client, name }
     }
 
-    /// Returns the client. Each function calls one operation with it.
+    /// Returns the client. Each Lambda function calls only one DynamoDB operation with this client.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
@@ -112,13 +115,13 @@ impl Table {
 }
 
 /// Returns the client's configuration without region, endpoint, credentials and signer. Both functions and the tests
-/// use it.
+/// use this configuration.
 ///
-/// Sets each value here, because `aws_config::load_defaults` also looks for a developer's files and for services that
-/// Lambda does not have. The code of that search would be a fifth of the binary.
+/// Sets each value itself, because `aws_config::load_defaults` would also search for a developer's configuration files
+/// and for services that Lambda does not have. The code for that search would be a fifth of the binary.
 ///
 /// # Errors
-/// `AWS_CA_BUNDLE` names a file without valid certificates.
+/// `AWS_CA_BUNDLE` names a file that can't be read, contains no certificate or contains an invalid certificate.
 pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -132,7 +135,7 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .http_client(Connection::new(trusted_certificates()?))
         .timeout_config(timeouts)
         .retry_config(retries)
-        // The timeout of an attempt also ends a stalled response.
+        // Disable the SDK's protection against stalled responses, because the timeout of an attempt also ends them.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(ConfigBuilder::from(&config)
@@ -161,7 +164,8 @@ impl ClassifyRetry for RetryTransactionConflicts {
     }
 }
 
-/// Returns the certificates to trust: the certificates in the `AWS_CA_BUNDLE` file if it is set, otherwise Amazon's.
+/// Returns the certificates to trust. They come from the file that `AWS_CA_BUNDLE` names, or are Amazon's certificates
+/// if the variable is not set.
 fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = env::var_os(CA_BUNDLE) else {
@@ -191,8 +195,9 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     Ok(roots)
 }
 
-/// Sends `request`, which must change nothing, so that the first real request finds an open connection. Waits at most a
-/// second for the response. Only logs a failure, because the first real request may still succeed.
+/// Sends `request`, so that the first real request finds an open connection. `request` must not change the table. Waits
+/// at most a second for the response. If the request fails, only logs a warning, because the first real request may
+/// still succeed.
 pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
 where
     E: std::error::Error,
@@ -214,12 +219,12 @@ pub enum TableError {
     Throttled {
         /// The error and its whole chain of causes.
         cause: String,
-        /// Whether the limit of a key range was reached, not the limit of the table or account. If so, the item
-        /// collection of all users has too much traffic
+        /// Whether the traffic reached the limit of a key range, and not the limit of the table or account. If `true`,
+        /// the item collection of all users has too much traffic
         /// ([key range throttling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/throttling-key-range-limit-exceeded-mitigation.html)).
         key_range: bool,
     },
-    /// DynamoDB failed, was unreachable or did not respond in time. The request may have taken effect.
+    /// DynamoDB failed, was unreachable or did not respond in time. DynamoDB may still have executed the request.
     Unavailable {
         /// The error and its whole chain of causes.
         cause: String,
@@ -245,8 +250,8 @@ impl std::error::Error for TableError {}
 
 impl TableError {
     /// Checks that a response comes from DynamoDB, which gives each response a request id. A proxy that terminates TLS
-    /// may send a 200 response of its own. If its body is empty, the SDK returns a result without data: a user would
-    /// seem created, or a list would seem empty.
+    /// may send a 200 response of its own. If the body of that response is empty, the SDK returns a result without
+    /// data. Without this check, a user would then seem created, or a list would seem empty.
     ///
     /// # Errors
     /// The response has no request id.
@@ -277,9 +282,9 @@ where
         match &error {
             // DynamoDB did not respond in time, or the response is not valid.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // The SDK classifies every connection error, even an untrusted certificate, except a response that is not
-            // HTTP. It does not classify a failure to sign or to resolve the endpoint either. Such a failure comes from
-            // a wrong deployment, so it is unexpected.
+            // Every connection error has a kind (I/O, timeout or other), even if the certificate is untrusted. But a
+            // response that is not HTTP has no kind, so `is_no_http` recognizes it. A failure to sign or to resolve the
+            // endpoint also has no kind. It comes from a wrong deployment, so it is unexpected.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -297,8 +302,8 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // A response without an error code is not from DynamoDB. The listed errors are temporary: a
-                // transaction or another region is writing the item, or a part of the request came too late.
+                // A response without an error code is not from DynamoDB. The errors in this list are temporary: a
+                // transaction or another region is writing the item, or a part of the request arrived too late.
                 None
                 | Some(
                     "ReplicatedWriteConflictException"
@@ -309,25 +314,28 @@ where
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
-            // The SDK could not build or sign the request, or resolve the endpoint. Newer SDKs may also add variants.
+            // The SDK could not build the request, sign it or resolve the endpoint. Variants that a newer SDK adds are
+            // unexpected too.
             _ => Self::Unexpected { cause },
         }
     }
 }
 
-/// Returns whether the response is not HTTP. Such a response comes from another service or a broken proxy.
+/// Returns whether the error is about a response that is not HTTP. Such a response comes from another service or a
+/// broken proxy.
 fn is_no_http(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
 }
 
-/// Reads DynamoDB's reasons for throttling from an operation's error. Each operation has its own error type.
+/// Reads DynamoDB's reasons for throttling from an operation's error. This is a trait, because each operation has its
+/// own error type.
 pub trait ThrottlingReasons {
     /// Returns the reasons, or an empty slice if the error is not about throttling.
     fn throttling_reasons(&self) -> &[ThrottlingReason];
 
-    /// Returns whether the limit of a key range was reached.
+    /// Returns whether DynamoDB throttled the request because a key range reached its limit.
     fn key_range_throttled(&self) -> bool {
         let is_key_range = |reason: &ThrottlingReason| {
             let reason = reason.reason().unwrap_or_default();
@@ -337,8 +345,8 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// Implements [`ThrottlingReasons`] for each operation's error type. The types have throttling variants with the same
-/// names, but no common trait that reads the reasons.
+/// Implements [`ThrottlingReasons`] for each operation's error type. These types have throttling variants with the same
+/// names, but the SDK has no trait that reads the reasons.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

@@ -1,5 +1,5 @@
 //! Writes the log: one JSON line per request on standard output. CloudWatch Logs stores each line as a log event. The
-//! line's field `_aws` tells CloudWatch which other fields are metrics
+//! field `_aws` of a line tells CloudWatch which other fields are metrics
 //! ([embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)).
 //! Therefore metrics need no agent, no extension and no call to another service.
 //!
@@ -17,10 +17,11 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "UsersApi";
-/// The dimension of all metrics. Lambda's own metrics have a dimension of the same name.
+/// The dimension of all metrics. Lambda's own metrics have a dimension with the same name.
 const FUNCTION: &str = "FunctionName";
-/// A second dimension of the metric `InternalErrors`, so that the rollback alarm sees only the new version. The other
-/// metrics lack it, because CloudWatch would bill each version as one more metric.
+/// A second dimension of the metric `InternalErrors`, so that the rollback alarm counts only the new version's errors.
+/// The other metrics do not have this dimension, because CloudWatch would bill each version of a metric as a separate
+/// metric.
 const VERSION: &str = "FunctionVersion";
 
 /// The metrics that count requests. The log line of every request also has the metric `Latency`.
@@ -28,19 +29,20 @@ const VERSION: &str = "FunctionVersion";
 pub enum Metric {
     /// A user was created.
     UsersCreated,
-    /// A create was repeated, and the response was the user that the first attempt had created.
+    /// A create request was repeated, and the response contained the user that the first request had created.
     CreatesReplayed,
-    /// A username was refused because somebody has it.
+    /// A create request was refused, because another user has the username.
     Conflicts,
-    /// A page of users was sent, or the caller already had it (304).
+    /// The response was a page of users, or 304 because the caller already had the page.
     PagesListed,
     /// The table throttled a request beyond all retries.
     Throttles,
-    /// DynamoDB throttled a request because a key range reached its limit: the item collection has too much traffic.
+    /// DynamoDB throttled a request because a key range reached its limit: the item collection of all users has too
+    /// much traffic.
     KeyRangeThrottles,
     /// A request failed with 500 because of a bug or a wrong deployment.
     InternalErrors,
-    /// The first request of a sandbox.
+    /// A request was the first in its Lambda sandbox.
     ColdStarts,
 }
 
@@ -59,15 +61,15 @@ impl Metric {
     }
 }
 
-/// Returns an error with its whole chain of sources, in one line. Uses `Display`, because the `Debug` output of the
-/// SDK's errors may contain parts of items.
+/// Formats an error and its whole chain of sources as one line. Uses `Display`, because the `Debug` output of the SDK's
+/// errors may contain parts of items.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut chain = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string();
-        // Some of the SDK's errors already display their source.
+        // Some of the SDK's errors already display their source, so do not repeat the source.
         if !chain.ends_with(&text) {
             chain.push_str(": ");
             chain.push_str(&text);
@@ -80,7 +82,7 @@ pub fn chain(error: &dyn Error) -> String {
 /// The log line of one request.
 #[derive(Debug)]
 pub struct RequestLine<'a> {
-    /// Lambda's id of the request.
+    /// The id that Lambda gave the request.
     pub request_id: &'a str,
     /// The X-Ray trace that the request belongs to.
     pub trace_id: Option<&'a str>,
@@ -90,17 +92,17 @@ pub struct RequestLine<'a> {
     pub version: &'a str,
     /// The method and path that the function serves.
     pub route: &'static str,
-    /// The caller's name: the value of a claim in its token, usually `sub`.
+    /// The caller's name: the value of a claim, usually `sub`, in the caller's token.
     pub caller: Option<&'a str>,
     /// The HTTP status of the response.
     pub status: u16,
     /// The time from the arrival of the event in the function to the response.
     pub duration: Duration,
-    /// Whether the request is the first of its sandbox.
+    /// Whether the request is the first in its Lambda sandbox.
     pub cold_start: bool,
     /// The metrics that count the request.
     pub metrics: &'a [Metric],
-    /// Why the request failed, if it did.
+    /// Why the request failed, if it failed.
     pub cause: Option<&'a str>,
 }
 
@@ -190,7 +192,7 @@ impl Serialize for RequestLine<'_> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metadata {
-    /// The time of the line, in milliseconds since 1970.
+    /// When the line was written, in milliseconds since 1970.
     timestamp: u64,
     cloud_watch_metrics: Vec<Directive>,
 }
@@ -228,11 +230,11 @@ pub fn write_fatal(message: &str) {
 }
 
 thread_local! {
-    /// The place in the code of this thread's last panic.
+    /// The place in the code where this thread last panicked.
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Describes where this thread last panicked, and forgets the place. The description becomes the `cause` in the
+/// Describes where this thread last panicked, and clears the stored place. The description becomes the `cause` in the
 /// request's log line.
 #[must_use]
 pub fn take_panic() -> String {
@@ -243,8 +245,8 @@ pub fn take_panic() -> String {
 
 /// Sets up the logging of warnings, errors and panics as JSON lines.
 ///
-/// The line of a panic names the place in the code. It contains the panic's message only if the message is a constant
-/// text, because a formatted message may contain data.
+/// The log line of a panic names the place in the code. The line contains the panic's message only if the message is a
+/// constant text, because a formatted message may contain data.
 pub fn init() {
     tracing_subscriber::fmt()
         .json()
@@ -266,7 +268,7 @@ fn timestamp(time: SystemTime) -> String {
 fn write_line(line: &impl Serialize) {
     let mut bytes = serde_json::to_vec(line).expect("strings and numbers can be written as JSON");
     bytes.push(b'\n');
-    // Write the whole line under one lock, so that lines do not mix. Ignore errors, because there is no other place to
-    // report them.
+    // Write the whole line under one lock, so that lines do not mix. Ignore a failed write, because there is no other
+    // place to report it.
     let _ = io::stdout().lock().write_all(&bytes);
 }

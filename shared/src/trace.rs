@@ -1,8 +1,10 @@
-//! Sends the spans of each sampled request to X-Ray: one for the invocation, and one for the call to the table, if any.
+//! Sends the spans of each sampled request to X-Ray: one span for the invocation and, if the request calls the table,
+//! one span for that call.
 //!
 //! Both spans go in one UDP datagram to the agent that Lambda runs beside the function. The function does not wait for
-//! the agent. If a datagram is lost, only its spans are lost. AWS's own libraries also send spans this way, for example
-//! [the Python one](https://github.com/aws-observability/aws-otel-python-instrumentation/tree/main/exporters/aws-otel-otlp-udp-exporter).
+//! the agent. If a datagram is lost, only the spans in it are lost. AWS's own libraries also send spans in this way,
+//! for example
+//! [the Python library](https://github.com/aws-observability/aws-otel-python-instrumentation/tree/main/exporters/aws-otel-otlp-udp-exporter).
 //! The spans have the attributes that OpenTelemetry defines for
 //! [Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/) and
 //! [DynamoDB](https://opentelemetry.io/docs/specs/semconv/database/dynamodb/).
@@ -35,19 +37,19 @@ use crate::{
     telemetry::{self, RequestLine},
 };
 
-/// The variable with the agent's address. Lambda sets it, and X-Ray's libraries read it. It is empty if
-/// `Tracing` in the template is `PassThrough`.
+/// The environment variable with the agent's address. Lambda sets the variable, and X-Ray's libraries read it. The
+/// variable is empty if `Tracing` in the template is `PassThrough`.
 const AGENT_ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
 /// The start of every datagram: the header of the agent's protocol, then `T1S`, which marks the spans as sampled.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 
-/// The maximum length of an attribute's text, in bytes. A span has few attributes, so a datagram stays far below the
-/// 64 KiB that UDP and the agent accept, even if a server or proxy sends long texts.
+/// The maximum length of an attribute's text, in bytes. A server or proxy may send long texts. With this limit, a
+/// datagram stays far below the 64 KiB that UDP and the agent accept, because a span has few attributes.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// DynamoDB's error code for a failed condition. The span of such a call does not have the error status, because a
-/// taken username is a normal result.
+/// DynamoDB's error code for a write whose condition was false. The span of that call does not get the error status,
+/// because a taken username is a normal result.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 /// The connection to the agent, and the data about the function that every datagram contains.
@@ -61,7 +63,7 @@ pub struct Agent {
 
 impl Agent {
     /// Connects to the agent at the address in `AWS_XRAY_DAEMON_ADDRESS`. Returns `None` if the variable is unset or
-    /// empty. If the address can't be used, logs a warning and also returns `None`.
+    /// empty. If the address can't be used, logs a warning and returns `None`.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let address = env::var(AGENT_ADDRESS).ok();
@@ -111,7 +113,7 @@ impl Agent {
     }
 }
 
-/// The parent of the invocation's span: the segment that Lambda creates.
+/// The ids of the segment that Lambda creates. This segment is the parent of the invocation's span.
 #[derive(Debug)]
 struct Parent {
     trace_id: u128,
@@ -143,36 +145,36 @@ impl Parent {
     }
 }
 
-/// The recording of a sampled request.
+/// The data about a sampled request from which its spans are made.
 #[derive(Debug)]
 pub struct Recording {
     agent: &'static Agent,
     parent: Parent,
-    /// The start of the request, as the time since 1970.
+    /// When the request started, as the time since 1970.
     unix: Duration,
-    /// The same start on a monotonic clock, which measures all later times.
+    /// When the request started, on the monotonic clock that measures all later times.
     started: Instant,
     call: Option<Call>,
 }
 
-/// A call to the table. All times are relative to the start of the request.
+/// A call to the table. All times are measured from the start of the request.
 #[derive(Debug)]
 struct Call {
     operation: String,
     started: Duration,
-    /// The start of each retry, and the outcome of the attempt before it.
+    /// When each retry started, and the outcome of the attempt before that retry.
     retries: Vec<(Duration, Outcome)>,
-    /// The end and the outcome of the last attempt.
+    /// When the last attempt ended, and its outcome.
     ended: Option<(Duration, Outcome)>,
 }
 
 /// The outcome of an attempt.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// DynamoDB's id of the request.
+    /// The id that DynamoDB gave the request.
     request_id: Option<String>,
-    /// Why the attempt failed: DynamoDB's error code, or the HTTP status of a response without a code. If there was no
-    /// valid response: `timeout`, `connection` or `response`.
+    /// Why the attempt failed. This is DynamoDB's error code, or the HTTP status if the response has no code. If there
+    /// was no valid response, this is `timeout`, `connection` or `response`.
     error: Option<Cow<'static, str>>,
     /// The HTTP status of the response.
     status: Option<u16>,
@@ -183,8 +185,8 @@ tokio::task_local! {
     static RECORDING: RefCell<Recording>;
 }
 
-/// Runs `handling`, which handles a request. If the request has a recording, [`Attempts`] writes to the recording
-/// meanwhile.
+/// Runs `handling`, which handles a request. While it runs, [`Attempts`] writes to the request's recording, if there is
+/// one.
 pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -> F::Output {
     let Some(begun) = recording.take() else {
         return handling.await;
@@ -217,7 +219,7 @@ impl Intercept for Attempts {
                 call.retries.extend(before.map(|(_, before)| (now, before)));
                 return;
             }
-            // The header is, for example, `DynamoDB_20120810.PutItem`.
+            // An example of this header's value is `DynamoDB_20120810.PutItem`.
             let target = context.request().headers().get("x-amz-target");
             let operation = target.and_then(|target| target.rsplit('.').next());
             recording.call = Some(Call {
@@ -246,7 +248,7 @@ impl Intercept for Attempts {
     }
 }
 
-/// Writes to the recording of the current request, if it is sampled.
+/// Lets `take` change the recording of the current request. Does nothing if the request is not sampled.
 fn note(take: impl FnOnce(&mut Recording)) {
     // `try_with` fails only outside a sampled request, where there is nothing to record.
     let _ = RECORDING.try_with(|recording| take(&mut recording.borrow_mut()));
@@ -301,7 +303,7 @@ impl Recording {
     pub fn send(mut self, context: &Context, line: &RequestLine<'_>) {
         let now = self.started.elapsed();
         if let Some(call) = &mut self.call {
-            // If an attempt has no end, the request's deadline cut it off.
+            // If the last attempt has no end, the request's deadline stopped that attempt.
             call.ended.get_or_insert_with(|| (now, Outcome::timeout()));
         }
         let spans = self.encode(now, context, line);
@@ -462,7 +464,7 @@ impl Outcome {
         }
     }
 
-    /// Writes the attributes of the error, if there is one.
+    /// Writes attributes that describe the error, if the attempt failed.
     fn describe(&self, to: &mut Vec<u8>, field: u64) {
         let Some(error) = &self.error else { return };
         attribute(to, field, "error.type", &Value::Text(error));
@@ -473,7 +475,8 @@ impl Outcome {
     }
 }
 
-/// Encodes the OpenTelemetry resource. It describes the function with the values of Lambda's variables.
+/// Encodes the OpenTelemetry resource, which describes the function. The values come from environment variables that
+/// Lambda sets.
 fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
     let name = variable("AWS_LAMBDA_FUNCTION_NAME");
     let memory: u64 = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
@@ -507,12 +510,12 @@ fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
 
 /// Creates a span id.
 fn new_id() -> u64 {
-    // The second half of a UUID version 7 contains enough random bits.
+    // The second half of a UUID version 7 contains enough random bits for a span id.
     Uuid::now_v7().as_u64_pair().1
 }
 
-// The rest writes the part of Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) that spans need.
-// Generated code would add more to each cold start (docs/decisions/0007).
+// The rest of this file writes the part of Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) that
+// spans need. Code from a generator would lengthen each cold start more (docs/decisions/0007).
 
 /// The value of an attribute.
 enum Value<'a> {
@@ -554,7 +557,7 @@ fn message(to: &mut Vec<u8>, field: u64, write: &dyn Fn(&mut Vec<u8>)) {
     let start = to.len();
     write(to);
     let end = to.len();
-    // The length is known only now. Write it, then move it before the message.
+    // The length of the message is known only now. Write the length, then move it before the message.
     varint(to, (end - start) as u64);
     let length = to.len() - end;
     to[start..].rotate_right(length);
@@ -578,7 +581,7 @@ fn fixed64(to: &mut Vec<u8>, field: u64, number: u64) {
 
 fn varint(to: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        // Write the lowest seven bits. The high bit says that more bytes follow.
+        // Write the lowest seven bits. The high bit of the byte says that more bytes follow.
         to.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }

@@ -9,12 +9,12 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 pub use id::UserId;
 pub use username::Username;
 
-/// A user. Serializes to the JSON that the API returns: `{"id", "username", "created_at"}`.
+/// A user. Serde serializes a user to the JSON that the API returns: `{"id", "username", "created_at"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The permanent id. It contains the time of creation.
+    /// The permanent id, which contains the time of creation.
     pub id: UserId,
-    /// The unique name. The API shows its display form.
+    /// The unique username. The API returns its display form.
     pub username: Username,
 }
 

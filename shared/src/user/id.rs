@@ -1,4 +1,4 @@
-//! The user's id, which also holds the time of creation.
+//! The user's id, which also contains the time of creation.
 
 use std::{
     fmt,
@@ -8,8 +8,8 @@ use std::{
 use serde::{Serialize, Serializer};
 use uuid::{Uuid, Variant, fmt::Hyphenated};
 
-/// The last time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. But a UUID version
-/// 7 can hold later times.
+/// The last time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. A UUID version 7 can also
+/// hold later times, which [`UserId::parse`] refuses.
 const LAST_MILLIS: u128 = 253_402_300_799_999;
 
 /// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
@@ -67,8 +67,8 @@ impl Serialize for UserId {
     }
 }
 
-/// A time of creation. Displays in UTC as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) with milliseconds, such
-/// as `2026-03-01T12:00:00.123Z`.
+/// A time of creation. `Display` writes the time in UTC as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) with
+/// milliseconds, such as `2026-03-01T12:00:00.123Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreatedAt(SystemTime);
 
@@ -105,7 +105,7 @@ mod tests {
             "919108f7-52d1-4320-9bac-f847db4148a8",
             &id.replace('-', ""),
             &format!("{{{id}}}"),
-            // A UUID of another variant.
+            // This UUID has version 7 but another variant.
             "017f22e2-79b0-7cc3-d8c4-dc0c0c07398f",
         ] {
             assert_eq!(UserId::parse(text), None, "{text}");

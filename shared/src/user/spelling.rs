@@ -1,7 +1,7 @@
 //! Maps what people type to a username's display form, and maps the display form to the username's key.
 //!
-//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces the
-//! special characters that some keyboards send instead of letters or an apostrophe. The mappings accept any text.
+//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces special characters,
+//! which keyboards send instead of letters or an apostrophe, with ordinary characters. All mappings accept any text.
 
 use std::{borrow::Cow, iter};
 
@@ -20,14 +20,15 @@ pub(super) fn to_display(text: &str) -> Cow<'_, str> {
 /// Returns the key of a display form.
 ///
 /// RFC 8264 §5.2.3 requires Unicode's `toLowerCase()`, which turns Σ into ς at the end of a word and into σ elsewhere.
-/// A prefix may end inside a word, so the key replaces ς with σ. Then `ΣΊΣΥΦΟΣ` and `Σίσυφος` are the same username, as
-/// the RFC requires, and a prefix finds both.
+/// A search prefix may end inside a word, where its last Σ would wrongly become ς. So the key always has σ instead of
+/// ς. As a result, `ΣΊΣΥΦΟΣ` and `Σίσυφος` are the same username, as the RFC requires, and every prefix of one finds
+/// the other.
 pub(super) fn to_key(display: &str) -> String {
     let lower = display.to_lowercase().replace('ς', "σ");
     compose(Cow::Owned(lower)).into_owned()
 }
 
-/// Replaces full-width and half-width characters with ordinary ones.
+/// Replaces full-width and half-width characters with characters of ordinary width.
 fn map_width(text: &str) -> Cow<'_, str> {
     let mapped = UsernameCaseMapped::new().width_mapping_rule(text);
     mapped.expect("a mapping accepts any text")
@@ -41,16 +42,18 @@ fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Whether keyboards send this character instead of `'` or instead of several ordinary letters.
 ///
-/// RFC 8264 refuses these characters (§9.16 and 9.17), but people type their names with them. The list is closed:
-/// `docs/decisions/0002-usernames.md` explains how its characters were chosen, its sources and what it omits.
+/// RFC 8264 refuses these characters (§9.16 and 9.17), but people type their names with them.
+/// `docs/decisions/0002-usernames.md` explains how the characters in this closed list were chosen and which characters
+/// the list omits.
 fn is_special_letter(c: char) -> bool {
     matches!(
         c,
-        // ‘ and ’, which phones send for '.
+        // ‘ and ’, which phones send instead of '.
         '\u{2018}' | '\u{2019}'
         // Dutch Ĳ and ĳ.
         | '\u{132}' | '\u{133}'
-        // Catalan ŀ. The capital Ŀ is not here, because RFC 5892 allows a middle dot only between two small l.
+        // Catalan ŀ. The capital Ŀ is not in this list, because it would become L and a middle dot. RFC 5892 allows a
+        // middle dot only between two small l.
         | '\u{140}'
         // Croatian and Serbian Ǆ, Ǉ and Ǌ, and Mmuock Ǳ, each in upper, title and lower case.
         | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}'
@@ -60,14 +63,14 @@ fn is_special_letter(c: char) -> bool {
         | '\u{e33}' | '\u{eb3}'
         // Lao ໜ and ໝ.
         | '\u{edc}' | '\u{edd}'
-        // The words Allah and Muhammad in Urdu, Dhivehi and Sindhi.
+        // The words Allah and Muhammad, each as one character, on keyboards for Urdu, Dhivehi and Sindhi.
         | '\u{fdf2}' | '\u{fdf4}'
-        // Arabic lam with four kinds of alef.
+        // The ligatures of Arabic lam with four kinds of alef.
         | '\u{fef5}' | '\u{fef7}' | '\u{fef9}' | '\u{fefb}'
     )
 }
 
-/// Replaces special letters with ordinary ones. Expects a composed text, because composing sorts the marks.
+/// Replaces special letters with ordinary ones. Expects a composed text, because composition sorts the combining marks.
 fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(is_special_letter) {
         return text;
@@ -85,10 +88,11 @@ fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
     compose(Cow::Owned(mapped))
 }
 
-/// Appends SARA AM as its two parts, a ring and SARA AA.
+/// Appends the two parts of SARA AM: a ring and SARA AA.
 ///
-/// People type a tone mark before SARA AM and see it drawn above the ring. The two parts look the same only if the ring
-/// comes before the tone mark. Uniscribe and `HarfBuzz` also put the ring there when they draw SARA AM.
+/// People type a tone mark before SARA AM and see the tone mark drawn above the ring. The two parts look like SARA AM
+/// only if the ring comes before the tone mark. Uniscribe and `HarfBuzz` also put the ring before the tone mark when
+/// they draw SARA AM.
 fn push_sara_am(text: &mut String, ring: char, sara_aa: char) {
     let is_tone_mark = |c| matches!(c, '\u{e48}'..='\u{e4b}' | '\u{ec8}'..='\u{ecb}');
     text.insert(text.trim_end_matches(is_tone_mark).len(), ring);

@@ -1,9 +1,10 @@
-//! Usernames: which ones are allowed, and which ones count as the same.
+//! Defines which usernames are allowed and which usernames count as the same.
 //!
 //! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
-//! (`UsernameCasePreserved`) is what the user chose, composed and with special letters replaced by ordinary ones. The
-//! key (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. Two usernames with the same key
-//! are the same username. Only this module maps or compares usernames. Usernames are never trimmed.
+//! (`UsernameCasePreserved`) is the username that the user chose, but composed and with ordinary letters instead of
+//! special letters. The key (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. Two
+//! usernames with the same key are the same username. Only this module maps or compares usernames. Usernames are never
+//! trimmed.
 
 use std::fmt;
 
@@ -34,7 +35,8 @@ impl Username {
     /// item stays under 1 KiB, so a write costs one write unit.
     pub const MAX_CHARS: usize = 80;
 
-    /// The maximum length of the key, in bytes. Each character of the display form becomes at most four bytes.
+    /// The maximum length of the key, in bytes. Each character of the display form becomes at most four bytes of the
+    /// key.
     pub const MAX_KEY_BYTES: usize = Self::MAX_CHARS * 4;
 
     /// Checks a username and maps it to its two forms. Never truncates or trims the input.
@@ -50,11 +52,11 @@ impl Username {
         if length > Self::MAX_CHARS {
             return Err(UsernameError::TooLong { length });
         }
-        // All rules apply to the display form (RFC 8264 §7), so equivalent spellings get the same result. A sequence
-        // that composes to a symbol counts as the symbol: `=` followed by U+0338 counts as `≠`.
+        // All rules apply to the display form (RFC 8264 §7), so canonically equivalent spellings get the same result. A
+        // sequence that composes to a symbol counts as that symbol. For example, `=` followed by U+0338 counts as `≠`.
         check_characters(&display)?;
-        // A combining mark is drawn on the character before it. So a leading mark would change the text before
-        // the username. RFC 5891 §4.2.3.2 has the same rule for host names.
+        // A combining mark is drawn on the character before it. So a mark at the beginning of a username would be drawn
+        // on the text before the username. RFC 5891 §4.2.3.2 has the same rule for host names.
         if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
             return Err(UsernameError::LeadingMark { mark });
         }
@@ -70,8 +72,8 @@ impl Username {
         })
     }
 
-    /// Builds a username from the table without checking it. The username was checked before it was written, and
-    /// checking a page of usernames again would cost more than the rest of the request.
+    /// Builds a username that was read from the table, without checking it. Every username was checked before it was
+    /// written. To check a page of usernames again would cost more than the rest of the request.
     pub(crate) fn from_table(display: String, key: String) -> Self {
         Self { display, key }
     }
@@ -82,7 +84,7 @@ impl Username {
         &self.display
     }
 
-    /// Returns the key. No two users have the same key, and lists are sorted by the keys' code points.
+    /// Returns the key. No two users have the same key. Lists of users are sorted by the code points of the keys.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -97,8 +99,8 @@ impl fmt::Debug for Username {
 
 /// The beginning of a username's key, for a search.
 ///
-/// A prefix is mapped like a username but not validated, because the first half of a valid username may be an invalid
-/// username. A prefix with a disallowed character matches nobody.
+/// A prefix is mapped like a username but not validated, because the beginning of a valid username may be an invalid
+/// username. A prefix with a disallowed character matches no username.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct UsernamePrefix(String);
 
@@ -106,7 +108,8 @@ impl UsernamePrefix {
     /// Maps the beginning of a username to the beginning of its key.
     ///
     /// # Errors
-    /// The display form has more than [`Username::MAX_CHARS`] characters. The error is the number of characters.
+    /// The display form has more than [`Username::MAX_CHARS`] characters. The error value is the number of characters
+    /// in the display form.
     pub fn parse(input: &str) -> Result<Self, usize> {
         let display = to_display(input);
         let length = display.chars().count();
@@ -132,34 +135,33 @@ impl fmt::Debug for UsernamePrefix {
 /// Why a username is invalid. `Display` writes a sentence for the person who chose the username.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsernameError {
-    /// It is empty.
+    /// The username is empty.
     Empty,
-    /// Its display form has more than [`Username::MAX_CHARS`] characters.
+    /// The display form has more than [`Username::MAX_CHARS`] characters.
     TooLong {
         /// The length of the display form in characters.
         length: usize,
     },
-    /// It contains a character that the `IdentifierClass` of
+    /// The username contains a character that the `IdentifierClass` of
     /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2) does not allow. Examples are a space, a
-    /// control character, a non-ASCII symbol, or a character that is only allowed next to certain others.
+    /// control character, a non-ASCII symbol, or a character that is allowed only next to certain other characters.
     DisallowedCharacter {
         /// The character, if known.
         character: Option<char>,
     },
-    /// It begins with a combining mark.
+    /// The username begins with a combining mark.
     LeadingMark {
         /// The mark.
         mark: char,
     },
-    /// It mixes scripts, as a name that imitates another often does.
+    /// The username mixes scripts, as a username that imitates another username often does.
     MixedScripts,
-    /// It breaks the Bidi Rule of
-    /// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
+    /// The username breaks the Bidi Rule of [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
     Bidi,
 }
 
 impl UsernameError {
-    /// Returns a stable code for programs.
+    /// Returns a stable code, by which programs can recognize the error.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -228,9 +230,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
-        // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character.
-        // If the first character after leading marks needs a left neighbor, that character is at fault. Otherwise the
-        // last character with a context rule is.
+        // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character,
+        // so this code finds it. If the first character after leading marks needs a left neighbor, that character is at
+        // fault. Otherwise the last character with a context rule is at fault.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -255,12 +257,13 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// Whether the text has right-to-left characters and breaks the Bidi Rule of
 /// [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
 ///
-/// `precis-profiles` implements this rule too, but refuses every nonspacing mark that is not at the end. So it would
-/// refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
+/// `precis-profiles` also implements this rule, but refuses every nonspacing mark that is not at the end of the text.
+/// It would therefore refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
-/// There is one exception: a username may end with one `'` after a Hebrew letter. The rule allows a geresh (U+05F3)
-/// there, but keyboards send `'` instead of it. In left-to-right text, that `'` may appear at the other end of the
-/// name. Two usernames still cannot look alike, because no right-to-left username begins with `'`.
+/// This function makes one exception to the rule: a username may end with one `'` after a Hebrew letter. The rule
+/// allows a geresh (U+05F3) after a Hebrew letter, but keyboards send `'` instead of the geresh. In left-to-right text,
+/// the `'` may be drawn at the other end of the username. This cannot make two usernames look alike, because no
+/// right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
@@ -277,8 +280,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
     if !(has(R) || has(AL) || has(AN)) {
         return false;
     }
-    // Check rules 1 to 4. Rules 5 and 6 are for texts that begin with a left-to-right letter. They allow no
-    // right-to-left character, but this text has one, so it must begin with a right-to-left letter.
+    // Check rules 1 to 4 of the Bidi Rule. Rules 5 and 6 are for texts that begin with a left-to-right letter, and
+    // forbid right-to-left characters. This text has such a character, so it must begin with a right-to-left letter.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
@@ -292,10 +295,10 @@ fn breaks_bidi_rule(text: &str) -> bool {
 
 /// Whether the text mixes scripts more than the Highly Restrictive level of
 /// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) allows. The level allows one
-/// script, or Latin with Japanese, Korean or Chinese.
+/// script, or Latin together with Japanese, Korean or Chinese.
 ///
-/// This function applies only the level's rule about scripts. The level's list of identifier characters would also
-/// refuse `@` and the scripts of some minorities.
+/// This function applies only the level's rule about scripts. It does not apply the level's list of allowed characters,
+/// because that list would refuse `@` and the scripts of some minorities.
 fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;
