@@ -1,8 +1,7 @@
 //! Sends a `Query` and reads the users from its response.
 //!
 //! The SDK would make a map of each item's attributes. For a page of 100 users, these maps would take 40 % more CPU
-//! instructions. So this module deserializes successful responses itself. The SDK still handles errors
-//! and retries.
+//! instructions. So this module deserializes successful responses itself. The SDK still handles errors and retries.
 
 use std::{
     fmt,
