@@ -1,6 +1,6 @@
 //! Caches pages for as long as [`LIST_MAX_AGE_SECONDS`] allows.
 //!
-//! If the variable is 0, the template's default, every page comes from a strongly consistent read. A list then shows
+//! If the variable is 0 (the template's default), every page comes from a strongly consistent read. A list then shows
 //! all users created before the request. If the variable is n > 0, a page may be up to n seconds old. The function then
 //! reads with eventual consistency, which costs half as much as strong consistency. Both clients and the function may
 //! cache these pages.

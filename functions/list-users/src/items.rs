@@ -1,6 +1,6 @@
 //! Sends a `Query` and reads the users from its response.
 //!
-//! The SDK would make a map of each item's attributes. For a page of 100 users, these maps would take 40 % more CPU
+//! The SDK would make a map of each item's attributes. For a page of 100 users, a call would then take 40 % more CPU
 //! instructions. So this module deserializes successful responses itself. The SDK still handles errors and retries.
 
 use std::{
