@@ -344,9 +344,12 @@ class Command(unittest.TestCase):
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
-                # The `with` block waits for the command without a time limit.
-                self.addCleanup(command.kill)
-                command.wait(timeout=30)
+                try:
+                    command.wait(timeout=30)
+                except subprocess.TimeoutExpired:
+                    # Kill the command, because the `with` block waits for it without a time limit.
+                    command.kill()
+                    raise
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
         # A killed command can't remove its folder.
         left = len(list(Path(folder).iterdir()))
