@@ -28,13 +28,12 @@ use shared::{
 
 /// The response to a `Query`
 /// ([AWS](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html#API_Query_ResponseSyntax)).
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Items {
     /// The items, in the order of their keys. DynamoDB sends this list even if it is empty.
     pub items: Vec<UserItem>,
     /// The key of the last item that DynamoDB read. `None` only if DynamoDB read all matching items.
-    #[serde(default)]
     pub last_evaluated_key: Option<UserItem>,
 }
 
