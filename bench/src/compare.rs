@@ -20,8 +20,8 @@ use crate::{
 
 /// Warm calls in each run of a process at full speed.
 const WARM_CALLS: usize = 200;
-/// Warm calls in each run of a process under a quota, where calls take longer. The calls last many
-/// periods of the quota.
+/// Warm calls in each run of a process under a quota, where the calls of slow contestants take
+/// longer.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// The spread of a figure over all rounds.

@@ -4,7 +4,7 @@ use lambda_http::Request;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-/// The caller of a request. Two different callers never compare equal.
+/// The caller of a request. Two different named callers never compare equal.
 ///
 /// The API's JWT authorizer checks the token before the gateway calls the function. The first claim in this list that
 /// has a usable value names the caller:

@@ -84,7 +84,7 @@ pub fn chain(error: &dyn Error) -> String {
 pub struct RequestLine<'a> {
     /// The id that Lambda gave the request.
     pub request_id: &'a str,
-    /// The X-Ray trace that the request belongs to.
+    /// The request's X-Ray tracing header, which contains the id of its trace.
     pub trace_id: Option<&'a str>,
     /// The function's name. It separates the metrics of this deployment from the metrics of other deployments.
     pub function: &'a str,
@@ -220,7 +220,7 @@ struct Line<'a> {
     message: &'a str,
 }
 
-/// Logs why the function can't start.
+/// Logs why the function ends: it can't start, or Lambda's runtime interface is gone.
 pub fn write_fatal(message: &str) {
     write_line(&Line {
         timestamp: timestamp(SystemTime::now()),

@@ -25,9 +25,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
 /// How much a process's memory and its peak memory may grow from the first minute to the last
-/// minute, in KiB. Ten minutes are enough for at least 100,000 calls, so this limit finds a leak of
-/// 5 bytes per call. In runs without a leak, memory grew by a tenth of this limit, because of the
-/// allocator.
+/// minute, in KiB. In ten minutes, a process handles at least 100,000 calls, so this limit finds a
+/// leak of 5 bytes per call. In a run without a leak, memory grew by a quarter of this limit, because
+/// of the allocator.
 const MAX_GROWTH_KIB: usize = 512;
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -224,7 +224,7 @@ pub enum Without {
     Caller,
     /// The table's key is the username's comparison form, which ignores case.
     ComparisonForm,
-    /// All writes of a request share one id.
+    /// All writes that an attempt sends have the same id.
     OneIdARequest,
     /// The client gets a 503 if the function got no answer from the table.
     Doubt,
@@ -330,7 +330,8 @@ pub enum Action {
     Erase,
     /// A late copy of the delete arrives.
     DeleteLate,
-    /// The cell that was written last for this key is copied to the other place.
+    /// The table copies a key, given by its number, from the place that was written last to the other
+    /// place ([`State::table`]).
     Replicate(usize),
 }
 
