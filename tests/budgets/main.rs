@@ -1,9 +1,9 @@
-//! Tests that limit the number of a function's crates and memory allocations. Both numbers are the
-//! same on a busy machine. `tests/released` limits the size of a function's binary, and the
+//! Tests that limit the number of crates and memory allocations of a function. A busy machine does
+//! not change these two numbers. `tests/released` limits the size of a function's binary, and the
 //! benchmark (`make bench`) measures time.
 //!
-//! Each budget is slightly above the measured value. Raise a budget only for a change that is worth
-//! the extra cost. Lower the budget after an improvement.
+//! Each budget in this file is slightly above the value that was measured. Raise a budget only for
+//! a change that is worth the extra cost. Lower a budget when a change reduces the measured value.
 
 use std::{net::UdpSocket, time::Duration};
 
@@ -27,13 +27,15 @@ use tokio::runtime::{Builder, Runtime};
 /// The largest number of crates that a function may be built from.
 const CRATES: usize = 175;
 
-/// The most allocations for creating a DynamoDB client that sends no request.
+/// The largest number of memory allocations that creating a DynamoDB client may need.
 const START_ALLOCATIONS: u64 = 770;
-/// The most allocations while a warm function handles a create request. The SDK's allocations count too.
+/// The largest number of memory allocations that a warm function may need to handle a create request. Allocations in
+/// the SDK are included.
 const CREATE_ALLOCATIONS: u64 = 380;
-/// The most allocations that recording spans may add to a create request.
+/// The largest number of memory allocations that recording spans may add to a create request.
 const SPANS_ALLOCATIONS: u64 = 8;
-/// The most allocations while a warm function handles a list request for a page of 100 users.
+/// The largest number of memory allocations that a warm function may need to handle a list request
+/// for a page of 100 users.
 const LIST_ALLOCATIONS: u64 = 715;
 
 #[test]
@@ -49,7 +51,8 @@ fn making_the_tables_client_keeps_within_its_budget() {
     let make = || {
         Client::from_conf(sdk_config().unwrap().build());
     };
-    // The first client in a process also fills static tables of the SDK, so this client is not measured.
+    // Creating the first client in a process also fills static tables of the SDK. This call keeps those allocations out
+    // of the measurement.
     make();
     assert_allocations("creating the client", &measure(make), START_ALLOCATIONS);
 }
@@ -96,11 +99,13 @@ fn the_spans_of_a_create_keep_within_their_budget() {
     }
     let without = create("barbara", TRACE_ID).count_total;
     let with = create("margaret", SAMPLED).count_total;
-    println!("allocations of a create: {without} without spans, {with} with spans");
+    println!(
+        "a create request makes {without} memory allocations without spans, and {with} with spans"
+    );
     assert!(with <= without + SPANS_ALLOCATIONS, "{without}, {with}");
 }
 
-/// The content of a create request's log line.
+/// The content of the log line for a create request.
 const LINE: RequestLine<'_> = RequestLine {
     request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
     trace_id: None,
@@ -141,8 +146,8 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// Makes a runtime like the functions' runtime. The runtime uses only this thread, because
-/// `measure` counts the allocations of one thread.
+/// Makes a Tokio runtime that uses only this thread, like the runtime of the functions. `measure`
+/// counts only the allocations of this thread.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -1,4 +1,5 @@
-//! A history: the clients' requests to one service, their outcomes, and the table's contents at the end.
+//! A history: the requests of all clients in one run, the outcomes of these requests, and the contents of the table
+//! after the run.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Name;
 
-/// A record of one run: the requests, their outcomes, and the users at the end.
+/// A record of one run: its requests, their outcomes, and the users after the last write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The seed of the run's random choices.
     pub seed: u64,
     /// The maximum age of a page, in seconds.
     pub max_age: u64,
-    /// Why the run ended early. For example, an answer violated the contract. `None` if the run finished.
+    /// The reason why the run ended early, for example an answer that violates the contract. `None` if the run did not
+    /// end early.
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// The lists that were read to their last page after the last write, without faults. The first
-    /// list has no prefix, so it shows all users.
+    /// The lists that the run read after the last write, without faults. Each list was read to its
+    /// last page. The first list has no prefix, so it shows all users.
     pub walks: Vec<Walk>,
     /// All items that a scan of the table returned after the last write.
     pub items: Vec<StoredItem>,
 }
 
-/// An item's attributes by name, without `request`: the fingerprint by which the service recognizes
-/// a repeated request.
+/// An item's attributes by name. The attribute `request` is left out. It holds the fingerprint by
+/// which the service recognizes a repeated request.
 pub type StoredItem = BTreeMap<String, String>;
 
 /// A request and its outcome.
@@ -43,7 +45,7 @@ pub struct Operation {
     pub outcome: Outcome,
 }
 
-/// A request of a client.
+/// A request that a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Create a user.
@@ -68,13 +70,13 @@ pub struct Create {
 pub struct List {
     /// The query string.
     pub query: String,
-    /// The prefix of the username keys that the list includes.
+    /// The list includes only users whose username key begins with this prefix.
     pub prefix: String,
     /// The largest number of users on the page.
     pub limit: usize,
     /// The last username on the previous page.
     pub after: Option<String>,
-    /// The number of the walk that this request belongs to. The requests of a walk read one list page by page.
+    /// The number of this request's walk. A walk is a series of requests that read one list page by page.
     pub walk: usize,
 }
 
@@ -88,7 +90,7 @@ pub enum Outcome {
         /// Whether an earlier attempt of the same request created the user.
         replayed: bool,
     },
-    /// 409: another request owns the username.
+    /// 409: another request has already created a user with this username.
     Taken,
     /// 200: a page.
     Page {
@@ -105,14 +107,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the client cannot know if its request took effect.
+    /// True for a 503 and for a killed function: the client cannot know if its request took effect.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Killed)
     }
 }
 
-/// A user as a response of the API shows it.
+/// A user, with the fields that a response of the API shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownUser {
     /// The id.
@@ -123,10 +125,10 @@ pub struct ShownUser {
     pub created_at: String,
 }
 
-/// A list that was read page by page to its last page.
+/// A list of users that was read page by page, from the first page to the last page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walk {
-    /// The prefix of the username keys that the list includes.
+    /// The list includes only users whose username key begins with this prefix.
     pub prefix: String,
     /// The largest number of users on a page.
     pub limit: usize,

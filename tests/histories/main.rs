@@ -1,4 +1,4 @@
-//! Tests of the service under faults and kills.
+//! Tests of the service while faults are injected and processes are killed.
 
 mod rules_tests;
 
@@ -46,7 +46,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
     if let Err(failure) = judge(&history) {
         panic!("{failure}");
     }
-    // Each of these must happen at least once, because otherwise the run tests too little.
+    // Each of these events must happen at least once. Otherwise, the run tests too little.
     let happened = [
         totals.users,
         totals.replays,
@@ -62,7 +62,8 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-/// How long a test waits for its clients. On a busy machine, the clients are slow.
+/// How long a test waits for its clients before the test fails. The clients may be slow on a busy
+/// machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +123,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
             let is_known = acknowledged.contains_key(username) || open.contains(username);
             assert!(is_known, "nobody asked for {username}");
         }
-        // Repeats each create that got a 503. Each retry gets a 201.
+        // Each create that got a 503 is repeated, and must now get a 201.
         for username in open {
             let answer = create(&table, &username).await;
             assert_eq!(answer.status, 201, "{answer:?}");
@@ -141,10 +142,11 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
     ));
 }
 
-/// How many usernames the clients request. The operators erase the usernames with an even number.
+/// How many usernames the clients request. The operators erase the users whose username ends with
+/// an even digit.
 const NAMES: usize = 24;
-/// How long the test waits until every delayed write has arrived. It is longer than the longest
-/// delay in `faults`.
+/// The test waits this long, so that every delayed write arrives. The time is longer than the
+/// longest delay in `faults`.
 const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +176,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let mut owners = JoinSet::new();
     for (number, (username, user)) in erased.iter().enumerate() {
         let id = user["id"].as_str().expect("a user has an id");
-        // Two operators erase each user, to test a repeated command.
+        // Two operators erase each user, because in practice an operator may repeat the command.
         for _ in 0..2 {
             operators.spawn(erase(proxy.url(), username.clone(), id.to_owned()));
         }
@@ -187,12 +189,13 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let struck = proxy.struck();
     assert_eq!(list(&table).await, kept.into_iter().chain(owners).collect());
     say(&format!(
-        "{} users erased under {struck} faults, and each username taken by a new owner",
+        "{} users were erased under {struck} faults, and each username was taken by a new owner",
         erased.len()
     ));
 }
 
-/// The faults that hit writes and deletes. Each delay is longer than the time that the SDK waits for an answer.
+/// The faults that the proxy injects into creates and deletes. Each delay is longer than the time that the SDK waits
+/// for an answer.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),
@@ -204,7 +207,7 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * NAMES)
 }
 
-/// Sends one create request. The Idempotency-Key is the same for all callers.
+/// Sends one create request. Every caller uses the same Idempotency-Key.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");
@@ -226,8 +229,8 @@ async fn own(url: String, username: String) -> (String, Value) {
         .expect("the erased username becomes free")
 }
 
-/// Erases the user with this id, as docs/operations.md says. Retries until the table confirms
-/// that the user is gone.
+/// Erases the user with this id, in the way that docs/operations.md describes. Retries until the
+/// table confirms that the user is gone.
 async fn erase(url: String, username: String, id: String) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let table = connect(&url);
@@ -271,7 +274,7 @@ async fn list(table: &Table) -> HashMap<String, Value> {
     users
 }
 
-/// Prints a message even if the test passes: the test harness captures `println!`, but not this output.
+/// Prints a message even if the test passes. The test harness captures the output of `println!`, but not of `writeln!`.
 fn say(text: &str) {
     writeln!(io::stderr(), "{text}").expect("standard error can be written");
 }

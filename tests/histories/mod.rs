@@ -1,14 +1,14 @@
 //! A history records concurrent requests to the service under faults, and their outcomes. Every
-//! history must keep the rules that follow from two promises: a username belongs to one user, and
-//! an acknowledged user is never lost or duplicated.
+//! history must keep the rules in [`rules`]. These rules follow from two promises: a username
+//! belongs to one user, and a user that a client was told of is never lost or duplicated.
 //!
-//! [`run`](run::run) runs the functions' binaries with an engine that stores its table in a file,
-//! and records a history. [`check`] finds the rules that a history breaks. It can also check a
-//! history that was saved to a file.
+//! [`run`](run::run) records a history. It runs the functions' binaries with an engine that
+//! emulates DynamoDB and stores its table in a file. [`check`] finds the rules that a history
+//! breaks. A history that was saved to a file can be checked again.
 //!
 //! A seed decides the maximum age of a page, what each client asks for, and when faults and kills
-//! happen. The operating system decides how processes are scheduled, so the same seed makes the
-//! same choices but not the same history.
+//! happen. The seed does not decide how the operating system schedules processes. So two runs with
+//! the same seed make the same choices, but may record different histories.
 
 pub mod history;
 pub mod names;
@@ -24,7 +24,8 @@ use self::{
     rules::{Rule, check},
 };
 
-/// The seed in the variable `HISTORY_SEED`. If the variable is empty or not set, a random seed.
+/// Returns the seed in the environment variable `HISTORY_SEED`, or a random seed if the variable is
+/// empty or not set.
 ///
 /// # Panics
 /// `HISTORY_SEED` is not a number.
@@ -32,14 +33,14 @@ use self::{
 pub fn seed() -> u64 {
     let seed = env::var("HISTORY_SEED").unwrap_or_default();
     if seed.is_empty() {
-        // A `u32` is short enough to type.
+        // A `u32` is short enough for a person to type.
         fastrand::u32(..).into()
     } else {
         seed.parse().expect("HISTORY_SEED is a number")
     }
 }
 
-/// Checks a history, and saves the history to a file if it breaks a rule.
+/// Checks a history. If the history breaks a rule, saves the history to a file.
 ///
 /// # Errors
 /// The history breaks rules. The error names the seed, the file and the rules.
@@ -47,8 +48,8 @@ pub fn seed() -> u64 {
 /// # Panics
 /// The file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
-    /// How many violations the error shows for each rule. There can be many more, because one lost
-    /// user can be missing on every page.
+    /// The largest number of violations that the error shows for each rule. A rule can have many
+    /// violations, because a lost user can be missing on every page.
     const SHOWN: usize = 3;
 
     let violations = check(history);

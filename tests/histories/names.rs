@@ -1,7 +1,7 @@
-//! Usernames that conflict, because the spellings of one name have the same key.
+//! Usernames that conflict: several spellings of one name have the same username key.
 //!
-//! The expected forms of each spelling were written by hand, so that they do not depend on the
-//! service's own code.
+//! The display forms and the keys were written by hand, so that the tests do not compute them with
+//! the service's own code.
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
@@ -34,13 +34,13 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("カナ", "カナ", "カナ"),
     ("ｶﾅ", "カナ", "カナ"),
     ("ｶナ", "カナ", "カナ"),
-    // These two names have a different order in UTF-8 and in UTF-16, because only the first name is
+    // These two names sort differently in UTF-8 and in UTF-16, because only the first name is
     // outside the Basic Multilingual Plane.
     ("\u{20bb7}", "\u{20bb7}", "\u{20bb7}"),
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Pairs: a prefix as a client writes it, and the prefix of the username keys that the list includes.
+/// Each entry is a prefix as a client writes it, and the prefix that the keys of the listed users have.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),
@@ -53,7 +53,7 @@ const PREFIXES: [(&str, &str); 8] = [
 ];
 
 impl Name {
-    /// A random name with this number at its end.
+    /// A random name, followed by this number.
     pub fn choose(rng: &mut Rng, number: usize) -> Self {
         let (spelling, display, key) = NAMES[rng.usize(..NAMES.len())];
         Self {
@@ -69,7 +69,7 @@ impl Name {
 pub struct Prefix {
     /// What the client sends.
     pub spelling: &'static str,
-    /// The prefix of the username keys that the list includes.
+    /// The list includes only users whose username key begins with this prefix.
     pub key: &'static str,
 }
 

@@ -1,8 +1,8 @@
 //! The rules that every history keeps.
 //!
-//! The rules assume only the order that clients could see: operation A comes before operation B
-//! only if A ended before B began. A create whose outcome is unknown may take effect at any time
-//! after it began, even after its client has stopped waiting.
+//! The rules use only the order that clients can observe: if operation A ended before operation B
+//! began, A comes before B. If the outcome of a create is unknown, the create may take effect at
+//! any later time, even after its client has stopped waiting.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
@@ -16,37 +16,38 @@ use super::history::{
 /// A rule that every history must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// The run finished: every answer kept the contract, and no answer was a 500.
+    /// The run finished, every answer matched the contract, and no answer was a 500.
     Answer,
     /// A username belongs to one user, and a user has one username. Exactly one request created the
     /// user, and created it only once.
     OneOwner,
-    /// If any client was told of a user, the list at the end shows this user.
+    /// The list at the end of the run shows every user that a client was told of.
     Kept,
-    /// Before any client was told of a user, a client sent a request for the user's display form,
-    /// and that request was not refused.
+    /// Before any client is told of a user, some client has sent a request for the user's display
+    /// form. That request was not refused.
     Asked,
     /// All attempts of one request get the same user. At most one attempt gets a 201 that is not a
     /// replay. Only a request with an Idempotency-Key gets replays.
     Replay,
     /// A request gets a 409 only if another request may already have created a user with this username.
     Conflict,
-    /// At least one attempt may have created the user: it was sent before any client was told of
-    /// the user, and no attempt of its request was refused. If any attempt got a 201 that is not a
-    /// replay, only that attempt can be the creator. This rule is checked only if no other rule is
-    /// broken.
+    /// At least one attempt can be the creator of the user. This attempt was sent before any client
+    /// was told of the user, and no attempt of the same request was refused. If any attempt got a
+    /// 201 that is not a replay, only that attempt can be the creator. This rule is checked only if
+    /// no other rule is broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and
     /// cursor. A page that links to a next page is full.
     Page,
-    /// A page shows every user in its range, except new users. A user is new until the maximum age
-    /// of a page has passed since a client was first told of the user.
+    /// A page shows every user in its range, except new users. A user is new if a client was first
+    /// told of the user at most `max_age` seconds before the request, or later.
     Complete,
-    /// The pages of one walk show a user at most once.
+    /// The pages of one walk never show the same user twice.
     Walk,
-    /// Every walk after the last write shows exactly the users with the walk's prefix, sorted by key.
+    /// After the last write, every walk shows exactly the users whose username key begins with the walk's prefix,
+    /// sorted by this key.
     Quiet,
-    /// At the end, the table holds exactly the users that the list shows.
+    /// At the end of the run, the table holds exactly the users that the list shows.
     Table,
 }
 
@@ -55,16 +56,16 @@ pub enum Rule {
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// What happened instead.
+    /// A description of the violation.
     pub what: String,
 }
 
-/// Finds all violations of the rules in a history.
+/// Returns all violations of the rules in a history.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let mut checker = Checker::new(history);
     if let Some(failure) = &history.failure {
-        // The other rules can be checked only in a complete history.
+        // The other rules hold only for a run that finished, so they are not checked.
         checker.report(Rule::Answer, failure.clone());
         return checker.violations;
     }
@@ -97,7 +98,7 @@ pub fn check(history: &History) -> Vec<Violation> {
 enum Identity<'a> {
     /// A request with an Idempotency-Key: its caller, its key and the display form of its username.
     Keyed(Option<&'a str>, &'a str, &'a str),
-    /// A request without an Idempotency-Key: the number of its operation. Each retry counts as another request.
+    /// A request without an Idempotency-Key: the number of its operation. The client's retry counts as a new request.
     Single(usize),
 }
 
@@ -111,7 +112,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Whether this attempt may have written a user with this display form.
+    /// Whether this attempt may have created a user with this display form.
     fn may_have_created(&self, display: &str) -> bool {
         let may = match &self.operation.outcome {
             Outcome::Created { replayed, .. } => !replayed,
@@ -124,9 +125,9 @@ impl Attempt<'_> {
 struct Checker<'a> {
     history: &'a History,
     attempts: BTreeMap<&'a str, Vec<Attempt<'a>>>,
-    /// The username key of each requested display form.
+    /// Maps each requested display form to its username key.
     keys: HashMap<&'a str, &'a str>,
-    /// The users in the list at the end, by username key.
+    /// Maps each username key to its user in the list at the end of the run.
     users: BTreeMap<&'a str, &'a ShownUser>,
     violations: Vec<Violation>,
 }
@@ -197,7 +198,7 @@ impl<'a> Checker<'a> {
                 limit,
                 users: shown,
             } = walk;
-            // The map and each list are sorted by username key.
+            // `self.users` is sorted by username key. Each walk must have the same order.
             let all = self.users.iter();
             let all = all
                 .filter(|(key, _)| key.starts_with(prefix))
@@ -226,7 +227,7 @@ impl<'a> Checker<'a> {
 
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
-        // If nobody requested the user, the key is unknown. `Rule::Asked` reports such a user.
+        // The key of a user that nobody requested is unknown. Such a user breaks `Rule::Asked`.
         let key = self.keys.get(username).copied().unwrap_or(username);
         let attributes = [
             ("kind", "user"),
@@ -238,8 +239,8 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that a client requested this user before `told`, the time at which a client was told
-    /// of the user. Returns the username key.
+    /// Checks that a client requested this user before the time `told`. At this time, a client was
+    /// told of the user. Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
         let attempts = key.and_then(|key| self.attempts.get(key));
@@ -252,7 +253,8 @@ impl<'a> Checker<'a> {
         key
     }
 
-    /// Checks that a user exists unchanged at the end. The caller passes only users that a client was told of.
+    /// Checks that a user is unchanged in the list at the end of the run. The caller passes only users that a client
+    /// was told of.
     fn check_kept(&mut self, user: &ShownUser, key: &str) {
         match self.users.get(key) {
             None => self.report(Rule::Kept, format!("{user:?} is lost")),
@@ -313,7 +315,7 @@ impl<'a> Checker<'a> {
     fn check_taken(&mut self, attempt: &Attempt<'a>, attempts: &[Attempt<'a>]) {
         let Some(owner) = self.users.get(&*attempt.create.name.key) else {
             let what = format!(
-                "at the end, nobody has this refused username: {:?}",
+                "the username was refused, but at the end nobody has it: {:?}",
                 attempt.operation
             );
             self.report(Rule::Kept, what);
@@ -329,15 +331,16 @@ impl<'a> Checker<'a> {
         };
         if !attempts.iter().any(may_own) {
             let what = format!(
-                "no other request can have taken this refused username: {:?}",
+                "the username was refused, but no other request can have taken it: {:?}",
                 attempt.operation
             );
             self.report(Rule::Conflict, what);
         }
     }
 
-    /// Checks that at least one attempt can be the creator of the user with this key, given all
-    /// answers about the username. `told` is the time when a client was first told of the user.
+    /// Checks that at least one attempt can be the creator of the user with this key. An attempt
+    /// can be the creator if no answer about the username contradicts this. `told` is the time when
+    /// a client was first told of the user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
             return;
@@ -390,7 +393,7 @@ impl<'a> Checker<'a> {
             let after = after.unwrap_or_default();
             self.check_page(operation, list, after, &keys, *has_next);
 
-            // If a page links to a next page, the range of the page ends at its last user.
+            // A page that links to a next page covers only the usernames up to its last user.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
             for (key, time) in told {
@@ -417,7 +420,8 @@ impl<'a> Checker<'a> {
             .is_sorted_by(|one, next| one < next);
         let is_sound = is_sorted
             && keys.len() <= list.limit
-            // DynamoDB ends a page before its limit only at one megabyte. No page of a history is so large.
+            // DynamoDB ends a page before its limit only if the page reaches one megabyte. All pages in a history are
+            // smaller.
             && (keys.len() == list.limit || !has_next)
             && keys.iter().all(|key| key.starts_with(&list.prefix));
         if !is_sound {
@@ -425,8 +429,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The keys of all usernames that an answer showed to be taken, each with the time of the first
-    /// such answer.
+    /// Maps the key of each taken username to the time at which a client first learned that the
+    /// username was taken.
     fn told(&self) -> BTreeMap<&'a str, u64> {
         let mut told = BTreeMap::<&str, u64>::new();
         for operation in &self.history.operations {

@@ -232,7 +232,7 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // ada's 201 proves that bea's request did not create the user. So cleo got a 409 for a free username.
+    // ada's 201 proves that bea's request did not create the user. So the username was free when cleo got the 409.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -476,7 +476,7 @@ fn a_history_is_the_same_after_being_written_and_read_as_json() {
     assert_eq!(read, story.history);
 }
 
-/// A hand-written history in which each operation begins after the previous one has ended.
+/// A hand-written history in which each operation begins after the previous operation has ended.
 #[derive(Default)]
 struct Story {
     history: History,
@@ -507,7 +507,7 @@ impl Story {
         self.add(Request::Create(create), outcome);
     }
 
-    /// Adds a request for a page. This page is the only one of its walk.
+    /// Adds a walk that consists of one request for one page.
     fn list(
         &mut self,
         prefix: &str,

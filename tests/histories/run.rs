@@ -1,5 +1,5 @@
-//! A run: many clients call real processes of the functions under faults. The run also kills
-//! functions, and the engine that emulates DynamoDB.
+//! A run starts processes of the real functions. Many clients call these processes while faults are
+//! injected. The run also kills processes of the functions, and the engine that emulates DynamoDB.
 
 use std::{
     any::Any,
@@ -42,15 +42,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// The largest number of pages that a walk reads. A walk would be endless if the service always
-/// linked to a next page.
+/// The largest number of pages that a walk reads. This limit ends the walk even if the service
+/// always links to a next page.
 const MAX_PAGES: usize = 1000;
 
-/// Maximum ages of a page, in seconds. A run picks one of these values at random. 0 is the
-/// template's default. With 2, list-users caches a page for 2 seconds.
+/// The possible maximum ages of a page, in seconds. Each run picks one of these values at random. 0
+/// is the template's default. If the value is 2, list-users caches a page for 2 seconds.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// `CALLERS` and `KEYS` are short, so that two callers often use the same key.
+/// The lists `CALLERS` and `KEYS` are short, so that different callers often use the same key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -59,25 +59,25 @@ const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 pub struct Plan {
     /// How many clients run at the same time.
     pub clients: usize,
-    /// How many deeds each client does, one after the other. A deed creates a user, requests one
-    /// page, or reads a list page by page.
+    /// How many deeds each client does, one after another. In a deed, the client creates a user,
+    /// requests one page, or reads a list page by page.
     pub deeds: usize,
 }
 
-/// Counts of what happened in one run or in several runs.
+/// Counts of the events in one run, or the sums of these counts for several runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// All requests, including requests whose function was killed before it answered.
+    /// All requests, including requests to functions that were killed.
     pub operations: usize,
-    /// Users at the end.
+    /// Users in the list at the end of the run.
     pub users: usize,
-    /// Create requests that got a replay: the user of an earlier attempt.
+    /// Create requests that got a replay, because an earlier attempt had created the user.
     pub replays: usize,
     /// Create requests that got a 409.
     pub conflicts: usize,
-    /// Pages that clients got.
+    /// Pages that clients got as answers.
     pub pages: usize,
-    /// Requests with an unknown outcome: a 503, or no answer.
+    /// Requests whose outcome is unknown, because the client got a 503 or no answer.
     pub unknown: usize,
     /// Faults that the proxy injected between a function and the table.
     pub faults: usize,
@@ -144,8 +144,8 @@ impl fmt::Display for Totals {
 /// file in `folder`.
 ///
 /// # Panics
-/// A process does not start or stop. An answer that violates the contract causes no panic: it ends
-/// the run, and the history's `failure` describes the answer.
+/// A process does not start or stop. An answer that violates the contract does not cause a panic.
+/// Instead, the run ends early, and the history's `failure` describes the answer.
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
@@ -234,8 +234,8 @@ impl World {
         if history.failure.is_none() {
             self.creators.stop().await;
             self.listers.stop().await;
-            // Writes that no client waits for may still be on their way. These writes end with the
-            // killed engine. The new engine reads the table from the file.
+            // Writes that no client waits for may still be on their way to the table. Killing the
+            // engine discards these writes. The restarted engine reads the table from its file.
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
@@ -258,7 +258,7 @@ impl World {
     }
 }
 
-/// Reads the list of users to its last page several times, with several prefixes and limits.
+/// Reads several lists of users to their last page, with different prefixes and limits.
 async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
@@ -416,9 +416,10 @@ impl Client {
         }
     }
 
-    /// Requests a username that other clients also request. Usually retries if the outcome is unknown.
+    /// Sends a create for a username that other clients also request. If the outcome is unknown, usually retries the
+    /// create.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // Later deeds use higher numbers, so that some names are still free.
+        // Later deeds use larger numbers in the usernames, so that some usernames are still free.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -427,7 +428,8 @@ impl Client {
         };
         for _ in 0..4 {
             let outcome = self.create_once(rng, &create).await;
-            // Sometimes a client also retries after a known outcome, or retries without its key.
+            // Sometimes the client retries although it knows the outcome, or omits the
+            // Idempotency-Key from a retry.
             let repeats = outcome.is_unknown() || rng.u8(..8) == 0;
             if !repeats || rng.u8(..8) == 0 {
                 return;
@@ -468,7 +470,7 @@ impl Client {
             let pool = &self.world.listers;
             let (answer, outcome) = self.ask(rng, pool, "get", event, request).await;
             let Outcome::Page { users, .. } = outcome else {
-                // The next iteration requests the same page again.
+                // The client got no page, so the next iteration requests the same page again.
                 continue;
             };
             if let Some(user) = users.last() {
@@ -524,7 +526,8 @@ impl Client {
     }
 }
 
-/// Converts an answer to an outcome. `None` if no request of a run should get the answer's status.
+/// Converts an answer to an outcome. Returns `None` for a status that no request of a run should
+/// get.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {
@@ -563,8 +566,8 @@ fn fault(rng: &mut Rng) -> WireFault {
         // An empty 200, as if a proxy had answered instead of the table.
         31..33 => WireFault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         33 => WireFault::ContentType("text/html"),
-        // These faults are rare, because each one takes more than a second. The function abandons
-        // an attempt after 1.2 s.
+        // These faults are rare, because each of them takes more than a second: the function waits
+        // 1.2 s before it abandons an attempt.
         34 => WireFault::Stall,
         35 => WireFault::StallAnswer,
         36 => WireFault::StallWithinAnswer(at(rng)),

@@ -1,6 +1,6 @@
 //! `make soak`: runs both functions for several minutes, with all processors busy. Checks every
-//! answer. Also checks that no process uses much more memory, or more file descriptors, in the last
-//! minute than in the first minute.
+//! answer. Also compares the last minute with the first minute: no process may use much more
+//! memory, or any more file descriptors.
 
 use std::{
     fmt::{Display, Write as _},
@@ -26,8 +26,8 @@ use tokio::{process::Command, task::JoinSet};
 
 /// How much a process's memory and its peak memory may grow from the first minute to the last
 /// minute, in KiB. In ten minutes, a process handles at least 100,000 calls, so this limit finds a
-/// leak of 5 bytes per call. In a run without a leak, memory grew by a quarter of this limit, because
-/// of the allocator.
+/// leak of about 5 bytes per call. Memory grows a little even without a leak, because of the
+/// allocator (docs/reliability.md).
 const MAX_GROWTH_KIB: usize = 512;
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ async fn main() -> ExitCode {
     interval.tick().await;
     while Instant::now() + INTERVAL < until {
         interval.tick().await;
-        // A task ends early only if an answer was wrong. The task has already printed that answer.
+        // If a task ends early, the task got a wrong answer and has already printed this answer.
         if running.try_join_next().is_some() {
             eprintln!("make soak: an answer was wrong. It is printed above");
             return ExitCode::FAILURE;
@@ -98,7 +98,7 @@ async fn main() -> ExitCode {
     let mut faults: Vec<String> = functions.iter().flat_map(Function::faults).collect();
     if created != listed {
         faults.push(format!(
-            "{created} users were created, but {listed} are listed"
+            "{created} users were created, but the list shows {listed}"
         ));
     }
     for fault in &faults {
@@ -107,7 +107,8 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-/// Starts a process of a function, and discards the log, because it would have millions of lines.
+/// Starts a process of a function. Discards the log of the process, because the log would have
+/// millions of lines.
 async fn start(function: &str, table_url: &str) -> Sandbox {
     let mut shell = Command::new("/bin/sh");
     shell
@@ -118,7 +119,7 @@ async fn start(function: &str, table_url: &str) -> Sandbox {
     sandbox
 }
 
-/// The number of requests for each user: a create, a retry of this create, and a create that gets a 409.
+/// The number of requests for each user: a create, a retry of this create, and another create that gets a 409.
 const CALLS_PER_USER: usize = 3;
 
 /// Creates users until the time is up.
@@ -216,7 +217,7 @@ struct Look {
 }
 
 impl Look {
-    /// The largest value of each resource in these samples.
+    /// Returns the largest value of each resource in these samples.
     fn over(looks: &[Look]) -> Self {
         let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
         Self {
@@ -269,7 +270,8 @@ impl Function {
         [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
     }
 
-    /// A message for each resource that grew too much from the first minute to the last minute.
+    /// Returns a message for each resource whose use grew too much from the first minute to the
+    /// last minute.
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
@@ -294,7 +296,8 @@ fn total(functions: &[Function]) -> usize {
     functions.iter().map(Function::calls).sum()
 }
 
-/// A text table of each process's resources in the first minute and in the last minute.
+/// Returns a table, as text, of each process's resources in the first minute and in the last
+/// minute.
 fn table(functions: &[Function]) -> String {
     let mut text = format!(
         "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}\n",

@@ -1,7 +1,7 @@
 //! `make torture MINUTES=10`: records histories (tests/histories) under faults, until the time is
 //! up or a history breaks a rule. Prints the seed of each history before the history begins. The
-//! seed is random unless `HISTORY_SEED` sets it. `target/debug/torture --check FILE` checks the
-//! rules again for the history in a file.
+//! seed is random unless `HISTORY_SEED` sets it. `target/debug/torture --check FILE` reads a
+//! history from a file, and checks the rules again.
 
 use std::{
     env, fs,
@@ -18,7 +18,8 @@ use tests::histories::{
     seed,
 };
 
-/// The size of a run. It is large enough for pages with many users, but a person can still read the history.
+/// The size of a run. A run is large enough for pages with many users, and small enough that a person can read its
+/// history.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 120,
@@ -58,7 +59,7 @@ async fn torture() -> Result<String, String> {
         rounds += 1;
         bar.suspend(|| println!("round {rounds}, seed {seed}"));
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // The run has its own task, so that the message about a panic includes the seed.
+        // The run is a separate task. If the task panics, the error message includes the seed.
         let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
         let (history, happened) = round
             .await

@@ -14,8 +14,8 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How many processes measure each case. The cases take turns, so that other load on the machine
-/// affects all cases alike.
+/// How many processes are started to measure each case. The cases take turns, so that other load on
+/// the machine affects all cases alike.
 const ROUNDS: usize = 15;
 /// How many creates each process handles while its time is measured.
 const CREATES: usize = 1_000;
@@ -26,8 +26,8 @@ const WARM_UP: usize = 100;
 async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
-    // This program does not read the datagrams that the agent receives. The system discards them
-    // when the socket's queue is full.
+    // This program does not read the datagrams that the agent receives. When the queue of the
+    // agent's socket is full, the operating system discards further datagrams.
     let cases = [
         ("no agent", None, TRACE_ID),
         ("not sampled", Some(&*address), TRACE_ID),
@@ -69,7 +69,7 @@ async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration
     took / u32::try_from(CREATES).expect("not that many")
 }
 
-/// The processor time that a process with one thread has used.
+/// Returns the processor time that a process has used. The process must have only one thread.
 fn processor_time(process: u32) -> Duration {
     let file = format!("/proc/{process}/schedstat");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));

@@ -1,6 +1,6 @@
-//! Draws docs/waterfall.svg, which shows the spans of one create. The create's first write is
-//! throttled. Run `cargo run --locked --package tests --bin waterfall` after `cargo build
-//! --workspace`.
+//! Draws docs/waterfall.svg, which shows the spans of one create. The first write of this create is
+//! throttled, so the picture also shows a retry. Run `cargo run --locked --package tests --bin
+//! waterfall` after `cargo build --workspace`.
 
 use std::{fmt::Write as _, fs, time::Duration};
 
@@ -16,7 +16,7 @@ use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The width of the picture, the left end of the longest bar, the length of that bar, and the height of a row.
+/// The sizes in the picture: its width, the left end and the length of the longest bar, and the height of a row.
 const WIDTH: f64 = 820.0;
 const LEFT: f64 = 170.0;
 const LONGEST: f64 = 520.0;
@@ -32,7 +32,8 @@ async fn main() {
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", &*address));
     let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     create.trace(SAMPLED);
-    // The first create opens the connection, so the create in the picture does not.
+    // The first create opens the connection, so that the create in the picture can reuse the
+    // connection.
     let first = create.invoke(Event::create_user("grace"), TIMEOUT).await;
     assert_eq!(first.into_answer().status, 201);
     agent.spans().await;
@@ -48,7 +49,7 @@ async fn main() {
     println!("{} shows the spans of this run", file.display());
 }
 
-/// Draws each span as a bar in a row of its own. All rows share one time axis.
+/// Draws each span as a bar in its own row. All rows have the same time axis.
 fn draw(spans: &[Span]) -> String {
     let begun = spans[0].start_time_unix_nano;
     let all = milliseconds(begun, spans[0].end_time_unix_nano);

@@ -1,6 +1,6 @@
 //! Tests of the functions' released binaries.
 //!
-//! The first comment in `tests/budgets` explains when to change a budget.
+//! The comment at the top of `tests/budgets/main.rs` explains when to change a budget.
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 
@@ -33,7 +33,7 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // A binary holds the source paths for panic messages, and these paths contain the names of its crates.
+        // A binary contains the source paths that its panic messages show. These paths contain the names of the crates.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

@@ -17,8 +17,8 @@ pub enum Decision {
 }
 
 impl Protocol {
-    /// Calls the service's [`judge`]. `judge` always applies all its rules. To remove one
-    /// of them, the model first changes the users so that the rule has no effect.
+    /// Calls the service's [`judge`]. To remove one of the rules of `judge`, the model changes the
+    /// data that it passes to `judge`. With this data, the rule has no effect.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);
         let mut found = self.stored(state, found);

@@ -1,21 +1,21 @@
 //! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! Histories test only the orders of events that happened in a run. The model checks every possible
-//! order, and shows which promises break if a rule is removed.
+//! A history tests only one order of events: the order in which they happened in the run. The model
+//! checks every possible order, and shows which promises break if a rule is removed.
 //!
 //! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client may
 //!   send its request a second time, before or after the first answer.
-//! * Each request runs the function once. The function sends its write to the table at most twice. A
-//!   write may arrive after the function has stopped waiting, or may never arrive. The answer to a
-//!   write may get lost. Functions may crash at any time.
+//! * Each time a client sends its request, the function runs once. The function sends its write to the table at most
+//!   twice. A write may arrive after the function has stopped waiting, or may never arrive. The answer to a write may
+//!   get lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
-//! In the model, every answer of the function reaches the client. In reality an answer may get lost, so
-//! the model checks the promises for more answers than clients really get.
+//! In the model, every answer of the function reaches the client. In reality, an answer may get lost. So the model is
+//! stricter: it checks the promises for lost answers too.
 //!
 //! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
-//! failed condition. Usernames, keys and fingerprints have the service's types.
+//! failed condition. The model also uses the service's types for usernames, keys and fingerprints.
 
 mod decision;
 mod linearizable;
@@ -43,7 +43,7 @@ pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma",
 /// A client sends its request at most this many times, and a function sends its write at most this many times.
 const ATTEMPTS: usize = 2;
 
-/// A request of a client.
+/// The request that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
     /// The username: an index into [`USERNAMES`].
@@ -57,7 +57,7 @@ pub struct Request {
 pub struct Attempt {
     /// The client.
     pub client: usize,
-    /// 0 for the first attempt, 1 for the second.
+    /// The number of the attempt: 0 for the first attempt, and 1 for the second attempt.
     pub number: usize,
 }
 
@@ -66,7 +66,7 @@ pub struct Attempt {
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// The number of the attempt's write if each write has its own id ([`Without::OneIdARequest`]),
+    /// The number of the write if each write has its own user id ([`Without::OneIdARequest`]),
     /// otherwise 0.
     pub write: usize,
 }
@@ -77,7 +77,7 @@ impl Item {
     }
 }
 
-/// What the table holds under a key.
+/// The content of the table under one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Cell {
     /// Nothing.
@@ -99,17 +99,17 @@ pub enum Run {
     Waiting {
         /// How many writes the function has sent.
         sent: u8,
-        /// How many older writes may still arrive.
+        /// How many of the attempt's older writes may still arrive at the table.
         late: u8,
     },
     /// The function has ended, with or without an answer.
     Over {
-        /// How many writes may still arrive.
+        /// How many of the attempt's writes may still arrive at the table.
         late: u8,
     },
 }
 
-/// What the operator has done.
+/// What the operator has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Progress {
     /// Nothing.
@@ -119,7 +119,7 @@ pub enum Progress {
     Found(Item),
     /// Deleted the user for the first time.
     Deleted(Item),
-    /// Waited until no write from before the erasure can still arrive.
+    /// Waited so long that no write from before the erasure can still arrive.
     Waited(Item),
     /// Reported that the user is erased.
     Done(Item),
@@ -143,17 +143,17 @@ impl Progress {
 pub struct State {
     /// The request of each client.
     pub requests: [Request; CLIENTS],
-    /// Which clients omit their key in the second attempt.
+    /// The clients that omit the Idempotency-Key from their second attempt.
     pub forgetful: u8,
     /// The progress of each client's attempts.
     pub runs: [[Run; ATTEMPTS]; CLIENTS],
-    /// The table: a cell for each key in each place. A place is a region, an item collection or an
-    /// old copy of the table. The second place is used only if [`Layout`] or [`Without`] needs a
-    /// second place.
+    /// The table: one cell for each place and key. A place is a region, an item collection or an
+    /// old copy of the table. Most models use only the first place. Some values of [`Layout`] and
+    /// [`Without`] also need the second place.
     pub table: [[Cell; USERNAMES.len()]; 2],
     /// For each key, the number of the place that was written last.
     pub newest: [u8; USERNAMES.len()],
-    /// The users that clients got in a 201.
+    /// The users that clients got in a 201 response.
     pub told: u16,
     /// Which wrong answers clients got: one bit for each `Wrong`.
     pub wrong: u8,
@@ -161,8 +161,8 @@ pub struct State {
     pub progress: Progress,
     /// The attempts that clients sent before the erasure began.
     pub begun: u8,
-    /// The deleted users that the erasure should delete: the user to erase, and other users that
-    /// the same request created.
+    /// The deleted users that were meant to be deleted: the user to erase, and other users that the
+    /// same request created.
     pub erased: u16,
     /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,
@@ -173,15 +173,15 @@ impl State {
         &mut self.runs[attempt.client][attempt.number]
     }
 
-    /// The caller and the key of an attempt: an index into [`KEYS`].
+    /// The caller and the Idempotency-Key of an attempt, as an index into [`KEYS`].
     #[must_use]
     pub fn key(&self, attempt: Attempt) -> Option<usize> {
         let forgotten = attempt.number > 0 && self.forgetful >> attempt.client & 1 == 1;
         self.requests[attempt.client].key.filter(|_| !forgotten)
     }
 
-    /// Whether two attempts belong to one request: both have the same caller, key and spelling, or
-    /// both are the same attempt.
+    /// Whether two attempts are the same attempt, or repeat one request with the same caller,
+    /// Idempotency-Key and spelling.
     fn are_one(&self, one: Attempt, other: Attempt) -> bool {
         let username = |attempt: Attempt| self.requests[attempt.client].username;
         let key = self.key(one);
@@ -201,22 +201,22 @@ impl State {
 enum Wrong {
     /// A 201 with another request's user, or with a spelling that the client did not ask for.
     OthersUser,
-    /// A replay, although the same attempt created the user.
+    /// A replay of a user that the same attempt created.
     FalseReplay,
-    /// A 409, although the client's own request created the user with this username.
+    /// A 409, although the same request created the user that has this username.
     FalseConflict,
 }
 
-/// A rule of the service. The model can remove one rule, to show which promise breaks.
+/// A rule of the service. A model can leave out one rule, to show which promise then breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
-    /// The write has a condition.
+    /// A write has a condition: the table has no user with the same key.
     Condition,
     /// After a failed condition, the function compares the ids of the new user and the existing user.
     OwnId,
     /// The function compares the fingerprints of the new user and the existing user.
     Fingerprint,
-    /// Only a request with a key is replayed.
+    /// Only a request with an Idempotency-Key gets a replay.
     Key,
     /// The function compares the spellings of the new username and the existing username.
     Spelling,
@@ -224,7 +224,7 @@ pub enum Without {
     Caller,
     /// The table's key is the username's comparison form, which ignores case.
     ComparisonForm,
-    /// All writes that an attempt sends have the same id.
+    /// All writes of one attempt contain the same user id.
     OneIdARequest,
     /// The client gets a 503 if the function got no answer from the table.
     Doubt,
@@ -259,13 +259,13 @@ pub enum Layout {
     One,
     /// Users are in a global table with two regions. A write is replicated to the other region
     /// later. If both regions write the same key, the later write wins. The last client uses the
-    /// second region.
+    /// second region, and all other clients use the first region.
     Regions,
-    /// Users are in two item collections. A hash of the key chooses the collection, in the same way
-    /// for all clients.
+    /// Users are in two item collections. A hash of the key chooses the collection, so that all
+    /// clients use the same collection for a key.
     Shards,
-    /// Users are in one item collection. The last client's function is a newer release, which uses
-    /// two item collections.
+    /// Two releases of the function are in use. The older release keeps all users in one item
+    /// collection. The last client calls the newer release, which uses two item collections.
     MoreShards,
 }
 
@@ -276,14 +276,16 @@ pub enum Erasure {
     Delete,
     /// Look up the user's id, and delete the user only if the id is still the same.
     DeleteById,
-    /// Like `DeleteById`, but the user is so old that no write of its attempt can still arrive.
+    /// Like `DeleteById`, but the user is so old that no write of the attempt that created the user
+    /// can still arrive.
     DeleteOldById,
-    /// Delete any user with the username, wait until no earlier write can arrive, and delete again.
+    /// Delete any user with the username, wait until no earlier write can still arrive, and delete
+    /// again.
     DeleteTwice,
-    /// Like `DeleteTwice`, but delete only a user with the id or the fingerprint that was looked up.
+    /// Like `DeleteTwice`, but look up the user first, and delete only a user with the same id or the same fingerprint.
     DeleteTwiceByRequest,
-    /// Look up the user's id, wait until no earlier write can arrive, and delete the user only if
-    /// the id is still the same.
+    /// Look up the user's id, wait until no earlier write can still arrive, and delete the user
+    /// only if the id is still the same.
     WaitThenDelete,
     /// Replace the user with an item that has the same key and no personal data. The item stays forever.
     Tombstone,
@@ -302,7 +304,7 @@ impl Erasure {
     ];
 }
 
-/// What happens next.
+/// One step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A client sends its request.
@@ -311,7 +313,7 @@ pub enum Action {
     Repeat {
         /// The client.
         client: usize,
-        /// Whether the client omits the key.
+        /// Whether the client omits its Idempotency-Key from this attempt.
         forgets_key: bool,
     },
     /// The newest write of an attempt arrives, and the function gets the table's answer.
@@ -322,16 +324,17 @@ pub enum Action {
     TimeOut(Attempt),
     /// A proxy between the function and the table answers the newest write with its own 200.
     Forge(Attempt),
-    /// A write of an attempt arrives after the function has stopped waiting for this write.
+    /// A write of an attempt arrives after the function has stopped waiting for the answer to this
+    /// write.
     ArriveLate(Attempt),
     /// A function crashes.
     Crash(Attempt),
     /// The operator takes the next step of the erasure.
     Erase,
-    /// A late copy of the delete arrives.
+    /// A late copy of the operator's delete arrives at the table.
     DeleteLate,
-    /// The table copies a key, given by its number, from the place that was written last to the other
-    /// place ([`State::table`]).
+    /// The last write to the key with this number is replicated from its place to the other place
+    /// ([`State::table`]).
     Replicate(usize),
 }
 
@@ -340,19 +343,19 @@ pub enum Action {
 pub struct Protocol {
     /// How many clients there are.
     pub clients: usize,
-    /// The rule to remove.
+    /// The rule that the model leaves out, if any.
     pub without: Option<Without>,
     /// Where users are kept.
     pub layout: Layout,
     /// How the operator erases one user, or `None` if no user is erased. In a model with an
     /// erasure, all clients ask for the same name.
     pub erasure: Option<Erasure>,
-    /// Whether states count as one state if they can no longer behave differently.
+    /// Whether the model merges states that can no longer behave differently.
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// For each username, a number that stands for its key: the index of the first username with the same key.
+    /// For each username, the index of the first username with the same key. This index stands for the key.
     keys: [usize; USERNAMES.len()],
 }
 
@@ -426,8 +429,8 @@ impl Protocol {
         (place, key)
     }
 
-    /// Applies one write of an attempt to the table. Returns the write's user, and the cell that
-    /// the write found.
+    /// Applies one write of an attempt to the table. Returns the user in the write, and the cell
+    /// that the write found.
     fn write(&self, state: &mut State, attempt: Attempt, write: usize) -> (Item, Cell) {
         let write = if self.without == Some(Without::OneIdARequest) {
             write
@@ -449,8 +452,8 @@ impl Protocol {
         (item, found)
     }
 
-    /// Decides the answer to the client whose write finds this cell. Returns the decision, and the
-    /// user that a 201 shows.
+    /// Decides what to answer if the write of a user finds this cell in the table. Returns the
+    /// decision, and the user that a 201 shows.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -539,7 +542,8 @@ impl Protocol {
         })
     }
 
-    /// Waits until no write from before the erasure and no copy of the delete can still arrive.
+    /// Waits until neither a write from before the erasure nor a copy of the delete can still
+    /// arrive.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -585,10 +589,10 @@ impl Protocol {
     /// Merges states that can no longer behave differently. Does nothing while an erasure can still
     /// delete a user.
     ///
-    /// A write that finds a user changes nothing and always gets the same answer. So while the
-    /// username is taken, the number of an attempt's late writes does not matter. While the
-    /// username is free, two late writes have the same effect as one late write, because the first
-    /// write takes the username.
+    /// A write that finds a user changes nothing, and always gets the same answer. So the number of
+    /// an attempt's late writes does not matter while the username is taken. While the username is
+    /// free, two late writes have the same effect as one late write, because the first write takes
+    /// the username.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -607,9 +611,9 @@ impl Protocol {
         }
     }
 
-    /// Whether the model starts from these requests. Two lists of requests are equivalent if they
-    /// differ only in the order of clients or in the choice of usernames and keys. The model starts
-    /// from one of the equivalent lists.
+    /// Whether the model starts from this list of requests. Two lists of requests are equivalent if
+    /// they differ only in the order of clients or in the choice of usernames and keys. The model
+    /// starts from only one list of each group of equivalent lists.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -680,8 +684,8 @@ impl Model for Protocol {
                 .collect();
         }
         all.retain(|requests| self.is_first(requests));
-        // If several counter-examples have the fewest steps, stateright reports the last one. So
-        // the simplest requests come last, and the reported counter-example is easy to read.
+        // If several counter-examples are equally short, stateright reports the last one. The
+        // simplest requests come last, so that the reported counter-example is easy to read.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -707,8 +711,8 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // If several counter-examples have the fewest steps, stateright reports the last one. So
-        // the simplest actions come last.
+        // If several counter-examples are equally short, stateright reports the last one. The
+        // simplest actions come last, so that the reported counter-example is easy to read.
         for client in (0..self.clients).rev() {
             for number in (0..ATTEMPTS).rev() {
                 let attempt = Attempt { client, number };
@@ -865,8 +869,8 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // An eventually consistent read sees only the second place of the table. That place
-                // is a copy that may be old.
+                // An eventually consistent read sees only the second place of the table, which is a
+                // copy that may be out of date.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -906,7 +910,8 @@ impl Model for Protocol {
     }
 }
 
-/// Whether `is_its` returns false for every user in the table. Always true before the erasure is done.
+/// Whether the erased user is gone: `is_its` returns false for every user in the table. Always true before the erasure
+/// is done.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -928,9 +933,9 @@ pub const ACKNOWLEDGED: &str = "an acknowledged user exists";
 pub const ONE_OWNER: &str = "a username has one owner";
 /// No 201 shows another request's user.
 pub const OWN_USER: &str = "a 201 is about the request's own user";
-/// No attempt gets a replay of a user that this same attempt created.
+/// No attempt gets a replay of a user that the attempt itself created.
 pub const TRUE_REPLAY: &str = "no attempt gets a replay of a user that it created";
-/// No request gets a 409 because of its own user.
+/// No request gets a 409 because of a user that the same request created.
 pub const TRUE_CONFLICT: &str = "a 409 means that another request created the user";
 /// A list shows every user that a client was told of, unless the user was erased.
 pub const LISTED: &str = "a list shows every acknowledged user";
@@ -941,7 +946,7 @@ pub const ERASED: &str = "an erased user does not come back";
 pub const NOT_BROUGHT_BACK: &str =
     "no attempt that was sent before the erasure creates the erased user again";
 /// An attempt that the erased user's client sent before the erasure creates no user after the
-/// erasure. The attempt may have no key.
+/// erasure. This includes an attempt without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
 /// No attempt of the erased user's request creates the user again, even if the attempt is sent

@@ -1,8 +1,8 @@
-//! A second way to judge histories: a search for an order of the operations. The first way is the
-//! rules in `tests::histories::rules`.
+//! Judges a history by a search for an order of its operations. The rules in
+//! `tests::histories::rules` are another way to judge a history.
 //!
-//! A history is sound if, for each username, an order of the operations explains all answers. In
-//! that order, each operation takes effect at one moment between its beginning and its end.
+//! A history is sound if the operations on each username have an order that explains all answers.
+//! In that order, each operation takes effect at one moment between its beginning and its end.
 //! stateright's `LinearizabilityTester` searches for the order. A create whose outcome is unknown
 //! may take effect at any moment after its beginning, or never. A page counts as a read of each
 //! username in its range.
@@ -43,7 +43,8 @@ fn keys(history: &History) -> BTreeMap<&str, &str> {
     names.collect()
 }
 
-/// Returns the users at the end, by key. Fails if the walks and the table do not show the same users.
+/// Returns a map from each username key to its user at the end of the run. Fails if the walks and the table do not show
+/// the same users.
 fn end<'a>(
     history: &'a History,
     keys: &BTreeMap<&'a str, &'a str>,
@@ -187,7 +188,8 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether some order of the operations on one username explains their answers and the user at the end.
+/// Whether the operations on one username have an order that explains all answers, and the user with this username at
+/// the end.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
@@ -199,8 +201,8 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
         .filter_map(|(at, it)| Some((it.end?, 1, at)));
     let mut events: Vec<(u64, u8, usize)> = begins.chain(ends).collect();
     events.sort_unstable();
-    // The tester allows one open operation per thread. An operation with an unknown outcome stays
-    // open, so each operation counts as a thread of its own.
+    // The tester allows only one open operation per thread. An operation with an unknown outcome
+    // stays open, so each operation gets its own thread number.
     let mut tester = LinearizabilityTester::new(Name(None));
     let sound = "each operation begins and ends once";
     for (_, is_end, at) in events {
@@ -245,8 +247,8 @@ enum Told<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// Whether this owner's request can have created this user. If the owner's user is unknown,
-    /// stores this user.
+    /// Whether the owner's request can have created this user. If the owner's user is not known
+    /// yet, stores this user as the owner's user.
     fn is_known_as(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }

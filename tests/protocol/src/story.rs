@@ -9,22 +9,22 @@ use crate::{
     Run, State, USERNAMES, Without,
 };
 
-/// A path through the model: its states, each with the next action. The last state has no next action.
+/// A path through the model. Each entry is a state and the next action. The last state has no next action.
 pub type Path = Vec<(State, Option<Action>)>;
 
-/// The largest number of steps that `shortest` tries.
+/// The largest number of steps in a path that `shortest` looks for.
 const MAX_STEPS: usize = 12;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
 
-/// The shortest path that breaks a promise. `None` if no path of at most twelve steps breaks the promise.
+/// Finds the shortest path that breaks a promise. Returns `None` if no path of at most twelve steps breaks the promise.
 #[must_use]
 pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
     (0..=MAX_STEPS).find_map(|steps| {
         let checker = model
             .clone()
             .checker()
-            // The depth is two more than the number of steps. It also counts the first state, and
-            // stateright does not examine the last state.
+            // The depth is the number of steps plus two, because it also counts the first state,
+            // and because stateright does not examine the last state.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
             .spawn_bfs()
@@ -121,7 +121,8 @@ fn asks(state: &State, attempt: Attempt) -> String {
     )
 }
 
-/// Where a client's write goes. Empty if all clients write to the same places.
+/// Describes where a client's write goes. The text is empty if all clients write to the same
+/// places.
 fn place(model: &Protocol, client: usize) -> &'static str {
     let is_last = client + 1 == model.clients;
     match (model.layout, is_last) {
@@ -133,13 +134,13 @@ fn place(model: &Protocol, client: usize) -> &'static str {
     }
 }
 
-/// The possessive of an attempt, for example "Ann's first request's".
+/// The name of an attempt in the possessive form, for example "Ann's first request's".
 fn whose(attempt: Attempt) -> String {
     let ordinal = ["first", "second"][attempt.number];
     format!("{}'s {ordinal} request's", NAMES[attempt.client])
 }
 
-/// What a write does to the table, and what the client would be told.
+/// Describes what a write does to the table, and what the client would be told.
 fn arrives(model: &Protocol, state: &State, attempt: Attempt) -> (String, &'static str) {
     let mut after = *state;
     let write = match state.runs[attempt.client][attempt.number] {
@@ -175,7 +176,7 @@ fn owner(item: Item) -> String {
     format!("{}'s", NAMES[item.attempt.client])
 }
 
-/// What happens next if the function gets no answer to its newest write.
+/// Describes what happens next if the function gets no answer to its newest write.
 fn then(model: &Protocol, state: &State, attempt: Attempt) -> String {
     let is_last = matches!(
         state.runs[attempt.client][attempt.number],
@@ -195,7 +196,7 @@ fn erases(model: &Protocol, state: &State) -> String {
         Progress::Idle => "The operator looks up the user to erase.",
         Progress::Found(_) if is_last_wait => "The operator waits until the longest retry is over.",
         Progress::Found(_) if model.erasure == Some(Erasure::Tombstone) => {
-            "The operator puts a tombstone in the user's place, and reports the erasure."
+            "The operator replaces the user with a tombstone, and reports the erasure."
         }
         Progress::Found(_) => "The operator deletes the user.",
         Progress::Deleted(_) => "The operator waits until the longest retry is over.",

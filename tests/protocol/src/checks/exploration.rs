@@ -1,7 +1,7 @@
 //! Explores all states of the model, and finds the promises that break if a rule is removed.
 //!
-//! The tests print a line for each exploration and each counter-example. This command prints all steps of each
-//! counter-example:
+//! The tests print one line for each exploration, and one line for each counter-example. This command prints all steps
+//! of each counter-example:
 //!
 //! ```sh
 //! cargo test --locked --workspace --test protocol -- --nocapture --test-threads 1 break
@@ -20,7 +20,8 @@ use protocol::{
 };
 use stateright::{Checker, Expectation, Model};
 
-/// A removed rule, a promise that breaks without this rule, and the fewest steps that break the promise.
+/// Each entry is a rule to remove, a promise that breaks without this rule, and the number of steps in the shortest
+/// counter-example.
 const NEEDED: [(Without, &str, usize); 12] = [
     (Without::Condition, ACKNOWLEDGED, 4),
     (Without::OwnId, TRUE_CONFLICT, 3),
@@ -36,7 +37,8 @@ const NEEDED: [(Without, &str, usize); 12] = [
     (Without::ConsistentRead, LISTED, 2),
 ];
 
-/// A way to erase a user, a promise that it breaks, and the fewest steps that break the promise.
+/// Each entry is a way to erase a user, a promise that this erasure breaks, and the number of steps
+/// in the shortest counter-example.
 const ERASURES: [(Erasure, &str, usize); 13] = [
     (Erasure::Delete, ERASED, 5),
     (Erasure::Delete, ACKNOWLEDGED, 7),
@@ -146,7 +148,8 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     broken
 }
 
-/// Prints the shortest counter-example in which a model breaks a promise, and checks its number of steps.
+/// Prints the shortest counter-example in which a model breaks a promise, and checks how many steps the counter-example
+/// has.
 #[track_caller]
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));
@@ -158,7 +161,7 @@ fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     assert_eq!(path.len() - 1, steps, "{name}: {promise}");
 }
 
-/// Prints a line even if the test passes: the test harness captures `println!`, but not this output.
+/// Prints a line even if the test passes. The test harness captures the output of `println!`, but not of `writeln!`.
 fn report(line: &str) {
     writeln!(io::stdout(), "{line}").expect("standard output is open");
 }

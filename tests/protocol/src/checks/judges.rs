@@ -1,5 +1,5 @@
 //! Judges random histories in two ways: with the rules, and with a search for an order of the
-//! operations. Checks that both ways agree.
+//! operations. Checks that both ways accept the same histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,9 @@ fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories(
         }
         seed = rng.u32(..).into();
     }
-    println!("{HISTORIES} histories: {sound} are sound. Histories that break each rule: {found:?}");
+    println!(
+        "{HISTORIES} histories: {sound} are sound. Number of histories that break each rule: {found:?}"
+    );
     let all = [
         Rule::Answer,
         Rule::OneOwner,
@@ -84,7 +86,8 @@ struct Plan {
     unknown: Option<Outcome>,
 }
 
-/// Makes a sound history: each operation takes effect at one moment.
+/// Makes a sound history. Each operation takes effect at one moment, so the operations have an
+/// order.
 fn sound_history(rng: &mut Rng) -> History {
     let max_age = rng.u64(..2);
     let count = rng.u64(3..12);
@@ -92,7 +95,7 @@ fn sound_history(rng: &mut Rng) -> History {
         .map(|number| plan(rng, number, max_age))
         .collect();
     plans.sort_by_key(|plan| plan.effect);
-    // A cursor can contain only a username that some client requested.
+    // A cursor can contain only a username that some client has requested.
     let requests = plans.iter().map(|plan| &plan.request);
     let asked: BTreeSet<String> = requests
         .filter_map(|request| match request {
@@ -152,7 +155,7 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// A random operation. All times in a history are different.
+/// A random operation. No two times in a history are the same.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
     // Most operations are short, so that few operations overlap.
@@ -293,7 +296,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let at = rng.usize(..count);
     let operation = &mut history.operations[at];
     let Request::Create(create) = &mut operation.request else {
-        // Moves the request for a page to another time, without changing its duration.
+        // Moves the request for a page to another time. The duration of the request stays the same.
         let length = operation.end - operation.start;
         operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
         operation.end = operation.start + length;

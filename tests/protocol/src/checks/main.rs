@@ -1,4 +1,4 @@
-//! Tests of the protocol's model, and of the search for an order.
+//! Tests of the protocol's model, and of the search for an order of a history's operations.
 
 mod exploration;
 mod judges;

@@ -1,7 +1,8 @@
-//! Takes random walks through the model, and performs each step with the real function and the embedded engine.
+//! Takes random walks through the model, and performs each step with the real create-user function and the embedded
+//! engine.
 //!
-//! The test holds each write of the function until the walk decides what happens to the write.
-//! After each step, the function's answer and the list of users must match the model.
+//! The test intercepts each write of the function. A later step of the walk decides what happens to
+//! the write. After each step, the function's answer and the list of users must match the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,7 +99,7 @@ struct Function {
     writes: Option<UnboundedReceiver<Write>>,
     newest: Option<Write>,
     late: Vec<Write>,
-    /// The id of the user that this run of the function writes.
+    /// The id of the user that the function writes to the table.
     id: String,
 }
 
@@ -266,7 +267,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Waits for the function's next write. If the model expects no further write, waits for the 503 instead.
+    /// Waits for the function's next write. If the model expects no further write, waits for the function's 503
+    /// response instead.
     async fn goes_on(&mut self, attempt: Attempt, next: &State) -> &'static str {
         if matches!(
             next.runs[attempt.client][attempt.number],
@@ -289,7 +291,8 @@ impl<'a> World<'a> {
         answer.await.expect("the function does not panic")
     }
 
-    /// Ends all runs of the function that began before the erasure, and discards their writes.
+    /// Ends every call of the function that began before the erasure, and discards the writes of
+    /// these calls.
     fn wait(&mut self) {
         for (number, function) in self.functions.as_flattened_mut().iter_mut().enumerate() {
             if self.state.begun >> number & 1 == 1 {
@@ -386,7 +389,8 @@ impl Write {
     }
 }
 
-/// An HTTP client for the SDK. It gives each write to the test instead of sending the write.
+/// An HTTP client for the SDK. It passes each write to the test, and does not send the write to the
+/// table.
 #[derive(Clone, Debug)]
 struct Wire {
     client: SharedHttpClient,
