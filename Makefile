@@ -3,8 +3,8 @@
 # The project installs its tools into .tools, which git ignores.
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-# Temporary files, caches and settings of tools go into .tools too. Only cargo, pip and npm share their downloads with
-# other projects.
+# Tools also put their temporary files, caches and settings into .tools. Only the download caches of cargo, pip and npm
+# are shared with other projects.
 export PIP_CACHE_DIR := $(or $(PIP_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pip)
 export npm_config_cache := $(or $(npm_config_cache),$(HOME)/.npm)
 export TMPDIR := $(CURDIR)/.tools/tmp
@@ -13,7 +13,7 @@ export MPLCONFIGDIR := $(XDG_CACHE_HOME)/matplotlib
 export __SAM_CLI_APP_DIR := $(XDG_CACHE_HOME)/sam
 export NODE_DISABLE_COMPILE_CACHE := 1
 
-# Some groups of tools share a folder, so two recipes must not install at the same time.
+# Recipes run one after the other, because two of them could install tools into the same folder at the same time.
 .NOTPARALLEL:
 
 .PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check
@@ -76,7 +76,7 @@ mutants: check .tools/mutants/bin/cargo-mutants
 .tools/mutants/bin/cargo-mutants: | check
 	cargo install cargo-mutants --version 27.1.0 --locked --root .tools/mutants
 
-# Not part of `make verify`, because the advisory database is on the internet.
+# This target is not part of `make verify`, because it needs the advisory database from the internet.
 advisories: check
 	@tools/install dependencies
 	@cargo deny --locked check advisories

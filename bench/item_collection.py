@@ -31,60 +31,60 @@ SEED = 20261124
 
 SECONDS_PER_MINUTE = 60
 # The functions wait up to 50 ms before the first retry and up to 100 ms before the second
-# (shared/src/table.rs). In ticks of 25 ms, these are up to two ticks and up to four.
+# (shared/src/table.rs). A tick is 25 ms, so these waits are at most two and four ticks.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# Retries are counted by the tick in which they are due: one slot for the current tick, and one for
-# each later tick up to the longest wait.
+# Each slot counts the retries that are due in one tick. There is a slot for the current tick and
+# for each later tick up to the longest wait.
 SLOTS = max(RETRY_TICKS) + 1
 
-# A partition is split according to the keys of the latest seconds. This is their number.
+# The number of most recent seconds whose keys decide where a partition is split.
 OBSERVED_SECONDS = 10
-# If the colder side of a split would get less than this share of the traffic, the split is futile.
+# A split is futile if one of its sides would get less than this share of the partition's traffic.
 FUTILE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules by which the table behaves."""
+    """The rules of the simulated table."""
 
-    # Documented: the write units of a partition.
+    # The write units that a partition gets per second, as AWS documents them.
     units_per_second: int = 1000
-    # How long unused units are kept, in seconds. AWS keeps them for up to 300 seconds, but advises
-    # not to rely on that. With 1, units last only for the current second.
+    # How long a partition keeps unused units, in seconds. AWS keeps them for up to 300 seconds, but
+    # advises not to rely on that. With 1, a partition never has more than the units of one second.
     kept_seconds: int = 1
-    # Assumed: a window of `window_seconds` is hot if the partition used `hot_share` of its units.
-    # After `hot_windows` hot windows in a row, the partition is split.
+    # We assume that a window of `window_seconds` is hot if the partition used `hot_share` of its
+    # units. After `hot_windows` hot windows in a row, the partition is split.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
-    # Documented: DynamoDB does not make a split that would not spread the traffic.
+    # Whether to avoid splits that would not spread the traffic, as AWS documents for DynamoDB.
     avoids_futile_splits: bool = True
 
 
-# Returns the sort keys of new users, given their numbers in order of creation. A key is a number
-# too, because only the order of keys matters.
+# A function that returns a sort key for each new user, given the users' numbers in order of
+# creation. A sort key is a number here, because only the order of the keys matters.
 Keys = Callable[[np.ndarray, Generator], np.ndarray]
 
 
 def random_names(numbers: np.ndarray, rng: Generator) -> np.ndarray:
-    """Names in random order: a key is a position among all names, from 0 to 1."""
+    """Names in random order. Each key is a random number from 0 to 1."""
     return rng.random(len(numbers))
 
 
 def names_in_order(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """Names that count up, such as user000001. Each name comes after all earlier names."""
+    """Names that count up, such as user000001. Each name sorts after all earlier names."""
     return numbers.astype(float)
 
 
 def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """The same name every time. A create of a taken name costs a write unit too."""
+    """The same name for every create. A create of a taken name also costs a write unit."""
     return np.zeros(len(numbers))
 
 
 @dataclass(frozen=True)
 class Split:
-    """The key at which to split a partition, and the upper side's share of its traffic."""
+    """The key at which a partition is split, and the upper half's share of the traffic."""
 
     point: float
     upper_share: float
@@ -107,15 +107,15 @@ def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
 
 
 class Partitions:
-    """The partitions of the collection, in the order of their keys."""
+    """The partitions of the table's item collection, in the order of their keys."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.lower_bounds = np.array([-np.inf])
         # The units that each partition has left.
         self.units = np.array([float(rules.units_per_second)])
-        # The numbers of throttled creates that wait for their second or third attempt, by attempt,
-        # slot in which it is due, and partition.
+        # The numbers of throttled creates that wait for a retry. The axes are the retry (first or
+        # second), the slot in which the retry is due, and the partition.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
         self.given_in_window = np.zeros(1, dtype=np.int64)
         self.hot_windows = np.zeros(1, dtype=np.int64)
@@ -124,7 +124,7 @@ class Partitions:
         return len(self.lower_bounds)
 
     def of(self, keys: np.ndarray) -> np.ndarray:
-        """The partitions that hold these keys."""
+        """Returns, for each key, the index of the partition that holds the key."""
         return np.searchsorted(self.lower_bounds, keys, side="right") - 1
 
     def play(self, tick: int, creates: np.ndarray, rng: Generator) -> tuple[int, int, int]:
@@ -148,21 +148,21 @@ class Partitions:
 
         throttled = attempts - pick(attempts, accepted, rng)
         for retry, longest in enumerate(RETRY_TICKS):
-            # Every wait up to the longest is equally likely.
+            # Each wait from one tick to `longest` ticks is equally likely.
             waits = rng.multinomial(throttled[retry], np.full(longest, 1 / longest))
             for wait in range(1, longest + 1):
                 self.waiting[retry, (tick + wait) % SLOTS] += waits[:, wait - 1]
         return int(accepted.sum()), int(throttled.sum()), int(throttled[-1].sum())
 
     def close_window(self, latest: np.ndarray, rng: Generator) -> None:
-        """Counts hot windows, and splits partitions that were hot for long enough if that helps."""
+        """Counts hot windows. Splits partitions that were hot for long enough, if a split helps."""
         rules = self.rules
         hot = rules.hot_share * rules.units_per_second * rules.window_seconds
         self.hot_windows = np.where(self.given_in_window >= hot, self.hot_windows + 1, 0)
         self.given_in_window[:] = 0
         holders = self.of(latest)
-        # From the last partition to the first, so that a split does not move the indexes of the
-        # partitions that are still to be checked.
+        # Go from the last partition to the first, because a split changes the indexes of all later
+        # partitions.
         for index in np.flatnonzero(self.hot_windows >= rules.hot_windows)[::-1]:
             split = choose_split(latest[holders == index], rules)
             if split is not None and split.point > self.lower_bounds[index]:
@@ -174,7 +174,7 @@ class Partitions:
         moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
         self.waiting = np.insert(self.waiting, upper, moved, axis=2)
         self.waiting[:, :, index] -= moved
-        # Both halves begin with at most the units of one second, and without hot windows.
+        # After a split, each half has at most the units of one second, and no hot windows.
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
@@ -184,7 +184,7 @@ class Partitions:
 
 
 def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarray:
-    """Chooses the accepted attempts. First, second and third attempts are equally likely."""
+    """Chooses the attempts to accept. Each attempt is equally likely, even if it is a retry."""
     third = rng.hypergeometric(attempts[2], attempts[0] + attempts[1], accepted)
     second = rng.hypergeometric(attempts[1], attempts[0], accepted - third)
     return np.vstack([accepted - third - second, second, third])
@@ -192,12 +192,12 @@ def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarr
 
 @dataclass(frozen=True)
 class Scenario:
-    """The sign-ups of a run, and the rules of its table."""
+    """The creates of a simulated run, and the rules of its table."""
 
     name: str
     title: str
     keys: Keys
-    # Returns the creates per second in a given second of the run.
+    # A function that returns the average number of creates in a given second of the run.
     rate: Callable[[int], float]
     seconds: int = 1800
     rules: Rules = Rules()
@@ -205,7 +205,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Run:
-    """A simulated run. Each array has one number for each second."""
+    """A simulated run. Each array has one number per second of the run."""
 
     scenario: Scenario
     sent: np.ndarray
@@ -213,7 +213,7 @@ class Run:
     throttled: np.ndarray
     refused: np.ndarray
     partitions: np.ndarray
-    # The number of creates that still wait for a retry at the end.
+    # The number of creates that still wait for a retry at the end of the run.
     in_flight: int
 
 
@@ -262,7 +262,8 @@ SCENARIOS = (
     Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
     Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),
 )
-# The same launch, with unused units kept. Its results are in the JSON file but not in the figure.
+# A launch with partitions that keep unused units. Its results are in the JSON file but not in the
+# figure.
 KEPT_UNITS = Scenario(
     "launch-3000-kept-units",
     "a launch, with unused units kept",
@@ -273,12 +274,12 @@ KEPT_UNITS = Scenario(
 
 
 def by_minute(values: np.ndarray) -> list[float]:
-    """Averages a value for each second over each minute."""
+    """Takes one value per second, and returns one average per minute."""
     return np.round(values.reshape(-1, SECONDS_PER_MINUTE).mean(axis=1), 1).tolist()
 
 
 def report(run: Run) -> dict[str, Any]:
-    """The results of a run, for the JSON file."""
+    """Returns the results of a run for the JSON file."""
     refused = np.flatnonzero(run.refused)
     return {
         "rules": asdict(run.scenario.rules),
@@ -308,7 +309,7 @@ def write_json(runs: list[Run], path: Path) -> None:
 
 # A gray that is readable on white and on black.
 INK = "#808080"
-# The lines of the figure. Later lines cover earlier ones, so the first line is the thickest.
+# The lines of each panel. Later lines cover earlier lines, so the first line is the thickest.
 LINES = (
     ("accepted", "created (201)", {"color": "#1a9a6c", "linewidth": 3.5}),
     ("sent", "sent", {"color": INK, "linestyle": (0, (3, 2)), "linewidth": 1.2}),
@@ -316,7 +317,7 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Keep text as text instead of curves, and make the file the same at any time on any machine.
+    # Write text as text instead of curves. With a fixed salt, the same runs give the same file.
     "svg.fonttype": "none",
     "svg.hashsalt": "item-collection",
     "font.family": "sans-serif",
@@ -328,7 +329,7 @@ STYLE = {
 
 
 def write_svg(runs: list[Run], path: Path) -> None:
-    """Draws the runs side by side, without a background."""
+    """Draws a panel for each run, without a background."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         for run, axes in zip(runs, figure.subplots(2, 3).flat, strict=True):
@@ -367,7 +368,7 @@ def main() -> None:
         summary = report(run)
         print(
             f"{run.scenario.title:32} {summary['answered_503']:>9,} of {summary['sent']:>9,}"
-            f" refused, the last in minute {summary['last_503_in_minute']};"
+            f" creates refused, the last create in minute {summary['last_503_in_minute']};"
             f" {run.partitions[-1]} partitions"
         )
 

@@ -31,7 +31,7 @@ def start_up(figures: dict[str, Any]) -> float:
     return figures["init"]["median"] + figures["first"]["median"]
 
 
-# The panels: each has a title, and a function that returns a contestant's value.
+# The panels of the figure. Each has a title and a function that returns a contestant's value.
 PANELS = [
     ("Start-up: from the start of the\nprocess to its first answer, ms", start_up),
     ("A warm create, ms", lambda it: it["warm"]["median"]),
@@ -55,7 +55,7 @@ def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
 
 
 def put_into(document: Path, text: str) -> None:
-    """Replaces the results in a document."""
+    """Replaces the results in a document with this text."""
     before, rest = document.read_text().split(START)
     _, after = rest.split(END)
     document.write_text(before + START + text + END + after)
@@ -64,11 +64,11 @@ def put_into(document: Path, text: str) -> None:
 def main() -> None:
     tables = (RESULTS / "results.md").read_text()
     put_into(ROOT / "docs" / "performance.md", tables)
-    # The first block of results.md has the figures of a create at full speed. The last block says
-    # when and where they were measured. The README shows these two blocks.
+    # The README shows the first and the last block of results.md. The first block has the figures
+    # of a create at full speed. The last block names the date and the machine of the measurement.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
-    # Make the same file from the same results, and keep text as text instead of curves.
+    # Write text as text instead of curves. With a fixed salt, the same results give the same file.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
     results = json.loads((RESULTS / "results.json").read_text())
     [create] = [

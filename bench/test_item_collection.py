@@ -26,9 +26,9 @@ from item_collection import (
     write_svg,
 )
 
-# Five hot seconds are enough for a split, so that short runs contain splits.
+# With these rules, five hot seconds are enough for a split, so that short runs contain splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
-# These rules also allow splits that would not spread the traffic.
+# The same rules, except that they also allow splits that would not spread the traffic.
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 
 
@@ -36,7 +36,7 @@ BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 def run_of(
     keys: Keys, rate: float = 1800, seconds: int = 10, rules: Rules = HASTY, seed: int = 1
 ) -> Run:
-    """A run at a constant rate, simulated once for all tests."""
+    """Returns a run at a constant rate. Each such run is simulated only once for all tests."""
     return simulate(Scenario("test", "test", keys, constant(rate), seconds, rules), seed)
 
 
@@ -47,8 +47,7 @@ class Creates(unittest.TestCase):
             "count up": run_of(names_in_order),
             "one": run_of(one_name),
             "count up, split": run_of(names_in_order, rules=BLIND),
-            # This run ends one second after a split, while creates from before the split still
-            # wait.
+            # This run ends one second after a split. Some creates from before the split still wait.
             "no order, split": run_of(random_names, rate=5000, seconds=6),
         }
         for names, run in runs.items():
@@ -73,8 +72,8 @@ class Creates(unittest.TestCase):
 class Partition(unittest.TestCase):
     def test_gives_a_thousand_units_a_second_and_no_more(self) -> None:
         run = run_of(one_name, rate=5000)
-        # The partition begins with the units of one second. In the first second it also gets the
-        # units of that second.
+        # The partition begins with the units of one second. During the first second, it gets as
+        # many units again.
         self.assertLessEqual(run.accepted[0], 2000)
         self.assertEqual(set(run.accepted[1:]), {1000})
 
@@ -111,7 +110,7 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # Each new partition begins with the units of one second, which is the only gain.
+        # The only gain of a split is the units of one second with which the new partition begins.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

@@ -14,7 +14,7 @@ class Results(unittest.TestCase):
 
 
 def shown(document: str) -> str:
-    """The results in a document."""
+    """Returns the results that a document shows."""
     text = (plot.ROOT / document).read_text()
     return text.split(plot.START)[1].split(plot.END)[0]
 

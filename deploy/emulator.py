@@ -41,17 +41,17 @@ DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
 
 
-# Hides the SAM translator's warning about a list of features that only AWS has.
+# Hide the SAM translator's warnings about feature toggles, which only AWS can configure.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
 class DeployError(Exception):
-    """The emulator did not start, or the stack was not deployed. The message is for users."""
+    """The emulator did not start, or the stack was not deployed. The message tells users why."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer as the client gets it."""
+    """An HTTP response as the client gets it."""
 
     status: int
     headers: dict[str, str]
@@ -64,9 +64,9 @@ class Answer:
 def request(
     method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Answer:
-    """Sends a request and returns the answer, also if its status is an error."""
+    """Sends a request and returns the response, even if its status is an error."""
     wanted = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-    # Without a proxy, because the emulator runs on this machine.
+    # Do not use a proxy, because the emulator runs on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         response = opener.open(wanted, timeout=30)
@@ -89,12 +89,12 @@ def request_token(url: str, client: str, *scopes: str) -> str:
 
 
 def source() -> dict[str, Any]:
-    """The unexpanded template, parsed from its file."""
+    """Returns template.yaml as parsed, before SAM expands it."""
     return yaml_parse((ROOT / "template.yaml").read_text())
 
 
 def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The unexpanded template's functions. The keys are the names of their binaries."""
+    """Returns the functions of an unexpanded template. The keys are the binaries' names."""
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: resource
         for resource in template["Resources"].values()
@@ -103,16 +103,16 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
-    """The template that SAM expands for CloudFormation, with the code of this build."""
+    """Returns the template as SAM expands it for CloudFormation, with the code of a build."""
     template = source()
-    # Point to the uploaded code, as `sam package` does.
+    # Make each function use its uploaded archive, as `sam package` does.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
         function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
-        """The template uses no policy that AWS manages."""
+        """Loads no policies that AWS manages, because the template uses none of them."""
 
         def load(self) -> dict[str, str]:
             return {}
@@ -128,10 +128,11 @@ def adapt(template: dict[str, Any]) -> list[str]:
     dropped = []
     for name, resource in list(template["Resources"].items()):
         kind = resource["Type"]
-        # The emulator has no gradual deployments: an alias moves in one step.
+        # The emulator does not support gradual deployments. It moves an alias in one step.
         if kind.startswith("AWS::CodeDeploy::") or name == "CodeDeployServiceRole":
             reason = "no CodeDeploy"
-        # The emulator has no alarms on expressions. It has alarms on one metric, but without data.
+        # The emulator does not support alarms on expressions. Alarms on one metric exist, but the
+        # emulator gives them no data.
         elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             reason = "no alarms on expressions"
         elif resource.pop("UpdatePolicy", None) is not None:
@@ -145,7 +146,7 @@ def adapt(template: dict[str, Any]) -> list[str]:
 
 
 def released(binary: str) -> Path:
-    """The path of a function's binary that `cargo lambda build --release` made."""
+    """Returns the path of a function's binary that `cargo lambda build --release` made."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     path = target / "lambda" / binary / "bootstrap"
     if not path.is_file():
@@ -175,12 +176,12 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = Path(tempfile.mkdtemp(prefix="users-api-"))
         self.log = (self.folder / "emulator.log").open("w")
-        # The functions inherit the environment, so it holds only what the emulator needs.
+        # The functions inherit the emulator's environment, so set only what the emulator needs.
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
-            # Folders for keys and stored objects. By default, all emulators use the same folder.
+            # Folders for keys and stored objects. By default, all emulators share the same folders.
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),
@@ -245,11 +246,11 @@ class Emulator:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, service: str, **credentials: str) -> Any:
-        """A client of a service, with the account's credentials unless others are given."""
+        """Returns a client of a service. By default, it has the account's credentials."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """Uploads the archives. A ZIP comment changes their bytes, to simulate another build."""
+        """Uploads the archives. A ZIP comment changes the archives' bytes, like another build."""
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -319,7 +320,7 @@ class Stack:
 
     @property
     def users_url(self) -> str:
-        """The users URL on the emulator. Its path contains the API's id."""
+        """The URL of /api/users on the emulator. The URL's path contains the API's ID."""
         api = self.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
         return f"{self.emulator.url}/_aws/execute-api/{api}/$default/api/users"
 

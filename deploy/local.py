@@ -9,8 +9,8 @@ from emulator import DeployError, Emulator
 
 
 def main() -> int:
-    # Handle both signals in the same way. This also sets the handler of SIGINT again, because a
-    # shell starts background processes with SIGINT ignored.
+    # Handle SIGINT and SIGTERM in the same way. SIGINT needs a handler too, because a shell starts
+    # background processes with SIGINT ignored.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:

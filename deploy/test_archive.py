@@ -16,12 +16,13 @@ from pathlib import Path
 from emulator import ROOT, functions, released, source, zipped
 from samcli.lib.package.utils import make_zip_with_lambda_permissions
 
-# Two build times of a binary, in seconds. A ZIP archive can't hold a time before 1980.
+# Two build times, in seconds since 1970. Both are after 1980, because a ZIP archive can't hold
+# earlier times.
 TIMES = (500_000_000, 1_700_000_000)
 
 
 def packaged(path: Path) -> bytes:
-    """The archive that `sam deploy` uploads for a binary. The folder must hold no other file."""
+    """Returns the archive that `sam deploy` uploads for a folder that contains only a binary."""
     with tempfile.TemporaryDirectory() as folder:
         archive = make_zip_with_lambda_permissions(str(Path(folder) / "archive"), path.parent)
         return Path(archive).read_bytes()
@@ -44,7 +45,7 @@ class Archive(unittest.TestCase):
                 self.assertEqual(len(archives), 1, f"{archived.__name__} of {binary}")
 
     def copies(self, path: Path) -> list[Path]:
-        """Copies of a binary, as if it had been built at two times in two folders."""
+        """Returns two copies of a binary, with different build times and in different folders."""
         copies = []
         for time in TIMES:
             folder = tempfile.mkdtemp()

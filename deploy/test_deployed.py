@@ -66,7 +66,7 @@ class DeployedTest(unittest.TestCase):
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
     def empty_table(self, name: str) -> None:
-        """Creates an empty table like the stack's own. It stands in for a restored table."""
+        """Creates an empty table like the stack's own, which a test uses as a restored table."""
         table = self.emulator.client("dynamodb")
         own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
         table.create_table(
@@ -77,13 +77,13 @@ class DeployedTest(unittest.TestCase):
         )
 
     def table_as(self, role: str) -> Any:
-        """A DynamoDB client with the credentials of a function's role."""
+        """Returns a DynamoDB client with the credentials of a function's role."""
         iam = self.emulator.client("iam")
         arn = iam.get_role(RoleName=self.resource(role))["Role"]["Arn"]
         return self.emulator.client("dynamodb", **self.credentials_of(arn))
 
     def credentials_of(self, arn: str) -> dict[str, str]:
-        """The credentials of a role, as arguments for boto3."""
+        """Returns the credentials of a role, as arguments for boto3."""
         sts = self.emulator.client("sts")
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
         return {
@@ -111,7 +111,7 @@ class Login(DeployedTest):
 
     def test_a_tampered_token_is_refused(self) -> None:
         header, claims, signature = self.token.split(".")
-        # Changed claims with the old signature, and the old claims with a changed signature.
+        # Try changed claims with the old signature, and the old claims with a changed signature.
         other = "A" if signature[10] != "A" else "B"
         padded = claims + "=" * (-len(claims) % 4)
         changed = json.loads(base64.urlsafe_b64decode(padded)) | {"sub": "somebody-else"}
@@ -131,7 +131,7 @@ class Login(DeployedTest):
                 "AllowedOAuthFlowsUserPoolClient",
             )
         }
-        # The emulator accepts a shorter token lifetime than Cognito does.
+        # Cognito would reject such a short token lifetime, but the emulator accepts it.
         cognito.update_user_pool_client(
             **client, **kept, AccessTokenValidity=5, TokenValidityUnits={"AccessToken": "seconds"}
         )
@@ -199,7 +199,7 @@ class Api(DeployedTest):
                 self.assertNotIn(personal, log)
 
     def log_lines(self, function: str) -> list[dict[str, Any]]:
-        """The log lines of a function's requests."""
+        """Returns the log lines that a function wrote for its requests."""
         logs = self.emulator.client("logs")
         group = f"/aws/lambda/{STACK}-{function}"
         lines = []
@@ -225,7 +225,7 @@ class Idempotency(DeployedTest):
         self.assertEqual(other.status, 409)
 
     def another_callers_token(self) -> str:
-        """A token of a second machine client, which the authorizer accepts too."""
+        """Adds a second machine client that the authorizer accepts, and returns its token."""
         cognito = self.emulator.client("cognito-idp")
         pool = self.stack.user_pool
         client = cognito.create_user_pool_client(
@@ -314,15 +314,15 @@ class Command(unittest.TestCase):
             ):
                 before = of_the_emulator_elsewhere()
                 self.run_and_end(ending, folder, home)
-                # No files may be left elsewhere, even if the command was killed.
+                # Even a killed command must leave no files outside `folder`.
                 self.assertEqual(list(Path(home).iterdir()), [])
                 self.assertEqual(of_the_emulator_elsewhere(), before)
 
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
-            # The command's processes have this folder's path in their environment, which identifies
-            # them.
+            # TMPDIR also identifies the command's processes: `processes_with` looks for the folder
+            # in the environment of each process.
             env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -340,7 +340,7 @@ class Command(unittest.TestCase):
                 token = request_token(token_url, client, "users/read")
                 page = request("GET", users_url, None, {"authorization": f"Bearer {token}"})
                 self.assertEqual((page.status, page.body), (200, "[]"))
-                # The emulator keeps the keys that sign the tokens in this folder.
+                # This folder contains the emulator's keys, which sign the tokens.
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
@@ -351,7 +351,7 @@ class Command(unittest.TestCase):
                     command.kill()
                     raise
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
-        # A killed command can't remove its folder.
+        # A command that was killed can't remove its own folder.
         left = len(list(Path(folder).iterdir()))
         self.assertEqual(left, 1 if ending == signal.SIGKILL else 0)
         deadline = time.monotonic() + 30
@@ -361,13 +361,13 @@ class Command(unittest.TestCase):
 
 
 def of_the_emulator_elsewhere() -> dict[Path, int]:
-    """Ministack's files in the machine's temporary folder, with the times of their last change."""
+    """Returns the emulator's files in /tmp, with the time of each file's last change."""
     found = [file for top in Path("/tmp").glob("ministack*") for file in (top, *top.rglob("*"))]
     return {file: file.stat().st_mtime_ns for file in found}
 
 
 def processes_with(folder: str) -> list[str]:
-    """The processes whose environment contains a folder's path, according to Linux's `/proc`."""
+    """Returns the commands of the processes that have a folder's path in their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -393,7 +393,7 @@ class Lifecycle(DeployedTest):
         updated = self.emulator.deploy(ListMaxAgeSeconds="5")
         self.assertEqual(updated.outputs, self.stack.outputs)
         self.assertGreater(int(self.live_version()), int(before))
-        # A rollback needs the previous version, so it must still exist.
+        # The previous version must still exist, because a rollback needs it.
         functions = self.emulator.client("lambda")
         name = self.resource("ListUsersFunction")
         versions = functions.list_versions_by_function(FunctionName=name)["Versions"]
@@ -409,8 +409,8 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
-        # During a deployment the previous version still serves, so the role must keep access to the
-        # old table.
+        # During a deployment, the previous version still handles requests, so the role must keep
+        # its access to the old table.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

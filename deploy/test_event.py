@@ -57,12 +57,12 @@ HOSTILE = [
     '"' * 80,
     "\\" * 80,
     "𠮷" * 80,
-    # Every visible ASCII character, in two usernames because one would be too long.
+    # Two usernames with all visible ASCII characters, because one username would be too long.
     VISIBLE_ASCII[:47],
     VISIBLE_ASCII[47:],
 ]
 
-# --- The pipe's input template, interpreted in every way that AWS's documentation allows
+# --- These functions fill in the pipe's input template in every way that AWS's documentation allows
 # (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html).
 
 PLACEHOLDER = re.compile(r"<\$\.([A-Za-z.]+)>")
@@ -76,27 +76,27 @@ def found(record: dict[str, Any], path: str) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """Inserts a string with quotes and escapes."""
+    """Returns a string with quotes and escapes, as in JSON."""
     return json.dumps(value, default=in_base64)
 
 
 def without_escapes(value: Any) -> str:
-    """Inserts a string with quotes but no escapes, as the input transformer of a rule does."""
+    """Returns a string with quotes but without escapes, as an EventBridge rule inserts it."""
     return f'"{value}"' if isinstance(value, str) else as_json(value)
 
 
 def without_quotes(value: Any) -> str:
-    """Inserts a string without quotes and escapes."""
+    """Returns a string without quotes and without escapes."""
     return value if isinstance(value, str) else as_json(value)
 
 
 def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces all placeholders in one pass. A placeholder in inserted text stays."""
+    """Replaces all placeholders in one pass, but no placeholder within an inserted text."""
     return PLACEHOLDER.sub(lambda path: written(found(record, path[1])), template)
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces one placeholder after the other, also a later placeholder in inserted text."""
+    """Replaces one placeholder after the other, even a later one within an inserted text."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(found(record, path)))
     return template
@@ -108,12 +108,12 @@ READINGS = list(
 
 
 def in_base64(value: bytes) -> str:
-    """Encodes a binary attribute for JSON, in base64."""
+    """Encodes a binary attribute in base64, because JSON has no binary values."""
     return base64.b64encode(value).decode()
 
 
 def resolved(schema: Any) -> Any:
-    """A schema of the contract with its references resolved."""
+    """Returns a schema of the contract, with each reference replaced by its schema."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return resolved(CONTRACT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
@@ -122,7 +122,7 @@ def resolved(schema: Any) -> Any:
 
 
 def faults(event: dict[str, Any]) -> list[str]:
-    """Lists where an event differs from the contract."""
+    """Returns a list of the differences between an event and the contract."""
     schema = resolved(MESSAGE["payload"])
     Draft7Validator.check_schema(schema)
     validator = Draft7Validator(schema, format_checker=FormatChecker())
@@ -193,7 +193,7 @@ class Events(DeployedTest):
         self.assertEqual(self.create("ada").status, 201)
 
     def stream_records(self) -> list[dict[str, Any]]:
-        """The records of the table's stream, in the form in which a pipe gets them."""
+        """Returns the records of the table's stream, in the form in which a pipe gets them."""
         streams = self.emulator.client("dynamodbstreams")
         [stream] = streams.list_streams(TableName=self.stack.outputs["TableName"])["Streams"]
         arn = stream["StreamArn"]
@@ -204,7 +204,7 @@ class Events(DeployedTest):
             )["ShardIterator"]
             records += streams.get_records(ShardIterator=iterator)["Records"]
         for record in records:
-            # JSON has no dates, so the stream's dates become seconds.
+            # JSON has no dates, so convert the date of each record to seconds since 1970.
             created = record["dynamodb"]["ApproximateCreationDateTime"]
             record["dynamodb"]["ApproximateCreationDateTime"] = int(created.timestamp())
         return records
@@ -223,7 +223,7 @@ class Events(DeployedTest):
 
     def test_a_new_user_becomes_an_event_and_nothing_else_does(self) -> None:
         user = self.create("grace", idempotency_key="key").json()
-        # A repeated create adds no record to the stream, and the pipe publishes only new users.
+        # A repeated create must add no record to the stream. The pipe must publish only new users.
         self.assertEqual(self.create("grace", idempotency_key="key").status, 201)
         table = self.emulator.client("dynamodb")
         name = self.stack.outputs["TableName"]
@@ -243,7 +243,8 @@ class Events(DeployedTest):
             [(it["eventName"], self.passes(it)) for it in of_grace],
             [("INSERT", True), ("INSERT", False), ("MODIFY", False)],
         )
-        # The record contains the fingerprint of the request. The event must not.
+        # The stream record contains the fingerprint of the request. The event must not contain the
+        # fingerprint.
         self.assertIn("request", of_grace[0]["dynamodb"]["NewImage"])
         self.assert_is_published(of_grace[0], user)
 
@@ -265,7 +266,7 @@ class Events(DeployedTest):
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:
-        """Asserts that every interpretation of the pipe's template makes the user's event."""
+        """Asserts that the pipe's template gives the user's event, however AWS fills it in."""
         template = self.pipe()["TargetParameters"]["InputTemplate"]
         created_at = record["dynamodb"]["ApproximateCreationDateTime"]
         self.assertLess(abs(created_at - time.time()), 60)
@@ -277,7 +278,8 @@ class Events(DeployedTest):
         for filled_in, written in READINGS:
             with self.subTest(f"{filled_in.__name__}, {written.__name__}"):
                 detail = filled_in(template, record, written)
-                # Each name must occur once, because parsers keep only the last of two equal names.
+                # Each field must occur once, because a JSON parser keeps only the last of several
+                # fields with the same name.
                 pairs = json.loads(detail, object_pairs_hook=list)
                 self.assertCountEqual([name for name, _ in pairs], expected)
                 self.assertEqual(json.loads(detail), expected)

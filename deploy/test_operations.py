@@ -30,7 +30,8 @@ from test_deployed import DeployedTest
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
 
 
-# A resource whose creation fails, after the functions have got their new versions.
+# A resource that CloudFormation always fails to create, after it has made the functions' new
+# versions.
 BROKEN = {
     "Type": "AWS::Lambda::Url",
     "DependsOn": ["CreateUserFunctionAliaslive", "ListUsersFunctionAliaslive"],
@@ -39,14 +40,14 @@ BROKEN = {
 
 
 def commands(heading: str) -> list[str]:
-    """The shell blocks below a heading."""
+    """Returns the shell blocks below a heading of docs/operations.md."""
     [text] = re.findall(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", GUIDE, re.M | re.S)
     blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", text, re.M | re.S)
     return [textwrap.dedent(block) for _, block in blocks]
 
 
 class Operations(DeployedTest):
-    """Each test runs blocks of the guide. The block that defines the variables runs first."""
+    """Each test runs shell blocks of docs/operations.md after the block that sets variables."""
 
     folder: ClassVar[str]
 
@@ -69,7 +70,7 @@ class Operations(DeployedTest):
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         [names] = commands("The shell for the commands below")
-        # Paths in the project become absolute, because the shell runs in another folder.
+        # Make the project's paths absolute, because the shell runs in another folder.
         script = "\n".join(["set -euo pipefail", names, *blocks])
         script = script.replace(".tools/emulator/bin/python", sys.executable)
         script = script.replace("tools/install emulator\n", "").replace(
@@ -88,7 +89,7 @@ class Operations(DeployedTest):
         return ran.stdout
 
     def versions(self, function: str) -> list[int]:
-        """The version numbers of a function."""
+        """Returns the version numbers of a function."""
         client = self.emulator.client("lambda")
         listed = client.list_versions_by_function(FunctionName=self.resource(function))["Versions"]
         return [int(it["Version"]) for it in listed if it["Version"] != "$LATEST"]
@@ -103,7 +104,7 @@ class Operations(DeployedTest):
 
     def test_the_token_of_the_guide_is_accepted(self) -> None:
         [get] = commands("Get a token")
-        # The emulator has one token endpoint for all domains.
+        # Use the emulator's token endpoint, which is the same for all domains.
         get = get.replace('"$(output TokenEndpoint)"', self.stack.token_url)
         token = self.shell(get).strip()
         self.assertEqual(self.call("GET", token).status, 200)
@@ -123,13 +124,13 @@ class Operations(DeployedTest):
         functions = ("CreateUserFunction", "ListUsersFunction")
         before = [self.versions(function) for function in functions]
         self.emulator.upload("next-", comment=b"next")
-        # The first failed deployment has new code. The second has a new parameter.
+        # Two deployments fail: one with new code, and one that changes only a parameter.
         for build, memory in (("next-", "256"), ("", "512")):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # If the version of the failed deployment still existed, Lambda would not publish the
-            # same code again.
+            # If the version of a failed deployment still existed, Lambda would not publish the same
+            # code again.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]
@@ -179,7 +180,8 @@ class Operations(DeployedTest):
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
-        # The restored table lacks the user "since", and in it another user has the name "taken".
+        # The restored table lacks the user "since". In that table, the name "taken" belongs to
+        # another user.
         self.create("since")
         [restored] = self.shell(names, 'echo "$restored"').split()
         taken = self.create("taken").json()
@@ -189,14 +191,15 @@ class Operations(DeployedTest):
         self.emulator.client("dynamodb").put_item(TableName=restored, Item=item)
         refused = self.shell(names, wait, rest, copy.rstrip() + " 2>&1 || echo refused")
         self.assertRegex(refused, f"not copied: {taken['id']}; .*\nrefused\n$")
-        # A second copy has the same result.
+        # Running the copy again has the same result.
         self.shell(names, copy.rstrip() + " || true")
         self.assertEqual(list(Path(self.folder).glob("*.progress*")), [])
 
         self.emulator.deploy(RestoredTableName=restored)
         self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
-        # After a rollback the previous version serves again, so the role must access both tables.
+        # After a rollback, the previous version handles requests again, so the role needs access to
+        # both tables.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):
@@ -245,7 +248,8 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # After another user has taken the name, the block must not delete that user.
+        # If another user has taken the name after the erasure, the last block must not delete that
+        # user.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")
@@ -285,7 +289,7 @@ class Operations(DeployedTest):
                 refused()
 
     def role(self, name: str, *statements: dict[str, Any]) -> dict[str, str]:
-        """The credentials of a new role with these statements."""
+        """Creates a role with these policy statements and returns its credentials."""
 
         def document(*statements: dict[str, Any]) -> str:
             return json.dumps({"Version": "2012-10-17", "Statement": statements})

@@ -18,7 +18,7 @@ from cfnlint.config import ManualArgs
 from emulator import REGION, ROOT, expand, functions, source
 from samcli.cli.types import CfnParameterOverridesType
 
-# Each entry makes one condition of the template true.
+# The tested combinations of parameters. They make each condition of the template true and false.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "the defaults": {},
     "x86_64": {"Architecture": "x86_64"},
@@ -38,11 +38,12 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# "everything" lacks this parameter, because the template rejects a restored table with events.
+# "everything" does not contain this combination, because the template rejects a restored table
+# together with events.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
-# The functions' binaries. A key is the name of a function's resource without "Function".
+# The name of each function's binary. The key is the function's logical ID without "Function".
 FUNCTIONS = {
     name.removesuffix("Function"): binary
     for binary, function in functions(source()).items()
@@ -50,7 +51,7 @@ FUNCTIONS = {
     if resource == function
 }
 
-# Parameters that the template's rules reject. The key is the message of the rule.
+# Parameters that a rule of the template rejects. The key is the message of that rule.
 REFUSED: dict[str, dict[str, str]] = {
     "Set JwtAudience too if you set JwtIssuer.": {"JwtIssuer": "https://issuer.example"},
     "The UserCreated pipe can't read a restored table. Set PublishUserCreated to false.": {
@@ -62,7 +63,7 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-# Properties of a SAM function that are not part of its published versions
+# The properties of a SAM function that its published versions do not contain
 # (aws/serverless-application-model#3281).
 NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tags"}
 
@@ -91,7 +92,7 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
 
 
 def resolve(value: Any, template: dict[str, Any]) -> Any:
-    """The value of a property if all parameters have their defaults."""
+    """Returns the value of a property, with the default values of the parameters."""
     if isinstance(value, list):
         return [resolve(it, template) for it in value]
     if not isinstance(value, dict):
@@ -112,7 +113,7 @@ def resolve(value: Any, template: dict[str, Any]) -> Any:
 
 
 def refusals(template: dict[str, Any]) -> list[str]:
-    """The messages of the template's rules that the default values of the parameters violate."""
+    """Returns the messages of the rules that the parameters' default values violate."""
     return [
         assertion["AssertDescription"]
         for rule in template["Rules"].values()
@@ -130,7 +131,7 @@ class Template(unittest.TestCase):
         return template
 
     def resources(self, parameters: dict[str, str]) -> dict[str, str]:
-        """The names and types of the resources that exist with these parameters."""
+        """Returns the names and types of the resources that exist with these parameters."""
         template = self.expanded(parameters)
         return {
             name: resource["Type"]
@@ -143,7 +144,7 @@ class Template(unittest.TestCase):
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
-                # W2001 reports unused parameters. SAM has replaced them by their values.
+                # W2001 reports parameters as unused if SAM has replaced them with their values.
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
@@ -163,7 +164,7 @@ class Template(unittest.TestCase):
                 value = evaluate({"Condition": condition}, template)
                 seen.setdefault(condition, set()).add(value)
         for condition, values in seen.items():
-            # SAM adds its own conditions for the deployment type.
+            # This also checks the conditions that SAM adds for the deployment type.
             self.assertEqual(values, {True, False}, condition)
 
     def test_what_is_optional_is_there_only_when_it_is_asked_for(self) -> None:
@@ -211,12 +212,12 @@ class Template(unittest.TestCase):
                     self.assertEqual(published, before["function"] != after["function"])
                     if before["version"] != after["version"]:
                         self.assertTrue(published)
-                    # If callers notice the change, there must be a new version.
+                    # A change that callers can notice must make a new version.
                     if before["behavior"] != after["behavior"]:
                         self.assertNotEqual(before["version"], after["version"])
 
     def configured(self, function: str, parameters: dict[str, str]) -> dict[str, Any]:
-        """A function's properties with these parameters."""
+        """Returns the properties of a function and of its version with these parameters."""
         template = self.expanded(parameters)
         [version] = [
             resource["Properties"]
@@ -284,7 +285,7 @@ class Template(unittest.TestCase):
 
     def test_all_functions_have_the_same_alarms(self) -> None:
         resources = json.dumps(expand({})["Resources"])
-        # SAM appends a hash of the function to the name of a version.
+        # Remove the hash that SAM appends to the name of each version, because the hashes differ.
         resources = re.sub(r"FunctionVersion[0-9a-f]{10}", "FunctionVersion", resources)
         alarms = {
             name: resource
@@ -328,7 +329,8 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # Sentences also name parameters, with the quotes escaped as in a TOML string.
+            # The documents also name parameters within sentences. Quotes in such a parameter are
+            # escaped as in a TOML string.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)

@@ -33,8 +33,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# An id holds the time at which its request began. The write may follow some seconds later. A table
-# that was restored to a time between the two lacks the user, so `copy` begins this much earlier.
+# A user's id contains the time at which the create request began. The write may follow some seconds
+# later. A table that was restored to a time between request and write lacks the user, so `copy`
+# begins this much earlier than --since.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -59,20 +60,20 @@ def instant(text: str) -> datetime:
 
 
 def first_id(since: datetime) -> str:
-    """The first digits of a UUIDv7 made at this time. They are its milliseconds since 1970."""
+    """Returns the first digits of a UUIDv7 for this time: the milliseconds since 1970."""
     digits = f"{(since - EPOCH) // timedelta(milliseconds=1):012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
 
 def created_at(user_id: str) -> str:
-    """The time of creation in a UUIDv7, in the API's format."""
+    """Returns the time of creation that a UUIDv7 contains, in the API's format."""
     millis = int(user_id[:8] + user_id[9:13], 16)
     time_of = EPOCH + timedelta(milliseconds=millis)
     return time_of.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def pages(client: Any, table: str, rate: int, start: Item | None, least: str) -> Iterator[Page]:
-    """The pages of a table after the key `start`, without users whose ID is below `least`."""
+    """Yields a table's pages after the key `start`, without users whose ID is below `least`."""
     while True:
         began = time.monotonic()
         answer = client.query(
@@ -93,7 +94,7 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
 
 
 class Progress:
-    """The state of a run. It is in a file, so that the next run can continue."""
+    """The progress of a run, which is stored in a file so that a later run can continue."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self.path = path
@@ -108,7 +109,7 @@ class Progress:
             print("continuing an earlier run", file=sys.stderr)
 
     def save(self, page: Page, **more: Any) -> None:
-        """Records in the file that this page is done. After the last page, removes the file."""
+        """Writes to the file that this page is done. After the last page, removes the file."""
         self.state |= more
         self.state["read"] += page.read
         self.state["users"] += len(page.items)
@@ -143,7 +144,7 @@ def copy(client: Any, args: argparse.Namespace) -> int:
     least = first_id(args.since - MARGIN)
     with ThreadPoolExecutor(WRITERS) as writers:
         for page in pages(client, args.table, args.rate, progress.state["next"], least):
-            # `list` waits for the writes and raises the first error.
+            # `list` waits for the writes of this page and raises the first error of a write.
             list(writers.map(put, page.items))
             progress.save(page, refused=refused)
     for user_id in sorted(set(refused)):
@@ -156,7 +157,7 @@ def export(client: Any, args: argparse.Namespace) -> int:
     progress = Progress(Path(f"{path}.progress"), ["export", args.table])
     done = progress.state.get("bytes", 0)
     with path.open("r+b" if done else "wb") as file:
-        # Remove lines of a page that the last run did not finish.
+        # Remove the lines of an unfinished page, in case the last run was stopped.
         file.truncate(done)
         file.seek(done)
         for page in pages(client, args.table, args.rate, progress.state["next"], least=""):

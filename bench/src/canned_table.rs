@@ -1,5 +1,6 @@
-//! A table that gives fixed answers immediately, so that a measurement covers the functions only. It
-//! ignores the items in a request; tests with the real engine check correctness.
+//! A fake table that returns fixed responses immediately, so that the benchmark measures only the
+//! functions. It ignores the items in requests. [`crate::compare::check`] uses the real engine to check
+//! what the functions do.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -16,16 +17,16 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::files::glob;
 
-/// Mozilla's list of certificate authorities, as Python's SDK ships it.
+/// The file with Mozilla's list of certificate authorities, which is a part of the SDK for Python.
 const PUBLIC_WEB: &str = ".tools/contestants-python/lib/python3*/site-packages/botocore/cacert.pem";
 
-/// DynamoDB's error for a condition that is not met.
+/// The body of DynamoDB's response if a condition is not met.
 const CONDITION_FAILED: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}"#;
 
-/// The number of users in a page of the table.
+/// The number of users on the page that the table returns.
 pub const USERS: usize = 100;
 
-/// A running table. It stops when it is dropped.
+/// A running fake table. Dropping this value stops the table.
 #[derive(Debug)]
 pub struct CannedTable {
     url: String,
@@ -34,10 +35,11 @@ pub struct CannedTable {
 }
 
 impl CannedTable {
-    /// Starts a table behind TLS, as DynamoDB is.
+    /// Starts a table that clients reach over TLS, as they reach DynamoDB.
     ///
     /// # Panics
-    /// There is no free port.
+    ///
+    /// Panics if there is no free port.
     pub async fn start() -> Self {
         let (certificates, tls) = Certificates::make();
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -49,7 +51,7 @@ impl CannedTable {
                 let _ = stream.set_nodelay(true);
                 let (tls, answers) = (tls.clone(), Arc::clone(&answers));
                 tokio::spawn(async move {
-                    // A client may disconnect at any time, so errors are ignored.
+                    // Ignore errors, because a client may disconnect at any time.
                     if let Ok(stream) = tls.accept(stream).await {
                         let _ = serve(stream, answers).await;
                     }
@@ -63,7 +65,7 @@ impl CannedTable {
         }
     }
 
-    /// What a function needs to reach the table.
+    /// Returns the URL and the certificates that a function needs to reach the table.
     #[must_use]
     pub fn access(&self) -> Access<'_> {
         Access {
@@ -73,7 +75,7 @@ impl CannedTable {
     }
 }
 
-/// What a function needs to reach its table.
+/// The URL and the certificates that a function needs to reach its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
     /// The table's URL.
@@ -88,16 +90,18 @@ impl Drop for CannedTable {
     }
 }
 
-/// The certificates that a function trusts.
+/// The certificate authorities that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Only the authority of the table's certificate, as this project in AWS trusts only Amazon's authorities.
+    /// Trusts only the authority that signed the table's certificate. In the same way, this project trusts
+    /// only Amazon's authorities in AWS.
     Authority,
-    /// The authorities of the public web and of the table.
+    /// Trusts the authorities of the public web, and the authority that signed the table's certificate.
     PublicWeb,
 }
 
-/// The files of trusted certificates. Each contains the authority that signed the table's certificate.
+/// A file of trusted certificates for each [`Trust`]. Each file contains the certificate of the authority
+/// that signed the table's certificate.
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -105,7 +109,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// The path of the file with these certificates.
+    /// Returns the path of the file with these certificates.
     #[must_use]
     pub fn path(&self, trust: Trust) -> &str {
         let path = match trust {
@@ -158,7 +162,7 @@ impl Answers {
         }
     }
 
-    /// The status line and the body of the answer, which depend on the request's operation.
+    /// Returns the status and the body of the response to a request with this head and this body.
     fn to(&self, head: &str, body: &[u8]) -> (&'static str, &str) {
         let is = |operation: &str| head.contains(&format!("DynamoDB_20120810.{operation}\r"));
         let is_warm_up = || {
@@ -168,18 +172,18 @@ impl Answers {
         if is("Query") {
             ("200 OK", &self.page)
         } else if is("PutItem") && is_warm_up() {
-            // The request is a warm-up, whose condition no item meets.
+            // The functions' warm-up sends a put whose condition is never met.
             ("400 Bad Request", CONDITION_FAILED)
         } else if is("PutItem") {
             ("200 OK", "{}")
         } else {
-            panic!("the functions have no such operation: {head}")
+            panic!("the functions never send this request: {head}")
         }
     }
 }
 
 /// Answers the requests of a connection one after the other, until the connection ends. A general HTTP
-/// server would take more time, which would distort the functions' times.
+/// server would be slower, and its time would be a part of each measured time.
 async fn serve(mut stream: TlsStream<TcpStream>, answers: Arc<Answers>) -> io::Result<()> {
     let mut received = Vec::new();
     loop {

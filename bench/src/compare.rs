@@ -1,4 +1,4 @@
-//! The comparison. Contestants run in turns, so that noise on the machine affects all of them alike.
+//! Compares the contestants. They run in turns, so that noise on the machine affects all of them alike.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use crate::{
     quota::Quota,
 };
 
-/// Warm calls in each run of a process at full speed.
+/// The number of warm calls in each process run at full speed.
 const WARM_CALLS: usize = 200;
-/// Warm calls in each run of a process under a quota, where the calls of slow contestants take
-/// longer.
+/// The number of warm calls in each process run under a quota. There are fewer calls, because each
+/// call takes longer.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
-/// The spread of a figure over all rounds.
+/// The spread of a measured value over all rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
     /// Half of the values are below this value.
@@ -46,10 +46,11 @@ impl Spread {
     }
 }
 
-/// A quantile of sorted values, by nearest rank. `part` says which, from 0 to 1.
+/// Returns a quantile of sorted values, by nearest rank. A `part` of 0.5 gives the median.
 ///
 /// # Panics
-/// There are no values.
+///
+/// Panics if there are no values.
 #[must_use]
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     #[expect(
@@ -73,7 +74,7 @@ pub struct Figures {
     pub first: Spread,
     /// The time of a warm call. Every call after the first is warm.
     pub warm: Spread,
-    /// The average duration that Lambda bills for a warm call. Lambda rounds the duration of each call up
+    /// The average duration that Lambda would bill for a warm call. Lambda rounds the duration of each call up
     /// to a whole millisecond.
     pub warm_billed: f64,
     /// The 99th percentile of the times of the warm calls.
@@ -84,12 +85,12 @@ pub struct Figures {
     pub first_cpu: Spread,
     /// The processor time of a warm call.
     pub warm_cpu: Spread,
-    /// The processor time of INIT and the first call together. At a small memory size, which gives a
-    /// fraction of a processor, this determines what a cold start costs.
+    /// The processor time of INIT and the first call together. A small memory size gives a function only a
+    /// fraction of a processor, so this time determines the cost of a cold start.
     pub cold_cpu: Spread,
     /// The peak memory of the process, in MiB.
     pub peak_memory_mib: Spread,
-    /// The size of the function as it is deployed.
+    /// The size of the function's deployed files.
     pub size: Size,
 }
 
@@ -128,18 +129,19 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// The memory in MB, and the share of a processor in percent that this memory gives. `None` means
-    /// full speed.
+    /// A memory size in MB, and the share of a processor, in percent, that Lambda gives for it. `None`
+    /// means full speed.
     pub quota: Option<(u32, u32)>,
     /// The figures, in the order of the contestants.
     pub figures: Vec<Figures>,
 }
 
 impl Comparison {
-    /// The figures of a contestant.
+    /// Returns the figures of a contestant.
     ///
     /// # Panics
-    /// No contestant has this name.
+    ///
+    /// Panics if no contestant has this name.
     #[must_use]
     pub fn of(&self, name: &str) -> &Figures {
         let mut figures = self.figures.iter();
@@ -159,11 +161,12 @@ pub async fn at_full_speed(
     compare(title, contestants, operation, rounds, None).await
 }
 
-/// Compares the contestants under a quota: the share of a processor, in percent, that comes with this
-/// memory, in MB.
+/// Compares the contestants under a quota. The quota is a memory size in MB, and the share of a
+/// processor, in percent, that Lambda gives for this size.
 ///
 /// # Errors
-/// The machine does not support quotas.
+///
+/// Fails if the machine does not support quotas.
 pub async fn under_quota(
     contestants: &[Contestant],
     operation: Operation,
@@ -216,11 +219,12 @@ async fn compare(
     }
 }
 
-/// Checks with the real engine that a contestant does the measured work. If the contestant has no list
-/// function, the other contestant lists the created users.
+/// Checks with the real engine that a contestant's functions really create and list users. If the
+/// contestant has no list function, `other` lists the created users.
 ///
 /// # Panics
-/// The contestant does not do this work.
+///
+/// Panics if the functions do not create or list the users.
 pub async fn check(contestant: &Contestant, other: &Contestant) {
     let engine = engine();
     let table = Access {

@@ -15,7 +15,7 @@ use crate::{canned_table::Trust, files::glob};
 
 /// The name of the contestant to which the others are compared.
 pub const THIS_PROJECT: &str = "this project";
-/// The name of the create that is written by hand.
+/// The name of the contestant whose create is written by hand.
 pub const FLOOR: &str = "floor";
 
 /// One of the two functions.
@@ -28,7 +28,7 @@ pub enum Operation {
     List,
 }
 
-/// The functions in one language and style.
+/// The functions that are written in one language and style.
 #[derive(Clone, Debug)]
 pub struct Contestant {
     /// The name in the results.
@@ -37,12 +37,13 @@ pub struct Contestant {
     pub create: Program,
     /// The function that lists users, if there is one.
     pub list: Option<Program>,
-    /// Whether the contestant does real work, which can be checked. The empty function does not.
+    /// Whether the contestant really creates users, so that the benchmark can check this work. The empty
+    /// function creates no users.
     pub works: bool,
 }
 
 impl Contestant {
-    /// The function for an operation.
+    /// Returns the contestant's function for an operation, if there is one.
     #[must_use]
     pub fn program(&self, operation: Operation) -> Option<&Program> {
         match operation {
@@ -58,9 +59,10 @@ pub struct Program {
     command: Vec<PathBuf>,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
-    /// The variable that names a certificate file, and the certificates that the file must contain.
+    /// The environment variable with the path of a certificate file, and the certificates that this file
+    /// must contain.
     trust: (&'static str, Trust),
-    /// The files and folders in the archive for Lambda.
+    /// The files and folders that are deployed to Lambda.
     deployed: Vec<PathBuf>,
 }
 
@@ -75,7 +77,7 @@ impl Program {
         }
     }
 
-    /// The command that starts the function.
+    /// Returns the command that starts the function.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.command[0]);
@@ -90,16 +92,18 @@ impl Program {
             .map(|(name, value)| (*name, &**value))
     }
 
-    /// The variable that names a certificate file, and the certificates that the file must contain.
+    /// Returns the environment variable with the path of a certificate file, and the certificates that
+    /// this file must contain.
     #[must_use]
     pub fn trust(&self) -> (&'static str, Trust) {
         self.trust
     }
 
-    /// The size of the function as it is deployed.
+    /// Returns the size of the function's deployed files.
     ///
     /// # Panics
-    /// The function was not built.
+    ///
+    /// Panics if the function was not built.
     #[must_use]
     pub fn size(&self) -> Size {
         let mut size = Size::default();
@@ -110,12 +114,12 @@ impl Program {
     }
 }
 
-/// The size of a function as it is deployed.
+/// The size of a function's deployed files.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Size {
     /// The size of the files, in bytes.
     pub bytes: u64,
-    /// The size of the files' archive, in bytes, with the default compression of `zip`.
+    /// The size of the compressed files, in bytes, with the default compression of `zip`.
     pub zipped_bytes: u64,
 }
 
@@ -146,18 +150,19 @@ impl Size {
     }
 }
 
-/// A Rust function that `bench/run` builds.
+/// Returns a Rust function that `bench/run` builds.
 fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// The variable with which this project and the AWS CLI name a file of trusted certificates. Here, the file contains
-/// only the certificate of the table's authority.
+/// The environment variable from which this project and the AWS CLI read the path of a certificate file. In the
+/// benchmark, this file contains only the certificate of the table's authority.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The variable that names a replacement for the system's certificates, which the SDK's default client trusts.
+/// The environment variable with the path of a file that replaces the system's certificates. By default, the SDK's
+/// client trusts the system's certificates.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
-/// All contestants, as `bench/run` builds them.
+/// Returns all contestants, as `bench/run` builds them.
 #[must_use]
 pub fn all() -> Vec<Contestant> {
     let empty = rust("lambda-floor", "empty", AUTHORITY);
@@ -201,8 +206,8 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Naive Rust's create with each of this project's optimizations alone, and with all of them except the
-/// release profile. The last entry is this project's create, which also has that profile.
+/// Returns naive Rust's create with each optimization alone, and with all optimizations of this project
+/// except the release profile. The last entry is this project's create, which also has that profile.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {

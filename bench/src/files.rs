@@ -7,11 +7,12 @@ use std::{
 
 use harness::workspace::root;
 
-/// The only path that matches a pattern with a `*` in one of its parts. A relative pattern starts
-/// at the root of the workspace.
+/// Returns a path that matches a pattern. Each part of the pattern may contain one `*`. A relative
+/// pattern starts at the root of the workspace.
 ///
 /// # Panics
-/// No path matches.
+///
+/// Panics if no path matches.
 #[must_use]
 pub fn glob(pattern: &str) -> PathBuf {
     let mut path = root();

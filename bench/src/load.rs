@@ -25,15 +25,15 @@ use crate::{
     measure::{self, call},
 };
 
-/// The numbers of sandboxes that run at the same time.
+/// The numbers of concurrent sandboxes. The load runs once for each number.
 const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// How long the load runs for each number of sandboxes.
 const DURATION: Duration = Duration::from_secs(3);
 
-/// The result for one number of sandboxes.
+/// The result of the load with one number of sandboxes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
-    /// The number of sandboxes. Each handles one request at a time, as in Lambda.
+    /// The number of sandboxes. Each sandbox handles one request at a time, as in Lambda.
     pub sandboxes: usize,
     /// Users created per second.
     pub creates_per_second: f64,
@@ -47,10 +47,11 @@ pub struct Load {
     pub engine_cpu: f64,
 }
 
-/// Creates users in the real engine, in memory, from a growing number of sandboxes.
+/// Measures creates with a growing number of sandboxes. The sandboxes write to the real engine, in memory.
 ///
 /// # Panics
-/// A create fails.
+///
+/// Panics if a create fails.
 pub async fn measure(contestant: &Contestant) -> Vec<Load> {
     let mut loads = Vec::new();
     for sandboxes in SANDBOXES {
@@ -113,7 +114,7 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
 
 /// The number of users in the table of [`pages`].
 const USERS: usize = 1_000_000;
-/// The number of users in each batch that is inserted.
+/// The number of users that are inserted into the table at a time.
 const CHUNK: usize = 50_000;
 /// How many times each page is requested.
 const PAGES: usize = 500;
@@ -129,10 +130,11 @@ pub struct Pages {
     pub last: f64,
 }
 
-/// Lists the first and the last 100 of a million users in the real engine, in turns.
+/// Measures the first and the last page of a million users, in turns, with the real engine.
 ///
 /// # Panics
-/// A list fails.
+///
+/// Panics if a request for a page fails.
 pub async fn pages(contestant: &Contestant) -> Pages {
     let engine = engine();
     for chunk in 0..USERS / CHUNK {

@@ -1,7 +1,8 @@
-//! `make bench`: measures what a call costs, compared to an empty function and to common alternatives.
+//! `make bench`: measures what a call of this project's functions costs, compared to an empty function
+//! and to common alternatives.
 //!
-//! It drives each function through the Lambda Runtime API as Lambda does, with a table behind TLS, and
-//! writes the results to `bench/results`.
+//! It sends events to each function through the Lambda Runtime API, as Lambda does. The functions reach
+//! their table over TLS. The results are written to `bench/results`.
 
 use std::{env, process::ExitCode};
 
@@ -12,15 +13,16 @@ use bench::{
     report::Report,
 };
 
-/// Process runs per contestant, unless `ROUNDS` is set.
+/// The number of process runs per contestant, unless the variable `ROUNDS` is set.
 const ROUNDS: usize = 15;
-/// Process runs per optimization.
+/// The number of process runs per optimization.
 const ROUNDS_OF_MEASURES: usize = 5;
-/// Process runs per contestant under each quota. They are few, because a run of a slow contestant takes
-/// seconds.
+/// The number of process runs per contestant under each quota. It is small, because each run of a slow
+/// contestant takes seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
-/// Memory sizes in MB, and the share of a processor in percent that each size gives. A whole processor
-/// comes with 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+/// Memory sizes in MB, and the share of a processor, in percent, that Lambda gives for each size. With
+/// 1,769 MB, a function gets a whole processor
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const QUOTAS: [(u32, u32); 3] = [(128, 7), (256, 14), (512, 29)];
 
 #[tokio::main(worker_threads = 1)]
@@ -66,9 +68,9 @@ async fn main() -> ExitCode {
             }
         }
     }
-    println!("Creates from many sandboxes at once …");
+    println!("Measuring creates in many concurrent sandboxes …");
     let load = load::measure(this).await;
-    println!("Pages of a million users …");
+    println!("Measuring pages of a million users …");
     let pages = load::pages(this).await;
 
     let report = Report::new(rounds, comparisons, measures, no_quota, load, pages);

@@ -18,7 +18,7 @@ use crate::{
     quota::Quota,
 };
 
-/// How long a function may take for an event. Even under a quota, no function takes nearly that long.
+/// The time limit for an event. Even under a quota, functions take far less time.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The cost of one phase of a process run.
@@ -33,13 +33,14 @@ pub struct Cost {
 /// One run of a function's process.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// The cost from the start until the function polls for its first event.
+    /// The cost of INIT, from the start of the process until it polls for its first event.
     pub init: Cost,
-    /// The cost of the first event, until the function polls for the next event.
+    /// The cost of the first event. The processor time includes the work until the function polls for
+    /// the next event.
     pub first: Cost,
-    /// The time of each later event.
+    /// The time of each event after the first.
     pub warm: Vec<Duration>,
-    /// The average processor time of a later event.
+    /// The average processor time of an event after the first.
     pub warm_cpu: Duration,
     /// The peak memory of the process, in KiB.
     pub peak_memory_kib: usize,
@@ -48,7 +49,8 @@ pub struct Life {
 /// Starts a function.
 ///
 /// # Panics
-/// The function can't be started.
+///
+/// Panics if the function can't be started.
 pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
     let mut environment = runtime_api::environment(table.url).to_vec();
     environment.extend([
@@ -64,7 +66,7 @@ pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
     Sandbox::start_command(program.command(), &environment).await
 }
 
-/// An event of the benchmark, for the user with this number.
+/// Returns an event for an operation. The username of a create contains this number.
 #[must_use]
 pub fn event(operation: Operation, number: usize) -> String {
     let event = match operation {
@@ -74,10 +76,11 @@ pub fn event(operation: Operation, number: usize) -> String {
     event.into_json()
 }
 
-/// Runs a function's process from start to end, with `warm` events after the first one.
+/// Measures a run of a function's process from start to end, with `warm` events after the first event.
 ///
 /// # Panics
-/// The function fails.
+///
+/// Panics if the function fails.
 pub async fn live(
     program: &Program,
     table: Access<'_>,
@@ -121,7 +124,8 @@ pub async fn live(
 /// Calls a function and waits until it is ready for the next call. Returns how long the call took.
 ///
 /// # Panics
-/// The function fails.
+///
+/// Panics if the function fails.
 pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
     let (reply, took) = sandbox.invoke_timed(event, TIMEOUT).await;
     let status = match &reply {
@@ -133,10 +137,11 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
     took
 }
 
-/// The processor time that a process has used.
+/// Returns the processor time that a process has used.
 ///
 /// # Panics
-/// The process has ended.
+///
+/// Panics if the process has ended.
 #[must_use]
 pub fn cpu_time_of(process: u32) -> Duration {
     let clock =

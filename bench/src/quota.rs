@@ -1,4 +1,4 @@
-//! Limits a process to a share of a processor, as Lambda does according to the memory size.
+//! Limits a process to a share of a processor, as Lambda does for functions with little memory.
 
 use std::{fs, io, path::PathBuf};
 
@@ -9,17 +9,18 @@ const CONTROLLER: &str = "/sys/fs/cgroup/cpu";
 /// has used up its share.
 const PERIOD: u32 = 20_000;
 
-/// A share of a processor. Dropping it removes the control group.
+/// A limit for the processor share of a process. Dropping this value removes the control group.
 #[derive(Debug)]
 pub struct Quota {
     group: PathBuf,
 }
 
 impl Quota {
-    /// A share of one processor, in percent.
+    /// Makes a quota with a share of one processor, in percent.
     ///
     /// # Errors
-    /// The machine does not have version 1 of control groups, or only root may create them.
+    ///
+    /// Fails if the machine does not have version 1 of control groups, or if only root may create them.
     pub fn percent(percent: u32) -> io::Result<Self> {
         let group = PathBuf::from(CONTROLLER).join(format!("users-api-{}", std::process::id()));
         match fs::create_dir(&group) {
@@ -36,7 +37,8 @@ impl Quota {
     /// Puts a process under the quota.
     ///
     /// # Panics
-    /// The process has ended.
+    ///
+    /// Panics if the process has ended.
     pub fn apply(&self, process: u32) {
         fs::write(self.group.join("cgroup.procs"), process.to_string())
             .expect("a running process can be put into a group");
@@ -45,7 +47,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // A control group can't be removed while its last process is still exiting.
+        // Retry, because a control group can't be removed while its last process is still exiting.
         for _ in 0..100 {
             if fs::remove_dir(&self.group).is_ok() {
                 return;

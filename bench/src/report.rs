@@ -1,4 +1,4 @@
-//! The results as JSON for the plots and as Markdown for people, compared to the goals.
+//! Writes the results as JSON for the plots and as Markdown for people, and compares them to the goals.
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::SystemTime};
 
@@ -20,7 +20,7 @@ pub struct Report {
     comparisons: Vec<Comparison>,
     /// The figures of naive Rust with each optimization.
     measures: Comparison,
-    /// Why the benchmark could not set a quota, if it could not.
+    /// The error that prevented quotas, if there was one.
     no_quota: Option<String>,
     load: Vec<Load>,
     pages: Pages,
@@ -38,7 +38,7 @@ struct Machine {
     python: String,
 }
 
-/// A measured value and its goal, the largest acceptable value.
+/// A measured value, and the largest value that meets the goal.
 #[derive(Debug, Serialize)]
 struct Goal {
     figure: &'static str,
@@ -47,7 +47,7 @@ struct Goal {
 }
 
 impl Report {
-    /// The report of a run.
+    /// Makes the report of a run of the benchmark.
     #[must_use]
     pub fn new(
         rounds: usize,
@@ -75,7 +75,8 @@ impl Report {
     /// Writes the results to `bench/results`.
     ///
     /// # Panics
-    /// The files can't be written.
+    ///
+    /// Panics if the files can't be written.
     pub fn write(&self) {
         let folder = root().join("bench/results");
         let json = serde_json::to_string_pretty(self).expect("numbers and texts are JSON");
@@ -88,7 +89,7 @@ impl Report {
         }
     }
 
-    /// What Lambda bills for a warm create, by memory size.
+    /// Returns a table of the average time that Lambda would bill for a warm create, by memory size.
     fn bill(&self) -> String {
         let quotas = self
             .comparisons
@@ -215,7 +216,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Formats a number with at least three significant digits, or three decimals below 1.
+/// Formats a number with at least three significant digits. A number below 1 gets three decimals.
 fn number(number: f64) -> String {
     let digits = match number.abs() {
         it if it >= 100.0 => 0,
@@ -325,7 +326,7 @@ impl Machine {
     }
 }
 
-/// The version that a command prints.
+/// Returns the version that a command prints.
 fn version(command: &str) -> String {
     let output = Command::new(command)
         .arg("--version")

@@ -1,9 +1,9 @@
-// Parses every Mermaid diagram of the named documents with Mermaid's own parser.
+// Parses every Mermaid diagram in the documents that it gets as arguments, with Mermaid's own parser.
 
 import { readFileSync } from 'node:fs';
 import { JSDOM } from 'jsdom';
 
-// To sanitize labels, Mermaid needs the `document` of a browser.
+// Mermaid needs a browser's `document` to sanitize labels, so jsdom provides one.
 const { window } = new JSDOM('');
 Object.assign(globalThis, { window, document: window.document });
 const { default: mermaid } = await import('mermaid');

@@ -26,7 +26,7 @@ export const handler = answers("POST /api/users", async (event) => {
     if (!(error instanceof ConditionalCheckFailedException)) {
       throw error;
     }
-    // If the item has our id, the SDK repeated a write whose answer was lost.
+    // If the stored item has our id, an earlier attempt of the SDK wrote it, but the response was lost.
     if (error.Item.id.S !== id) {
       throw new Problem(409, "The username is taken", { metrics: ["Conflicts"] });
     }

@@ -1,8 +1,8 @@
-/** What both functions need: the table's client, users, problems, and the log. */
+/** The code that both functions use: the table's client, users, problems, and the log. */
 
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 
-// Created once for each sandbox, in Lambda's INIT phase. It keeps its connections between events.
+// Each sandbox creates this client once, in Lambda's INIT phase. It keeps connections open.
 export const dynamodb = new DynamoDBClient({
   maxAttempts: 3,
   requestHandler: {
@@ -17,9 +17,9 @@ export const { TABLE_NAME } = process.env;
 /** The partition key of every user. */
 export const KIND_USER = "user";
 
-/** A failed request: a problem document (RFC 9457). */
+/** The error for a failed request. The caller gets it as a problem document (RFC 9457). */
 export class Problem extends Error {
-  /** `cause` is for the log, not for the caller. */
+  /** `cause` is written to the log, but the response does not contain it. */
   constructor(status, title, { metrics = [], cause } = {}) {
     super(title);
     const headers = { "content-type": "application/problem+json", "cache-control": "no-store" };
@@ -27,7 +27,7 @@ export class Problem extends Error {
   }
 }
 
-/** Makes a Lambda handler of a function that answers an event or throws a problem. */
+/** Turns a function that answers an event or throws a problem into a Lambda handler. */
 export function answers(route, answerTo) {
   let coldStart = true;
   return async (event, context) => {
@@ -49,13 +49,13 @@ function toProblem(error) {
   if (error instanceof Problem) {
     return error;
   }
-  // The error's message may quote a username, so it stays out of the log.
+  // Do not log the error's message, because it may quote a username.
   const frames = error.stack?.split("\n").filter((line) => line.startsWith("    at ")) ?? [];
   const cause = [error.name, ...frames].join("\n");
   return new Problem(500, "The service failed", { metrics: ["InternalErrors"], cause });
 }
 
-/** Writes a request's log line, which contains its metrics in CloudWatch's embedded metric format. */
+/** Writes the log line of a request, with its metrics in CloudWatch's embedded metric format. */
 function log(route, event, context, answer, started, coldStart) {
   const now = new Date();
   const metrics = coldStart ? [...answer.metrics, "ColdStarts"] : answer.metrics;
@@ -88,12 +88,12 @@ function log(route, event, context, answer, started, coldStart) {
       ],
     },
   };
-  // Not `console.log`: Lambda's runtime puts a time and a level before its lines, so CloudWatch would
-  // find no metrics in them.
+  // Lambda's runtime puts a time and a level before each line of `console.log`, so CloudWatch would not
+  // find the metrics in such a line.
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-/** A user as the API shows it. The first 48 bits of the id are the time of creation. */
+/** Returns a user as the API shows it. The first 48 bits of the id are the time of creation. */
 export function user(id, username) {
   const milliseconds = parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
   return { id, username, created_at: new Date(milliseconds).toISOString() };

@@ -1,7 +1,7 @@
 /**
  * Usernames by RFC 8265.
  *
- * No maintained package implements this RFC. The only similar package, precis-js, implements RFC 7564,
+ * No maintained package implements RFC 8265. The only similar package, precis-js, implements RFC 7564,
  * which RFC 8264 replaced in 2017. So the rules here are regular expressions with JavaScript's Unicode properties.
  */
 
@@ -22,15 +22,15 @@ const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han
  */
 const ALLOWED = new RegExp(
   [
-    // Allows visible ASCII characters, letters, digits, marks and four exceptions (9.6). Does not allow
-    // the other exceptions, the conjoining jamo (9.9) and invisible characters (9.13).
+    // This part allows visible ASCII characters, letters, digits, marks and four exceptions (9.6). It
+    // does not allow the other exceptions, conjoining jamo (9.9) or invisible characters (9.13).
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +
       String.raw`\p{Default_Ignorable_Code_Point}]]`,
-    // Characters that need a context (appendix A): the middle dot of Catalan, the Greek numeral
-    // sign, geresh and gershayim, the Katakana middle dot. The Bidi Rule rejects a mix of the two
-    // kinds of Arabic digits.
+    // These characters are allowed only in a certain context (RFC 5892, appendix A): the middle dot of
+    // Catalan, the Greek numeral sign, geresh and gershayim, and the Katakana middle dot. The same
+    // appendix forbids mixing the two kinds of Arabic digits. `breaksBidiRule` rejects such a mix.
     String.raw`(?<=l)\u00B7(?=l)`,
     String.raw`\u0375(?=\p{Script=Greek})`,
     String.raw`(?<=\p{Script=Hebrew})[\u05F3\u05F4]`,
@@ -40,7 +40,7 @@ const ALLOWED = new RegExp(
   "gsv",
 );
 
-/** Checks a username. Returns the form to show and the form to compare. */
+/** Checks a username. Returns `display`, the form to show, and `key`, the form to compare. */
 export function parse(text) {
   const display = toDisplay(text);
   const length = Array.from(display).length;
@@ -53,13 +53,13 @@ export function parse(text) {
   return { display, key: display.toLowerCase().normalize("NFC") };
 }
 
-/** Replaces full-width and half-width characters by ordinary ones, and composes the text. */
+/** Replaces full-width and half-width characters with ordinary characters, and normalizes to NFC. */
 function toDisplay(text) {
   const narrow = text.replace(/[\uFF01-\uFFEE]/g, (character) => character.normalize("NFKC"));
   return narrow.normalize("NFC");
 }
 
-/** Whether a character is not allowed, or not in its context. */
+/** Whether the text has a character that is not allowed, or not allowed in its context. */
 function hasDisallowed(text) {
   const isCompatibility = (character) => character.normalize("NFKC") !== character;
   return text.replace(ALLOWED, "") !== "" || Array.from(text).some(isCompatibility);

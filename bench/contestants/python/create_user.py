@@ -28,7 +28,8 @@ def handler(event: Event) -> Answer:
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except shared.dynamodb.exceptions.ConditionalCheckFailedException as error:
-        # If the item has our id, the SDK repeated a write whose answer was lost.
+        # If the stored item has our id, an earlier attempt of the SDK wrote it, but the response
+        # was lost.
         if error.response["Item"]["id"]["S"] != user_id:
             raise Problem(409, "The username is taken", metrics=["Conflicts"]) from None
     headers = {"content-type": "application/json", "cache-control": "no-store"}

@@ -29,7 +29,10 @@ def handler(event: Event) -> Answer:
 
 
 def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | None]:
-    """The users of a page. If there is a next page, also the key after which it begins."""
+    """Returns the users of a page.
+
+    If there is a next page, also returns the key after which that page begins.
+    """
     start: dict[str, Any] = {}
     if after is not None:
         start["kind"] = {"S": shared.KIND_USER}
@@ -39,7 +42,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
         KeyConditionExpression="kind = :kind",
         ExpressionAttributeValues={":kind": {"S": shared.KIND_USER}},
         ProjectionExpression="username_key, username, id",
-        # Read one user more than the page has, to detect a next page.
+        # Read one user more than the page contains, to detect a next page.
         Limit=limit + 1,
         ConsistentRead=True,
         **({"ExclusiveStartKey": start} if start else {}),
@@ -47,7 +50,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
     items = found["Items"]
     page = items[:limit]
     users = [shared.user(item["id"]["S"], item["username"]["S"]) for item in page]
-    # DynamoDB may stop after 1 MB. It then returns the last key.
+    # DynamoDB ends a page after 1 MB of items and returns the key of the last item.
     last = page[-1] if len(items) > limit else found.get("LastEvaluatedKey")
     return users, last and last["username_key"]["S"]
 

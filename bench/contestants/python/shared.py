@@ -1,4 +1,4 @@
-"""What both functions need: the table's client, usernames, users, problems, and the log."""
+"""The code that both functions use: the table's client, usernames, users, problems, and the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import boto3
 import precis_i18n
 from botocore.config import Config
 
-# Created once for each sandbox, in Lambda's INIT phase. It keeps its connections between events.
+# Each sandbox creates this client once, in Lambda's INIT phase. It keeps its connections open
+# between events.
 dynamodb = boto3.client(
     "dynamodb",
     config=Config(
@@ -39,18 +40,18 @@ Response = dict[str, Any]
 
 @dataclass
 class Answer:
-    """A handler's answer, and the names of the metrics that count it."""
+    """A handler's answer, and the names of the metrics that count this answer."""
 
     status: int
     headers: dict[str, str]
     body: str
     metrics: list[str] = field(default_factory=list)
-    # Why the request failed, for the log and not for the caller.
+    # Why the request failed. The log contains this text, but the response does not.
     cause: str | None = None
 
 
 class Problem(Exception):
-    """A failed request: a problem document (RFC 9457)."""
+    """The error for a failed request. The caller gets it as a problem document (RFC 9457)."""
 
     def __init__(
         self, status: int, title: str, metrics: list[str] | None = None, cause: str | None = None
@@ -62,7 +63,7 @@ class Problem(Exception):
 
 
 def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event, Any], Response]]:
-    """Makes a Lambda handler of a function that answers an event or raises a problem."""
+    """Turns a function that answers an event or raises a problem into a Lambda handler."""
 
     def decorate(answer_to: Callable[[Event], Answer]) -> Callable[[Event, Any], Response]:
         cold_start = True
@@ -76,7 +77,7 @@ def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event
             except Problem as problem:
                 answer = problem.answer
             except Exception as error:
-                # The error's message may quote a username, so it stays out of the log.
+                # Do not log the error's message, because it may quote a username.
                 cause = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
                 answer = Problem(500, "The service failed", ["InternalErrors"], cause).answer
             _log(route, event, context, answer, started, cold_start)
@@ -95,7 +96,7 @@ def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event
 def _log(
     route: str, event: Event, context: Any, answer: Answer, started: float, cold_start: bool
 ) -> None:
-    """Writes a request's log line. It has the metrics in CloudWatch's embedded metric format."""
+    """Writes the log line of a request, with its metrics in CloudWatch's embedded metric format."""
     now = time.time_ns() // 1_000_000
     metrics = [*answer.metrics, "ColdStarts"] if cold_start else answer.metrics
     authorizer = event["requestContext"].get("authorizer") or {}
@@ -133,7 +134,7 @@ def _log(
 
 @dataclass(frozen=True)
 class Username:
-    """A username in its two forms (RFC 8265): one to show, and one to compare."""
+    """A username in two forms (RFC 8265): `display` is shown, and `key` is compared."""
 
     display: str
     key: str
@@ -151,7 +152,7 @@ def parse_username(text: str) -> Username:
 
 
 def user(user_id: str, username: str) -> dict[str, str]:
-    """A user as the API shows it. The first 48 bits of the id are the time of creation."""
+    """Returns a user as the API shows it. The first 48 bits of the id are the time of creation."""
     milliseconds = int(user_id[:8] + user_id[9:13], 16)
     return {"id": user_id, "username": username, "created_at": _rfc3339(milliseconds)}
 

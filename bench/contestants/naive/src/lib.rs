@@ -7,10 +7,11 @@ use aws_sdk_dynamodb::Client;
 use lambda_http::Error;
 use shared::table::Table;
 
-/// The table that `TABLE_NAME` names. Its client is set up as in the SDK's guide.
+/// Returns the table that the variable `TABLE_NAME` names. Its client is set up as in the SDK's guide.
 ///
 /// # Errors
-/// `TABLE_NAME` is not set.
+///
+/// Fails if `TABLE_NAME` is not set.
 pub async fn connect() -> Result<Table, Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     Ok(Table::new(Client::new(&config), env::var("TABLE_NAME")?))

@@ -1,4 +1,4 @@
-//! A function that does nothing. It shows the minimum cost of a function with AWS's own runtime.
+//! A function that does nothing. It shows the minimum cost of a call with AWS's own Rust runtime.
 
 use std::convert::Infallible;
 

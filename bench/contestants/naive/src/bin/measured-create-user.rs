@@ -1,4 +1,5 @@
-//! A naive `POST /api/users` with the optimizations that `MEASURES` names, to measure the gain of each.
+//! The naive `POST /api/users` with the optimizations that the variable `MEASURES` names. The benchmark
+//! measures what each optimization gains.
 
 use std::{convert::Infallible, env, process::ExitCode};
 
