@@ -374,7 +374,7 @@ def processes_with(folder: str) -> list[str]:
             if folder.encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_text())
         except OSError:
-            # The process has ended since it was listed.
+            # The process has ended in the meantime, or it belongs to another user.
             continue
     return found
 

@@ -35,8 +35,8 @@ pub struct Cost {
 pub struct Life {
     /// The cost of INIT, from the start of the process until it polls for its first event.
     pub init: Cost,
-    /// The cost of the first event. The processor time includes the work until the function polls for
-    /// the next event.
+    /// The cost of the first event. `wall` ends with the reply, and `cpu` ends when the function polls
+    /// for the next event.
     pub first: Cost,
     /// The time of each event after the first.
     pub warm: Vec<Duration>,
@@ -66,7 +66,7 @@ pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
     Sandbox::start_command(program.command(), &environment).await
 }
 
-/// Returns an event for an operation. The username of a create contains this number.
+/// Returns an event for an operation, as JSON. The username of a create contains this number.
 #[must_use]
 pub fn event(operation: Operation, number: usize) -> String {
     let event = match operation {

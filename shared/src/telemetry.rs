@@ -35,7 +35,7 @@ pub enum Metric {
     Conflicts,
     /// The response was a page of users, or 304 because the caller already had the page.
     PagesListed,
-    /// The table throttled a request beyond all retries.
+    /// DynamoDB throttled every attempt of a request.
     Throttles,
     /// DynamoDB throttled a request because a key range reached its limit: the item collection of all users has too
     /// much traffic.
