@@ -207,7 +207,8 @@ pub fn all() -> Vec<Contestant> {
 }
 
 /// Returns naive Rust's create with each optimization alone, and with all optimizations of this project
-/// except the release profile. The last entry is this project's create, which also has that profile.
+/// except the release profile. The last entry is this project's create: all optimizations and the
+/// release profile.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {

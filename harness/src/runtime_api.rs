@@ -234,7 +234,8 @@ impl Sandbox {
     }
 
     /// Waits until the function polls for its next event. Returns the time from the function's
-    /// start to the poll. Each call of this method waits for another poll.
+    /// start to the poll. The first call of this method waits for the first poll, the second call for
+    /// the second poll, and so on.
     ///
     /// # Panics
     /// The function does not poll within 120 s.

@@ -47,7 +47,7 @@ const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// How long a stopping engine waits for the requests that it still handles. A request that takes longer
-/// gets no response. Writes that the engine has acknowledged are on disk by then.
+/// gets no response. No acknowledged write is lost.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine, which stops when this value is dropped.

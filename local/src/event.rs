@@ -21,8 +21,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The prefixes of the media types whose bodies an event contains as text. An event contains bodies of
-/// other types in base64.
+/// The prefixes of the media types whose bodies an event contains as text. Bodies of other types are in
+/// base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",

@@ -250,8 +250,8 @@ impl std::error::Error for TableError {}
 
 impl TableError {
     /// Checks that a response comes from DynamoDB, which gives each response a request id. A proxy that terminates TLS
-    /// may send a 200 response of its own. If the body of that response is empty, the SDK returns a result without
-    /// data. Without this check, a user would then seem created, or a list would seem empty.
+    /// may send a 200 response of its own. Without this check, a user would seem created, because DynamoDB's
+    /// response to a successful create has no content either. A list would seem empty if the body has an empty `Items`.
     ///
     /// # Errors
     /// The response has no request id.

@@ -20,8 +20,7 @@ const NAMESPACE: &str = "UsersApi";
 /// The dimension of all metrics. Lambda's own metrics have a dimension with the same name.
 const FUNCTION: &str = "FunctionName";
 /// A second dimension of the metric `InternalErrors`, so that the rollback alarm counts only the new version's errors.
-/// The other metrics do not have this dimension, because CloudWatch would bill each version of a metric as a separate
-/// metric.
+/// The other metrics do not have this dimension, because CloudWatch would then bill each metric once for every version.
 const VERSION: &str = "FunctionVersion";
 
 /// The metrics that count requests. The log line of every request also has the metric `Latency`.

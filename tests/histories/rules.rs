@@ -37,7 +37,7 @@ pub enum Rule {
     /// no other rule is broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and
-    /// cursor. A page that links to a next page is full.
+    /// cursor. If a page links to a next page, it is full.
     Page,
     /// A page shows every user in its range, except new users. A user is new if a client was first
     /// told of the user at most `max_age` seconds before the request, or later.
@@ -239,8 +239,8 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that a client requested this user before the time `told`. At this time, a client was
-    /// told of the user. Returns the username key.
+    /// Checks that a client requested this user before `told`, the time at which a client was told of
+    /// the user. Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
         let attempts = key.and_then(|key| self.attempts.get(key));

@@ -162,13 +162,14 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Faults for list-users only: an answer with an empty body or with the body `{}`. For create-user,
-/// such an answer is not a fault, because DynamoDB's answer to a successful create has no content
-/// either.
+/// Faults for list-users only. For create-user, an answer with an empty body or with the body `{}` is
+/// not a fault, because DynamoDB's answer to a successful create has no content either.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
         (answer("200 OK", "{}"), GiveUp),
+        (WireFault::Bytes(FOREIGN_LIST), GiveUp),
+        (WireFault::Bytes(NOT_UTF8), GiveUp),
     ]
 }
 
@@ -181,6 +182,10 @@ const FOREIGN_PAGE: &[u8] =
 const FOREIGN_NOTHING: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const FOREIGN_OBJECT: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+const FOREIGN_LIST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
+/// A list with an attribute whose name is not UTF-8.
+const NOT_UTF8: &[u8] =
+    b"HTTP/1.1 200 OK\r\nx-amzn-requestid: 1\r\ncontent-length: 21\r\n\r\n{\"Items\":[],\"\xff\":null}";
 
 fn error(status: &'static str, exception: &str) -> WireFault {
     let exception = format!("com.amazonaws.dynamodb.v20120810#{exception}");

@@ -22,8 +22,9 @@ const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han
  */
 const ALLOWED = new RegExp(
   [
-    // This part allows visible ASCII characters, letters, digits, marks and four exceptions (9.6). It
-    // does not allow the other exceptions, conjoining jamo (9.9) or invisible characters (9.13).
+    // This part allows visible ASCII characters, letters, digits, marks and four of RFC 8264's
+    // exceptions (9.6). It allows neither conjoining jamo (9.9) nor invisible characters (9.13), and
+    // none of the other exceptions.
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +

@@ -1,6 +1,6 @@
 //! Sends a `Query` and reads the users from its response.
 //!
-//! The SDK would make a map of each item's attributes. For a page of 100 users, a call would then take 40 % more CPU
+//! The SDK would make a map of each item's attributes. For a page of 100 users, a call would then take a third more CPU
 //! instructions. So this module deserializes successful responses itself. The SDK still handles errors and retries.
 
 use std::{
@@ -57,7 +57,7 @@ impl UserItem {
     /// Returns the user.
     ///
     /// # Errors
-    /// An attribute is missing, or has a value that this service never writes.
+    /// An attribute is missing or not a string, or the id is not one that this service makes.
     pub fn user(self) -> Result<User, ItemError> {
         let id = self.id.text.as_deref();
         item::user(self.username_key.text, self.username.text, id)
@@ -142,7 +142,7 @@ fn read(response: &HttpResponse) -> Result<Items, BoxError> {
     TableError::check_origin(response)?;
     let body = response.body().bytes().expect("the SDK has read the body");
     // Checking the whole body at the same time is faster than checking each string.
-    let body = str::from_utf8(body)?;
+    let body = str::from_utf8(body).map_err(|_| "not UTF-8")?;
     // The text of serde's error may contain data.
     serde_json::from_str(body)
         .map_err(|error| format!("not a list of items, at column {}", error.column()).into())

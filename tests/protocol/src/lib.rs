@@ -173,7 +173,7 @@ impl State {
         &mut self.runs[attempt.client][attempt.number]
     }
 
-    /// The caller and the Idempotency-Key of an attempt, as an index into [`KEYS`].
+    /// The index in [`KEYS`] of an attempt's pair of caller and Idempotency-Key. `None` if the attempt has no key.
     #[must_use]
     pub fn key(&self, attempt: Attempt) -> Option<usize> {
         let forgotten = attempt.number > 0 && self.forgetful >> attempt.client & 1 == 1;
@@ -945,8 +945,8 @@ pub const ERASED: &str = "an erased user does not come back";
 /// create the user again, even with a new id.
 pub const NOT_BROUGHT_BACK: &str =
     "no attempt that was sent before the erasure creates the erased user again";
-/// An attempt that the erased user's client sent before the erasure creates no user after the
-/// erasure. This includes an attempt without an Idempotency-Key.
+/// If the erased user's client sent an attempt before the erasure, this attempt creates no user after
+/// the erasure. This includes an attempt without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
 /// No attempt of the erased user's request creates the user again, even if the attempt is sent
