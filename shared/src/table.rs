@@ -198,14 +198,11 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
 /// Sends `request`, so that the first real request finds an open connection. `request` must not change the table. Waits
 /// at most a second for the response. If the request fails, only logs a warning, because the first real request may
 /// still succeed.
-pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
-where
-    E: std::error::Error,
-{
+pub async fn warm_up<T>(request: impl Future<Output = Result<T, TableError>>) {
     match tokio::time::timeout(WARM_UP_TIMEOUT, request).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(
-            cause = chain(&error),
+            cause = %error,
             "the warm-up of the table's client failed"
         ),
         Err(_) => tracing::warn!("the warm-up of the table's client took too long"),

@@ -90,7 +90,7 @@ pub async fn query(
 /// the table.
 pub async fn warm_up(table: &Table) {
     let query = of_kind(table, KIND_WARM_UP).limit(1);
-    shared::table::warm_up(query.send()).await;
+    shared::table::warm_up(items::send(query)).await;
 }
 
 /// Builds a query for the items with one partition key, sorted by username key.
