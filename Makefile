@@ -13,7 +13,7 @@ export MPLCONFIGDIR := $(XDG_CACHE_HOME)/matplotlib
 export __SAM_CLI_APP_DIR := $(XDG_CACHE_HOME)/sam
 export NODE_DISABLE_COMPILE_CACHE := 1
 
-# Recipes run one after the other, because two of them could install tools into the same folder at the same time.
+# Recipes run one after the other. Parallel recipes could install tools into the same folder at the same time.
 .NOTPARALLEL:
 
 .PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check

@@ -1,9 +1,9 @@
 """Simulates what bursts of sign-ups do to the table's one item collection.
 
-A DynamoDB partition accepts 1,000 write units a second. DynamoDB splits a partition that stays hot,
-which means near this limit. This simulation sends creates to such partitions. It counts accepted
-creates, throttled attempts, and 503s to callers. It writes bench/results/item-collection.json and
-.svg:
+A DynamoDB partition accepts 1,000 write units a second. A partition near this limit is hot. If it
+stays hot, DynamoDB splits it. This simulation sends creates to simulated partitions with these
+rules. It counts accepted creates, throttled attempts, and 503s to callers. It writes
+bench/results/item-collection.json and .svg:
 
     .tools/bench/bin/python bench/item_collection.py
 
@@ -38,7 +38,7 @@ RETRY_TICKS = (2, 4)
 # for each later tick up to the longest wait.
 SLOTS = max(RETRY_TICKS) + 1
 
-# The number of most recent seconds whose keys decide where a partition is split.
+# The keys of the last `OBSERVED_SECONDS` seconds decide where a partition is split.
 OBSERVED_SECONDS = 10
 # A split is futile if one of its sides would get less than this share of the partition's traffic.
 FUTILE_SHARE = 0.1
@@ -53,12 +53,14 @@ class Rules:
     # How long a partition keeps unused units, in seconds. AWS keeps them for up to 300 seconds, but
     # advises not to rely on that. With 1, a partition never has more than the units of one second.
     kept_seconds: int = 1
-    # We assume that a window of `window_seconds` is hot if the partition used `hot_share` of its
-    # units. After `hot_windows` hot windows in a row, the partition is split.
+    # We assume that a window of `window_seconds` is hot if the partition used at least `hot_share`
+    # of the units for this window. After `hot_windows` hot windows in a row, the partition is
+    # split.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
-    # Whether to avoid splits that would not spread the traffic, as AWS documents for DynamoDB.
+    # Whether the table avoids splits that would not spread the traffic. AWS documents that DynamoDB
+    # avoids such splits.
     avoids_futile_splits: bool = True
 
 
@@ -91,10 +93,11 @@ class Split:
 
 
 def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
-    """Chooses a split from the latest keys of a partition, which begin with the oldest.
+    """Chooses where to split a partition, given its latest keys in order of creation.
 
     The split is at the median of the earlier half of the keys. If nearly all keys of the later half
-    fall on one side, as with one key or with keys in order, the split does not spread the traffic.
+    fall on one side, the split does not spread the traffic. This happens if all keys are equal or
+    in order. If the rules avoid such a split, returns `None`.
     """
     earlier, later = np.array_split(latest, 2)
     if len(earlier) == 0:
@@ -184,7 +187,7 @@ class Partitions:
 
 
 def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarray:
-    """Chooses the attempts to accept. Each attempt is equally likely, even if it is a retry."""
+    """Chooses the attempts to accept. Retries are as likely as first attempts."""
     third = rng.hypergeometric(attempts[2], attempts[0] + attempts[1], accepted)
     second = rng.hypergeometric(attempts[1], attempts[0], accepted - third)
     return np.vstack([accepted - third - second, second, third])

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 
-# The comments in a document between which the results are inserted.
+# The results are inserted into a document between these two comments.
 START = "<!-- results of make bench -->\n"
 END = "<!-- end of the results -->\n"
 
@@ -55,7 +55,7 @@ def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
 
 
 def put_into(document: Path, text: str) -> None:
-    """Replaces the results in a document with this text."""
+    """Replaces the results in a document with `text`."""
     before, rest = document.read_text().split(START)
     _, after = rest.split(END)
     document.write_text(before + START + text + END + after)

@@ -110,7 +110,7 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # The only gain of a split is the units of one second with which the new partition begins.
+        # Each split gains only the units of one second, because the new partition begins with them.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

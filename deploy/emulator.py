@@ -35,7 +35,8 @@ REGION = "eu-central-1"
 STACK = "users"
 BUCKET = "artifacts"
 
-# Time limits for the start of the emulator and for a deployment, in seconds.
+# The time limits for the start of the emulator and for a deployment, and the pause between two
+# checks, all in seconds.
 START_TIMEOUT = 30
 DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
@@ -103,7 +104,10 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
-    """Returns the template as SAM expands it for CloudFormation, with the code of a build."""
+    """Returns the template as SAM expands it for CloudFormation.
+
+    The names of the functions' uploaded archives begin with `build`.
+    """
     template = source()
     # Make each function use its uploaded archive, as `sam package` does.
     template["Globals"]["Function"].pop("CodeUri")
@@ -121,7 +125,8 @@ def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
 
 
 def adapt(template: dict[str, Any]) -> list[str]:
-    """Removes the parts of an expanded template that the emulator does not support. Returns them.
+    """Removes from an expanded template what the emulator does not support. Returns the names of
+    the removed parts, each with its reason.
 
     Apart from these parts, the deployed stack is the same as in an AWS account.
     """
@@ -246,11 +251,14 @@ class Emulator:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, service: str, **credentials: str) -> Any:
-        """Returns a client of a service. By default, it has the account's credentials."""
+        """Returns a client of a service. By default, the client has the account's credentials."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """Uploads the archives. A ZIP comment changes the archives' bytes, like another build."""
+        """Uploads the archives under names that begin with `build`.
+
+        A ZIP comment changes the archives' bytes, as another build of the code would.
+        """
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -259,9 +267,9 @@ class Emulator:
     def deploy(
         self, more: dict[str, Any] | None = None, build: str = "", **parameters: str
     ) -> Stack:
-        """Deploys the template with parameters, additional resources and the code of a build.
+        """Creates or updates the stack with these parameters and the extra resources in `more`.
 
-        Creates the stack or updates it.
+        The functions' code is in the uploaded archives whose names begin with `build`.
 
         Raises DeployError when CloudFormation rolls back.
         """

@@ -66,7 +66,10 @@ class DeployedTest(unittest.TestCase):
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
     def empty_table(self, name: str) -> None:
-        """Creates an empty table like the stack's own, which a test uses as a restored table."""
+        """Creates an empty table with the keys of the stack's table.
+
+        A test uses the empty table as a restored table.
+        """
         table = self.emulator.client("dynamodb")
         own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
         table.create_table(

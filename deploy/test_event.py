@@ -28,7 +28,7 @@ PARAMETERS = {"PublishUserCreated": "true"}
 
 VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
-# Valid usernames that look like parts of an input template.
+# Valid usernames that a pipe could damage. Many look like parts of JSON or of an input template.
 HOSTILE = [
     'a"b',
     '"',
@@ -91,12 +91,14 @@ def without_quotes(value: Any) -> str:
 
 
 def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces all placeholders in one pass, but no placeholder within an inserted text."""
+    """Replaces all placeholders in one pass. If an inserted text contains a placeholder, the
+    placeholder stays."""
     return PLACEHOLDER.sub(lambda path: written(found(record, path[1])), template)
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces one placeholder after the other, even a later one within an inserted text."""
+    """Replaces one placeholder after the other. Each step also replaces its placeholder within the
+    texts that earlier steps inserted."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(found(record, path)))
     return template
@@ -113,7 +115,7 @@ def in_base64(value: bytes) -> str:
 
 
 def resolved(schema: Any) -> Any:
-    """Returns a schema of the contract, with each reference replaced by its schema."""
+    """Returns a schema of the contract. Replaces each reference by the schema that it names."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return resolved(CONTRACT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])

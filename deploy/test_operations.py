@@ -1,4 +1,6 @@
-"""Tests of docs/operations.md: runs its commands unchanged on an emulator of AWS.
+"""Tests of docs/operations.md: runs its commands on an emulator of AWS.
+
+The tests change details of the commands, such as paths and the token endpoint.
 
 `make verify` runs them. To run only them, after `make deploy-local` has built the functions:
 
@@ -30,7 +32,7 @@ from test_deployed import DeployedTest
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
 
 
-# A resource that CloudFormation always fails to create, after it has made the functions' new
+# CloudFormation always fails to create this resource. Before that, it creates the functions' new
 # versions.
 BROKEN = {
     "Type": "AWS::Lambda::Url",
@@ -47,7 +49,7 @@ def commands(heading: str) -> list[str]:
 
 
 class Operations(DeployedTest):
-    """Each test runs shell blocks of docs/operations.md after the block that sets variables."""
+    """Each test runs shell blocks of docs/operations.md, first the block that sets variables."""
 
     folder: ClassVar[str]
 
@@ -267,7 +269,8 @@ class Operations(DeployedTest):
         put = {**erase, "Action": "dynamodb:PutItem"}
         put["Resource"] = put["Resource"].replace(own, restored)
         names = f"since=2026-01-01T00:00:00Z own={own} restored={restored}"
-        # The roles below may not read the stack's outputs, so the shell gets the names directly.
+        # The roles below have no permission to read the stack's outputs. So the test gives the
+        # shell the tables' names.
         table = f'output() {{ echo "{own}"; }}'
 
         self.create("ada")

@@ -18,7 +18,8 @@ from cfnlint.config import ManualArgs
 from emulator import REGION, ROOT, expand, functions, source
 from samcli.cli.types import CfnParameterOverridesType
 
-# The tested combinations of parameters. They make each condition of the template true and false.
+# The tested combinations of parameters. Each condition of the template is true under at least one
+# combination and false under at least one.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "the defaults": {},
     "x86_64": {"Architecture": "x86_64"},
@@ -201,9 +202,10 @@ class Template(unittest.TestCase):
         self.assertEqual(policies, [("RetainExceptOnCreate", "Retain")] * len(FUNCTIONS))
 
     def test_lambda_publishes_every_version_that_cloudformation_asks_for(self) -> None:
-        """A changed parameter changes the version's description, so SAM makes a new version. Once
-        SAM reads parameters' values (aws/serverless-application-model#3965), any changed property
-        makes one. Lambda publishes a version only if a property that versions keep has changed."""
+        """A changed parameter changes the version's description, so SAM makes a new version. If SAM
+        learns to read parameters' values (aws/serverless-application-model#3965), it will make one
+        for every changed property. But Lambda publishes a version only if a property that versions
+        keep has changed."""
         for name, parameters in COMBINATIONS.items():
             for function in FUNCTIONS:
                 with self.subTest(name, function=function):
@@ -217,7 +219,7 @@ class Template(unittest.TestCase):
                         self.assertNotEqual(before["version"], after["version"])
 
     def configured(self, function: str, parameters: dict[str, str]) -> dict[str, Any]:
-        """Returns the properties of a function and of its version with these parameters."""
+        """Returns the properties that a function and its version have with these parameters."""
         template = self.expanded(parameters)
         [version] = [
             resource["Properties"]

@@ -3,12 +3,12 @@
     users.py copy --table FROM --to TO --since 2026-11-24T12:00:00Z
     users.py export --table FROM --to users.jsonl
 
-Both read at most --rate users a second and print their progress. You can stop both. If you run the
-same command again, it continues where it stopped.
+Both read at most --rate users a second and print their progress. You can stop either command. If
+you run the same command again, it continues where it stopped.
 
-`copy` writes the users that were created since --since to another table. It never replaces a user
-of that table. `export` writes a line of JSON for each user: id, username and created_at, as the API
-shows them.
+`copy` writes users to another table: those created after --since or up to a minute before. It
+never replaces a user of that table. `export` writes a line of JSON for each user: id, username and
+created_at, as the API shows them.
 
 Both need dynamodb:Query on the table that they read. `copy` also needs dynamodb:PutItem on the
 table that it writes.
@@ -43,8 +43,8 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """A page of chosen users, the number of users read for it, and the key after which the next
-    page begins. After the last page, the key is None."""
+    """The chosen users of a page, the number of users read to choose them, and the table key after
+    which the next page begins. After the last page, this key is None."""
 
     items: list[Item]
     read: int
@@ -109,7 +109,7 @@ class Progress:
             print("continuing an earlier run", file=sys.stderr)
 
     def save(self, page: Page, **more: Any) -> None:
-        """Writes to the file that this page is done. After the last page, removes the file."""
+        """Adds this page to the progress in the file. After the last page, removes the file."""
         self.state |= more
         self.state["read"] += page.read
         self.state["users"] += len(page.items)

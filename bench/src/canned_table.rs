@@ -17,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::files::glob;
 
-/// The file with Mozilla's list of certificate authorities, which is a part of the SDK for Python.
+/// The file with Mozilla's list of certificate authorities. The SDK for Python contains this file.
 const PUBLIC_WEB: &str = ".tools/contestants-python/lib/python3*/site-packages/botocore/cacert.pem";
 
 /// The body of DynamoDB's response if a condition is not met.
@@ -93,8 +93,8 @@ impl Drop for CannedTable {
 /// The certificate authorities that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Trusts only the authority that signed the table's certificate. In the same way, this project trusts
-    /// only Amazon's authorities in AWS.
+    /// Trusts only the authority that signed the table's certificate. In AWS, this project likewise
+    /// trusts only Amazon's authorities.
     Authority,
     /// Trusts the authorities of the public web, and the authority that signed the table's certificate.
     PublicWeb,
@@ -109,7 +109,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Returns the path of the file with these certificates.
+    /// Returns the path of the file for `trust`.
     #[must_use]
     pub fn path(&self, trust: Trust) -> &str {
         let path = match trust {

@@ -18,10 +18,10 @@ use crate::{
     quota::Quota,
 };
 
-/// The number of warm calls in each process run at full speed.
+/// How many warm calls each process gets at full speed.
 const WARM_CALLS: usize = 200;
-/// The number of warm calls in each process run under a quota. There are fewer calls, because each
-/// call takes longer.
+/// How many warm calls each process gets under a quota. There are fewer calls, because each call
+/// takes longer.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// The spread of a measured value over all rounds.
@@ -85,8 +85,8 @@ pub struct Figures {
     pub first_cpu: Spread,
     /// The processor time of a warm call.
     pub warm_cpu: Spread,
-    /// The processor time of INIT and the first call together. A small memory size gives a function only a
-    /// fraction of a processor, so this time determines the cost of a cold start.
+    /// The processor time of INIT and the first call together. With little memory, a function gets
+    /// only a fraction of a processor, so this time determines the cost of a cold start.
     pub cold_cpu: Spread,
     /// The peak memory of the process, in MiB.
     pub peak_memory_mib: Spread,

@@ -37,7 +37,7 @@ pub struct Contestant {
     pub create: Program,
     /// The function that lists users, if there is one.
     pub list: Option<Program>,
-    /// Whether the contestant really creates users, so that the benchmark can check this work. The empty
+    /// Whether the contestant really creates users. If so, the benchmark checks this. The empty
     /// function creates no users.
     pub works: bool,
 }
@@ -85,7 +85,7 @@ impl Program {
         command
     }
 
-    /// The environment variables that only this function needs.
+    /// Returns the environment variables that only this function needs.
     pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.environment
             .iter()
@@ -155,11 +155,11 @@ fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// The environment variable from which this project and the AWS CLI read the path of a certificate file. In the
-/// benchmark, this file contains only the certificate of the table's authority.
+/// The environment variable from which this project and the AWS CLI read the path of a certificate
+/// file. In the benchmark, this file contains only the certificate of the table's authority.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The environment variable with the path of a file that replaces the system's certificates. By default, the SDK's
-/// client trusts the system's certificates.
+/// The environment variable from which naive Rust reads the path of a certificate file. By default,
+/// the SDK's client trusts the system's certificates. This file replaces them.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
 /// Returns all contestants, as `bench/run` builds them.
@@ -206,9 +206,9 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Returns naive Rust's create with each optimization alone, and with all optimizations of this project
-/// except the release profile. The last entry is this project's create: all optimizations and the
-/// release profile.
+/// Returns variants of naive Rust's create, with none, one, two or four optimizations. The last
+/// entry is this project's create. It adds this project's release profile and dependency features
+/// to the four optimizations.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {

@@ -1,8 +1,9 @@
 //! `make bench`: measures what a call of this project's functions costs, compared to an empty function
 //! and to common alternatives.
 //!
-//! It sends events to each function through the Lambda Runtime API, as Lambda does. The functions reach
-//! their table over TLS. The results are written to `bench/results`.
+//! It sends events to each function through the Lambda Runtime API, as Lambda does. For the
+//! comparisons, the functions reach a fake table over TLS. For checks, load and pages, they reach
+//! the real engine without TLS. The results are written to `bench/results`.
 
 use std::{env, process::ExitCode};
 
@@ -13,12 +14,13 @@ use bench::{
     report::Report,
 };
 
-/// The number of process runs per contestant, unless the variable `ROUNDS` is set.
+/// How often each function's process is started and measured, unless the variable `ROUNDS` is set.
 const ROUNDS: usize = 15;
-/// The number of process runs per optimization.
+/// How often naive Rust's process is started and measured with each optimization, unless `ROUNDS`
+/// is smaller.
 const ROUNDS_OF_MEASURES: usize = 5;
-/// The number of process runs per contestant under each quota. It is small, because each run of a slow
-/// contestant takes seconds.
+/// How often each function's process is started and measured under each quota, unless `ROUNDS` is
+/// smaller. The number is small, because each run of a slow contestant takes seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
 /// Memory sizes in MB, and the share of a processor, in percent, that Lambda gives for each size. With
 /// 1,769 MB, a function gets a whole processor

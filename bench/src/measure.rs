@@ -66,7 +66,7 @@ pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
     Sandbox::start_command(program.command(), &environment).await
 }
 
-/// Returns an event for an operation, as JSON. The username of a create contains this number.
+/// Returns an event for an operation, as JSON. The username of a create contains `number`.
 #[must_use]
 pub fn event(operation: Operation, number: usize) -> String {
     let event = match operation {

@@ -20,7 +20,8 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// Fails if the machine does not have version 1 of control groups, or if only root may create them.
+    /// Fails if the machine does not have version 1 of control groups, or if this process may not
+    /// create a control group.
     pub fn percent(percent: u32) -> io::Result<Self> {
         let group = PathBuf::from(CONTROLLER).join(format!("users-api-{}", std::process::id()));
         match fs::create_dir(&group) {

@@ -216,7 +216,8 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Formats a number with at least three significant digits. A number below 1 gets three decimals.
+/// Formats a number. From 1 upwards, it gets at least three significant digits. Below 1, it gets
+/// three decimals.
 fn number(number: f64) -> String {
     let digits = match number.abs() {
         it if it >= 100.0 => 0,

@@ -36,7 +36,7 @@ impl Answer {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The usernames in the answer, which is a page of users.
+    /// The usernames on the page of users that this answer contains.
     ///
     /// # Panics
     /// The answer is not a page of users.
@@ -67,10 +67,12 @@ impl Answer {
         )
     }
 
-    /// Asserts that the answer is exactly this problem document, without additional headers or fields.
+    /// Asserts that the answer contains exactly this problem document and exactly the headers of a
+    /// problem. The member `type` ends with `slug`. `more` is the member `errors`, or null if the
+    /// document has no such member.
     ///
     /// # Panics
-    /// The answer differs from this problem document.
+    /// The status, the headers or the document differ.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, slug: &str, title: &str, detail: &str, more: &Value) {
         let mut document = json!({

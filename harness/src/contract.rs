@@ -24,8 +24,8 @@ pub fn contract() -> &'static Value {
     &CONTRACT
 }
 
-/// Asserts that the contract allows this answer to a request with this method to [`PATH`]. Checks
-/// the status, the headers, the media type and the body.
+/// Asserts that the contract allows this answer for this method of [`PATH`]. Checks the status, the
+/// headers, the media type and the body.
 ///
 /// # Panics
 /// The contract does not allow the answer.
@@ -82,7 +82,7 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
     assert_valid(&content["schema"], &answer.json());
 }
 
-/// Returns the target if this part of the contract is a `$ref`, and otherwise the part itself.
+/// If this part of the contract is a `$ref`, returns its target. If not, returns the part itself.
 ///
 /// # Panics
 /// The reference has no target.

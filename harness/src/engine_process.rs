@@ -22,7 +22,7 @@ pub struct EngineProcess {
 }
 
 impl EngineProcess {
-    /// Starts an engine that keeps the table from `template.yaml` in this file.
+    /// Starts an engine that stores the table of `template.yaml` in this file.
     ///
     /// # Panics
     /// The engine does not start.

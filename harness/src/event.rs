@@ -4,7 +4,7 @@ use lambda_http::Request;
 use serde_json::{Value, json};
 use shared::event::HttpApiEvent;
 
-/// An event.
+/// An event, as API Gateway sends it to a function.
 #[derive(Clone, Debug)]
 pub struct Event(Value);
 

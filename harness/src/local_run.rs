@@ -201,11 +201,11 @@ impl LocalRun {
         answer
     }
 
-    /// Creates a user. The answer is not checked against the contract, because cargo-lambda may
-    /// send answers of its own for a moment after the service is killed.
+    /// Creates a user, for a test that kills the service. Does not check the answer against the
+    /// contract.
     ///
     /// # Errors
-    /// No answer comes.
+    /// No answer comes, for example because the service was killed.
     pub fn try_create(&self, username: &str) -> Result<Answer, ureq::Error> {
         let request = self.agent.post(&self.users_url);
         let request = request.content_type("application/json");
@@ -281,8 +281,8 @@ impl Drop for LocalRun {
     }
 }
 
-/// A command that runs one of the local run's programs, with the workspace's top-level folder as
-/// working directory.
+/// A command that runs a program of the local run. The working directory is the workspace's
+/// top-level folder.
 ///
 /// # Panics
 /// The program was not built.

@@ -25,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// All processes that were started with this value of this environment variable.
+    /// All processes that were started with the environment variable `name` set to this value.
     ///
     /// # Panics
     /// The system reports no processes.

@@ -109,13 +109,15 @@ struct Invocation {
     trace_header: String,
 }
 
-/// The function's reply to an event.
+/// A reply that the Runtime API received.
 #[derive(Debug)]
 struct Received {
+    /// The Lambda request ID of the event to which the function replied.
     id: String,
     reply: Reply,
     /// The time from sending the event to receiving the reply.
     took: Duration,
+    /// Whether the reply came before the event's timeout.
     in_time: bool,
 }
 
@@ -124,8 +126,8 @@ struct Api {
     events: Mutex<mpsc::Receiver<Invocation>>,
     replies: mpsc::Sender<Received>,
     polls: mpsc::UnboundedSender<Instant>,
-    /// The start time and the timeout of the current event. Lambda would end the function after the
-    /// timeout.
+    /// The time at which the current event was sent, and the timeout after which Lambda would end
+    /// the function.
     current: StdMutex<Option<(Instant, Duration)>>,
 }
 
@@ -265,8 +267,9 @@ impl Sandbox {
         self.check(received)
     }
 
-    /// Sends the function an event. Kills the process when the reply comes, and at the latest after
-    /// the time `after`. Returns the reply, or `None` if the function was killed before it replied.
+    /// Sends the function an event. Kills the process when the reply comes, or when the time
+    /// `after` has passed. Returns the reply, or `None` if the function was killed before it
+    /// replied.
     ///
     /// # Panics
     /// The reply belongs to another event or comes after `timeout`, or the process can't be killed.

@@ -64,7 +64,7 @@ impl Service {
     }
 
     /// Starts a proxy that can inject faults. Returns the proxy, and a table and a lister that
-    /// reach the engine through it.
+    /// reach the engine through the proxy.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
         let table = connect(&proxy.url());
@@ -93,7 +93,8 @@ impl Service {
     }
 }
 
-/// Sends an event to the handler of `create-user`, which uses this table.
+/// Calls the handler of `create-user` with this table and this event. Checks the answer against the
+/// contract.
 pub async fn post(table: &Table, event: Event) -> Answer {
     let answer = create_user::handle(table, event.into_request())
         .await
@@ -102,7 +103,8 @@ pub async fn post(table: &Table, event: Event) -> Answer {
     answer
 }
 
-/// Sends an event to `list-users`.
+/// Calls the handler of `list-users` with this lister and this event. Checks the answer against the
+/// contract.
 pub async fn get(lister: &Lister, event: Event) -> Answer {
     let answer = list_users::handle(lister, event.into_request())
         .await
@@ -125,7 +127,7 @@ pub fn engine() -> Engine {
     engine
 }
 
-/// Returns a URL at which connections are refused as long as the returned socket is open.
+/// Returns a URL, and a socket. While the socket is open, every connection to the URL is refused.
 ///
 /// # Panics
 /// There is no free port.

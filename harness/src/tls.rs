@@ -11,7 +11,8 @@ use rustls::{
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority. A test makes a function trust it with the variable `AWS_CA_BUNDLE`.
+/// A certificate authority. A function trusts this authority if the variable `AWS_CA_BUNDLE`
+/// contains the path [`Authority::file`].
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,

@@ -15,9 +15,9 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A fault that the proxy injects into a request. A connection that ends looks to the client as if
-/// the table's process had ended. A connection that is reset looks as if the table's machine had
-/// failed.
+/// A fault that the proxy injects into a request. The faults that end the connection imitate a
+/// crash of the table's process. The faults that reset the connection imitate a failure of the
+/// table's machine.
 #[derive(Clone, Debug)]
 pub enum WireFault {
     /// The proxy forwards the request after this delay.

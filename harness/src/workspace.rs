@@ -109,8 +109,8 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of a cargo example of a function. By default, it is a debug build. With `RELEASED=1`,
-/// it is a build for Lambda.
+/// The path of a function's cargo example. By default, the example is a debug build. With
+/// `RELEASED=1`, it is a build for Lambda.
 ///
 /// # Panics
 /// The debug build fails, or the example was not built for Lambda.

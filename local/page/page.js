@@ -64,13 +64,16 @@ function listUrl(parameters) {
   return `${usersUrl}?${new URLSearchParams(parameters)}`;
 }
 
-/** The URL of the next page from a `Link` header (RFC 8288), or undefined on the last page. */
+/**
+ * Reads the URL of the next page from a `Link` header (RFC 8288). Returns undefined on the last
+ * page.
+ */
 function nextOf(link, url) {
   const target = /<([^>]*)>;\s*rel="?next"?/.exec(link ?? '')?.[1];
   return target && new URL(target, url).href;
 }
 
-/** Sets an element's text and, if given, its class. */
+/** Sets an element's text. If `kind` is given, makes it the element's class. */
 function say(element, text, kind) {
   element.textContent = text;
   if (kind !== undefined) element.className = kind;
@@ -94,14 +97,17 @@ function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
-/** The length of a username in lower case, which is equal for usernames that differ only in case. */
+/**
+ * The length of a username's lower-case form. Usernames that differ only in case have the same
+ * length in this form.
+ */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
 }
 
 /**
- * Returns an error message if a username is empty or too long, and an empty string otherwise. Sends no
- * request.
+ * If a username is empty or too long, returns an error message. If not, returns an empty string.
+ * Sends no request.
  */
 function tooShortOrLong(name) {
   const length = [...display(name)].length;
@@ -114,7 +120,8 @@ function tooShortOrLong(name) {
 
 /**
  * Whether a user has this name. Among the usernames that begin with the name, the API lists an equal
- * username first. So the name is taken if the first username in the list is as long as the name.
+ * username first. So the name is taken if the first username in the list and the name have the same
+ * length.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });
@@ -151,7 +158,7 @@ username.addEventListener('input', () => {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
       // The message does not say "available", because the name may be invalid: the list accepts any
-      // prefix, and only a create validates the name.
+      // prefix, and only the sign-up validates the name.
       else say(availability, `${quote(name)} is not taken.`, '');
     } catch {
       // If the check fails, the page shows no result here. The user learns the result when signing up.
@@ -177,7 +184,7 @@ function refuse(reason) {
 let attempt = {};
 /** The username that is being sent. */
 let sending;
-/** Whether the page will send the username in the field after the current request. */
+/** Whether the page sends the field's username as soon as the current request has ended. */
 let isWaiting = false;
 
 const signUp = byId('sign-up');
@@ -300,8 +307,7 @@ function row(user) {
   return row;
 }
 
-// Sets `aria-disabled` instead of `disabled`, because a disabled button would lose the focus on the last
-// page.
+// Sets `aria-disabled` instead of `disabled`, because a button with `disabled` loses the focus.
 function disable(button, isDisabled) {
   button.setAttribute('aria-disabled', String(isDisabled));
 }

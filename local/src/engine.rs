@@ -344,7 +344,7 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
 /// Why the engine did not start or did not create its table.
 #[derive(Debug)]
 pub enum EngineError {
-    /// The file can't be used as the engine's database.
+    /// The engine's database can't be opened, read or changed.
     Database(DynoxideError),
     /// The template does not declare a table that the engine can create.
     Template(String),

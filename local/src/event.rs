@@ -21,8 +21,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The prefixes of the media types whose bodies an event contains as text. Bodies of other types are in
-/// base64.
+/// If a body's media type begins with one of these prefixes, the event contains the body as text.
+/// If the body has another media type, the event contains it in base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",
@@ -30,8 +30,9 @@ const TEXT: [&str; 4] = [
     "application/xml",
 ];
 
-/// Converts a request to an event. Only the fields about the AWS account, the stage's domain and the
-/// access token are missing from the event.
+/// Converts a request to an event. Unlike API Gateway, adds no headers such as `x-forwarded-for`.
+/// The event's `requestContext` lacks `accountId`, `apiId`, `authorizer`, `domainName`,
+/// `domainPrefix`, `requestId` and `time`.
 pub(crate) fn from_request(
     route_key: &str,
     path: &str,

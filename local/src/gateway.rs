@@ -58,9 +58,9 @@ const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 /// the whole body.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The header in which a browser tells a server whether the page that sends the request has the same
-/// origin or site ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor
-/// omit this header.
+/// The header in which a browser tells a server whether the page that sends the request has the
+/// server's origin or site ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can
+/// neither set nor omit this header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -87,9 +87,10 @@ impl Api {
         api.map_err(|error| format!("template.yaml: {error}"))
     }
 
-    /// Finds the route of a request, and the values of the path parameters. Like API Gateway, this function
+    /// Finds the route of a request, and the values of the path parameters. Like API Gateway, this
+    /// function
     /// [prefers](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation)
-    /// the route with the fewest parameters, as API Gateway does.
+    /// the route with the fewest parameters.
     fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
         let routes = self.routes.iter().filter(|route| route.method == *method);
         let routes = routes.filter_map(|route| Some((route, route.parameters(path)?)));

@@ -49,8 +49,8 @@ impl Guarded {
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself. The script then sends SIGTERM to the remaining processes
-    /// of its process group.
+    /// Waits for the process to end by itself. The script then sends SIGTERM to the processes that
+    /// remain in the process group.
     ///
     /// # Errors
     /// The operating system does not report the process's status.

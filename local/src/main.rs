@@ -157,8 +157,8 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     }
 }
 
-/// Checks that the folder accepts more data. The check runs on another thread, because it would block
-/// the gateway on the current thread.
+/// Checks that the folder accepts more data. The check runs on another thread. On the current
+/// thread, the check would block the gateway.
 async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
     let data = Arc::clone(data);
     let checked = task::spawn_blocking(move || data.check()).await;
@@ -181,8 +181,8 @@ The users are kept in {data}. Saving an edit rebuilds the function. Ctrl-C stops
     );
 }
 
-/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. The parent is `make`. If `make`
-/// is killed, `make` sends no signal to this process.
+/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. The parent is `make`. A
+/// killed `make` sends no signal, so this function checks at intervals whether `make` still runs.
 fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

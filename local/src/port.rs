@@ -80,8 +80,8 @@ impl Listener for Port {
 /// attacker's host name resolves to this machine, the browser lets the attacker's page send requests to
 /// this machine and read the responses. But those requests name the attacker's host.
 ///
-/// Besides the header `Host`, the target of a request may name the host (RFC 9112, section 3.2.2). An
-/// HTTP/2 request may lack the header `Host`.
+/// A request may name the host in the header `Host`, in its target (RFC 9112, section 3.2.2), or in
+/// both. An HTTP/2 request may lack the header `Host`.
 #[must_use]
 pub fn is_asked_for(request: &Request, port: u16) -> bool {
     let hosts = request.headers().get_all(HOST).iter();

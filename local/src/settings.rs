@@ -53,7 +53,7 @@ pub fn trace() -> Result<bool, String> {
     }
 }
 
-/// Reads `DATA_DIR`. A relative path starts at the current folder.
+/// Reads `DATA_DIR`, the data folder. A relative path starts at the current folder.
 #[must_use]
 pub fn data_folder() -> Option<PathBuf> {
     set("DATA_DIR").map(PathBuf::from)
@@ -66,7 +66,7 @@ fn set(variable: &str) -> Option<OsString> {
 }
 
 /// Listens on the port that a variable sets. `make run` does this before the slow build, so a client
-/// that connects during the build waits for its end.
+/// that connects during the build waits until the port is served.
 ///
 /// # Errors
 /// The port is in use or reserved.

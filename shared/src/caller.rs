@@ -40,7 +40,7 @@ impl Caller {
         let Some(authorizer) = authorizer else {
             return Some(Self::Anyone);
         };
-        // Only a JWT authorizer passes claims. For other kinds, such as IAM, parsing fails.
+        // Only a JWT authorizer passes claims. For other kinds of authorizers, such as IAM, parsing fails.
         let Authorizer { jwt } = serde_json::from_str(authorizer.get()).ok()?;
         let Claims {
             iss,

@@ -87,7 +87,7 @@ pub fn region() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the URL of the table's endpoint. Returns `None` if no variable for it is set.
+/// Reads the URL of the table's endpoint. Returns `None` if neither variable for this URL is set.
 ///
 /// # Errors
 /// The variable that takes precedence does not contain an http or https URL, or the URL has a path, a query or a user.

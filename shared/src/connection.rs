@@ -156,9 +156,9 @@ where
     Ok(sender)
 }
 
-/// Whether a connection that has been idle since this time may still be used. The wall clock is used, because it also
-/// counts the time while the sandbox was frozen. If the clock was set back, the idle time is unknown, so the connection
-/// is not used.
+/// Whether a connection that has been idle since this time may still be used. The wall clock measures the idle time,
+/// because this clock keeps running while the sandbox is frozen. If the clock was set back, the idle time is unknown,
+/// so the connection is not used.
 fn is_fresh(since: SystemTime) -> bool {
     since.elapsed().is_ok_and(|idle| idle < IDLE_LIMIT)
 }

@@ -6,7 +6,7 @@
 //! | `username_key` | S | sort key: the username's key |
 //! | `username` | S | the username's display form |
 //! | `id` | S | the user's id, which contains the time of creation |
-//! | `request` | B | the [`Fingerprint`] of the request that created the user, if it had an Idempotency-Key |
+//! | `request` | B | the [`Fingerprint`] of the request that created the user, if the request had an Idempotency-Key |
 
 use std::{collections::HashMap, fmt};
 
@@ -126,7 +126,7 @@ pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     Ok(StoredUser { user, request })
 }
 
-/// Makes a user of the text of its attributes.
+/// Makes a user from the texts of its attributes.
 ///
 /// # Errors
 /// A text is missing, or the id is invalid. The error names the attribute.

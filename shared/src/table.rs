@@ -247,8 +247,9 @@ impl std::error::Error for TableError {}
 
 impl TableError {
     /// Checks that a response comes from DynamoDB, which gives each response a request id. A proxy that terminates TLS
-    /// may send a 200 response of its own. Without this check, a user would seem created, because DynamoDB's
-    /// response to a successful create has no content either. A list would seem empty if the body has an empty `Items`.
+    /// may send a 200 response of its own. Without this check, a proxy's empty response would look like a
+    /// successful create, because DynamoDB's response to a create has no content. A proxy's empty `Items` would look
+    /// like an empty list.
     ///
     /// # Errors
     /// The response has no request id.
@@ -279,9 +280,10 @@ where
         match &error {
             // DynamoDB did not respond in time, or the response is not valid.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // Every connection error has a kind (I/O, timeout or other), even if the certificate is untrusted. But a
-            // response that is not HTTP has no kind, so `is_no_http` recognizes it. A failure to sign or to resolve the
-            // endpoint also has no kind. It comes from a wrong deployment, so it is unexpected.
+            // Every connection error, including one about an untrusted certificate, has a kind (I/O, timeout or other).
+            // But the error about a response that is not HTTP has no kind, so `is_no_http` recognizes this error. A
+            // failure to sign or to resolve the endpoint has no kind either. Such a failure comes from a wrong
+            // deployment, so it is unexpected.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()

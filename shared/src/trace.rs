@@ -48,7 +48,7 @@ const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 /// datagram stays far below the 64 KiB that UDP and the agent accept, because a span has few attributes.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// DynamoDB's error code for a write whose condition was false. The span of that call does not get the error status,
+/// DynamoDB's error code for a write whose condition was false. The span of such a write does not get the error status,
 /// because a taken username is a normal result.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
@@ -97,7 +97,7 @@ impl Agent {
         })
     }
 
-    /// Starts recording a request. Returns `None` unless Lambda's trace header says that the request is sampled.
+    /// Starts recording a request that Lambda's trace header marks as sampled. Returns `None` for any other request.
     #[must_use]
     pub fn record(&'static self, trace_header: Option<&str>) -> Option<Recording> {
         let parent = Parent::parse(trace_header?)?;
@@ -123,7 +123,7 @@ struct Parent {
 impl Parent {
     /// Parses a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
     /// such as `Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;Sampled=1`.
-    /// Returns `None` unless the header is valid and contains `Sampled=1`.
+    /// Returns `None` if the header is invalid or does not contain `Sampled=1`.
     fn parse(header: &str) -> Option<Self> {
         let field = |name| {
             let mut fields = header.split(';').filter_map(|field| field.split_once('='));
@@ -145,7 +145,7 @@ impl Parent {
     }
 }
 
-/// The data about a sampled request from which its spans are made.
+/// The data from which the spans of one sampled request are made.
 #[derive(Debug)]
 pub struct Recording {
     agent: &'static Agent,

@@ -20,7 +20,8 @@ const { chromium } = load('playwright-core');
  * caller must close the browser.
  */
 export function launch(...args) {
-    // A killed Chromium leaves its temporary files behind, so this process removes their folder when it exits.
+    // A killed Chromium leaves its temporary files behind. So this process removes their folder on
+    // exit.
     const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
     process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
     const { executablePath, libraries } = program();

@@ -82,8 +82,8 @@ async function eventually(check) {
 }
 
 /**
- * Delays list requests with this prefix. `isAsked` resolves when the page sends the first of them.
- * `isAnswered` resolves when the response should have arrived.
+ * Delays list requests with this prefix. `isAsked` resolves when the page sends the first such
+ * request. `isAnswered` resolves when the response to this request should have arrived.
  */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;

@@ -1,4 +1,4 @@
-// Checks what a browser without network access shows of the API reference that `make docs` builds.
+// Checks the API reference that `make docs` builds, in a browser without network access.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -14,7 +14,7 @@ const url = pathToFileURL(file).href;
 const alone = { allowed: [url, 'blob:', 'data:'], offline: true };
 
 let browser;
-/** The `info.description` of openapi.yaml, and the operations of openapi.yaml with resolved `$ref`s. */
+/** From openapi.yaml: the `info.description`, and the operations with every `$ref` resolved. */
 let description;
 let operations;
 

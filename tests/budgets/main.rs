@@ -1,6 +1,6 @@
-//! Tests that limit the number of crates and memory allocations of a function. A busy machine does
-//! not change these two numbers. `tests/released` limits the size of a function's binary, and the
-//! benchmark (`make bench`) measures time.
+//! These tests limit how many crates a function is built from, and how many memory allocations it
+//! makes. A busy machine does not change these two numbers. `tests/released` limits the size of a
+//! function's binary, and the benchmark (`make bench`) measures time.
 //!
 //! Each budget in this file is slightly above the value that was measured. Raise a budget only for
 //! a change that is worth the extra cost. Lower a budget when a change reduces the measured value.

@@ -1,6 +1,7 @@
-"""Tests of clients that are generated from openapi.yaml, against the running service.
+"""Tests generated clients and the requests in docs/requests.http against a running service.
 
-`make verify` runs them. To run them alone, with the tools installed and the local run built:
+The clients are generated from openapi.yaml. `make verify` runs these tests. To run only these
+tests, install the tools, build the local run, and call:
 
     .tools/python-client/bin/python -m unittest discover -s tests/clients -p "test_*.py"
 """
@@ -137,7 +138,7 @@ class Clients(unittest.TestCase):
             *("--output-path", "generated"),
             *("--config", "settings.yaml"),
         )
-        # The generator omits a schema that it does not support, and only prints a warning.
+        # If the generator does not support a schema, it omits the schema and prints this warning.
         self.assertNotIn("Unable to", printed)
         generated = str(folder / "generated")
         self.run_in(folder, sys.executable, HERE / "smoke.py", self.url, PYTHONPATH=generated)

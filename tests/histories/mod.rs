@@ -1,6 +1,7 @@
-//! A history records concurrent requests to the service under faults, and their outcomes. Every
-//! history must keep the rules in [`rules`]. These rules follow from two promises: a username
-//! belongs to one user, and a user that a client was told of is never lost or duplicated.
+//! Many clients send requests to the service at the same time, while faults happen. A history
+//! records these requests and their outcomes. Every history must keep the rules in [`rules`]. These
+//! rules follow from two promises. First, a username belongs to one user. Second, once the service
+//! has told a client of a user, this user is never lost or duplicated.
 //!
 //! [`run`](run::run) records a history. It runs the functions' binaries with an engine that
 //! emulates DynamoDB and stores its table in a file. [`check`] finds the rules that a history

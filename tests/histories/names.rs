@@ -40,7 +40,7 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Each entry is a prefix as a client writes it, and the prefix that the keys of the listed users have.
+/// Each entry is a prefix as a client writes it, with the expected prefix of the username keys.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),

@@ -40,7 +40,7 @@ pub enum Rule {
     /// cursor. If a page links to a next page, it is full.
     Page,
     /// A page shows every user in its range, except new users. A user is new if a client was first
-    /// told of the user at most `max_age` seconds before the request, or later.
+    /// told of the user at most `max_age` seconds before the page was requested, or later.
     Complete,
     /// The pages of one walk never show the same user twice.
     Walk,

@@ -1,5 +1,5 @@
 //! A run starts processes of the real functions. Many clients call these processes while faults are
-//! injected. The run also kills processes of the functions, and the engine that emulates DynamoDB.
+//! injected. The run also kills function processes and the engine, which emulates DynamoDB.
 
 use std::{
     any::Any,
@@ -46,11 +46,12 @@ const LISTERS: usize = 3;
 /// always links to a next page.
 const MAX_PAGES: usize = 1000;
 
-/// The possible maximum ages of a page, in seconds. Each run picks one of these values at random. 0
-/// is the template's default. If the value is 2, list-users caches a page for 2 seconds.
+/// The possible maximum ages of a page, in seconds. Each run picks one of these values at random.
+/// The template's default is 0. If a run picks 2, list-users caches each page for 2 seconds.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// The lists `CALLERS` and `KEYS` are short, so that different callers often use the same key.
+/// The lists `CALLERS` and `KEYS` are short, so that different callers often use the same
+/// Idempotency-Key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -234,8 +235,9 @@ impl World {
         if history.failure.is_none() {
             self.creators.stop().await;
             self.listers.stop().await;
-            // Writes that no client waits for may still be on their way to the table. Killing the
-            // engine discards these writes. The restarted engine reads the table from its file.
+            // The functions have stopped, but some of their writes may still be on their way to the
+            // table. Killing the engine discards these writes. The restarted engine reads the table
+            // from its file.
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
@@ -258,7 +260,8 @@ impl World {
     }
 }
 
-/// Reads several lists of users to their last page, with different prefixes and limits.
+/// Reads several lists of users, each to its last page. The lists have different prefixes and
+/// limits.
 async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));

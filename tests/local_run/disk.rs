@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// The simulated faults of a disk: the text for the switch file, and the error message of the operating system.
+/// The simulated faults of a disk. Each entry contains the text for the switch file, and the error
+/// message of the operating system.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),

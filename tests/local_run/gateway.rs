@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{alone, temporary_folder};
 
-/// The path that invokes `create-user` in Lambda's API.
+/// The path in Lambda's API that invokes `create-user`.
 const INVOKE: &str = "/2015-03-31/functions/create-user/invocations";
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -47,7 +47,7 @@ fn a_request_that_the_template_does_not_route_is_not_found() {
         let answer = run.send(method, PATH, &[JSON], body("ada"));
         assert_message(&answer, 404, "Not Found");
     }
-    // A response to HEAD has no body, so the test adds the body that a GET would get.
+    // A response to HEAD has no body, so the test adds the body that other methods get with a 404.
     let mut answer = run.send("HEAD", PATH, &[], "");
     assert_eq!(answer.body, "");
     answer.body = r#"{"message":"Not Found"}"#.to_owned();
@@ -474,7 +474,8 @@ fn a_body_of_any_length_gets_its_answer() {
             Some("application/problem+json")
         );
     }
-    // Lambda accepts events of at most 6 MB. The event contains a binary body in base64, so 5.9 MB are too long.
+    // Lambda accepts events of at most 6 MB. The event contains a binary body in base64, so a
+    // binary body of 5.9 MB is too long.
     for (header, length) in [(JSON, 6_300_000), (JSON, 11_000_000), (octets, 5_900_000)] {
         let answer = run.send("POST", PATH, &[header], "a".repeat(length));
         assert_message(&answer, 413, "Request Entity Too Large");

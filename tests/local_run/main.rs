@@ -32,7 +32,8 @@ use tempfile::{NamedTempFile, TempDir};
 /// Makes the tests run one after another, because a test that edits a source file affects every running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
-    // A panic in another test poisons the lock. Only the other test reports the panic, so this test ignores it.
+    // A panic in another test poisons the lock. The other test reports its panic, so this test
+    // takes the poisoned lock and goes on.
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -399,7 +400,8 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // Links to the build output, because a developer's copy of the project contains the output and cargo reuses it.
+    // A developer's copy of the project would also contain the build output, and cargo would reuse
+    // this output. The test's copy has a link to the output instead.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");

@@ -1,6 +1,6 @@
 //! `make soak`: runs both functions for several minutes, with all processors busy. Checks every
-//! answer. Also compares the last minute with the first minute: no process may use much more
-//! memory, or any more file descriptors.
+//! answer. Compares the last minute with the first minute: the memory of a process may grow only a
+//! little, and the number of its file descriptors may not grow.
 
 use std::{
     fmt::{Display, Write as _},
@@ -24,10 +24,10 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// How much a process's memory and its peak memory may grow from the first minute to the last
-/// minute, in KiB. In ten minutes, a process handles at least 100,000 calls, so this limit finds a
-/// leak of about 5 bytes per call. Memory grows a little even without a leak, because of the
-/// allocator (docs/reliability.md).
+/// How many KiB a process's memory and its peak memory may grow from the first minute to the last
+/// minute. In ten minutes, a process handles at least 100,000 calls, so this limit finds a leak of
+/// about 5 bytes per call. Because of the allocator, memory grows a little even without a leak.
+/// docs/reliability.md says how much.
 const MAX_GROWTH_KIB: usize = 512;
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -296,7 +296,7 @@ fn total(functions: &[Function]) -> usize {
     functions.iter().map(Function::calls).sum()
 }
 
-/// Returns a table, as text, of each process's resources in the first minute and in the last
+/// Returns a text table. It shows each process's resources in the first minute and in the last
 /// minute.
 fn table(functions: &[Function]) -> String {
     let mut text = format!(

@@ -16,7 +16,8 @@ use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The sizes in the picture: its width, the left end and the length of the longest bar, and the height of a row.
+/// The sizes in the picture: the width of the picture, the position of the longest bar's left end,
+/// the length of the longest bar, and the height of a row.
 const WIDTH: f64 = 820.0;
 const LEFT: f64 = 170.0;
 const LONGEST: f64 = 520.0;

@@ -7,9 +7,9 @@ use std::{collections::BTreeSet, fs, io::Write as _};
 use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
-/// The largest size of a binary that `cargo lambda build --release` makes, in bytes.
+/// How many bytes a binary from `cargo lambda build --release` may have.
 const BINARY_BYTES: usize = 5_380_000;
-/// The largest size of a compressed binary in the archive for Lambda, in bytes.
+/// How many bytes a compressed binary in the archive for Lambda may have.
 const ARCHIVE_BYTES: usize = 2_500_000;
 
 #[test]

@@ -1,4 +1,4 @@
-"""Extends schemathesis with links between operations, which openapi.yaml lacks, and with checks."""
+"""Adds checks to schemathesis, and links between operations, which openapi.yaml lacks."""
 
 import re
 from typing import Any
@@ -36,7 +36,7 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
 
 @schemathesis.check
 def every_header_is_documented(_context: CheckContext, response: Response, case: Case) -> None:
-    """Fails if a response has an undocumented header, which schemathesis itself does not check."""
+    """Fails if a response has an undocumented header. schemathesis itself lacks this check."""
     documented = case.operation.responses.find_by_status_code(response.status_code)
     if documented is None:
         return
@@ -57,7 +57,7 @@ def input_that_the_contract_allows_in_words_is_accepted(
         return
     if case.method == "GET":
         # The API may refuse a cursor that belongs to another prefix. It may also refuse a prefix
-        # with U+FFFD, which replaces invalid UTF-8.
+        # with U+FFFD, because the API replaces invalid UTF-8 with U+FFFD.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::contract;
 
-/// The environment variables with which both functions start.
+/// A complete environment: both functions start with these variables.
 const COMPLETE: [(&str, &str); 5] = [
     ("TABLE_NAME", "users"),
     ("LIST_MAX_AGE_SECONDS", "0"),

@@ -1,4 +1,4 @@
-//! Tests of the connection to the table that a function keeps open between calls.
+//! Tests of a function's connection to its table. The connection stays open between calls.
 
 use std::{
     io,

@@ -351,8 +351,7 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The name of the binary of the function to which this alias belongs. A deployment moves the alias
-/// to a new version.
+/// The name of the binary that this alias runs. A deployment moves the alias to a new version.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])

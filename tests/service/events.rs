@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum memory of a function's process. This is the memory of the smallest Lambda function.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
-/// The number of generated events with which a test checks one property of a function.
+/// The number of events that a test generates to check one property of a function.
 const CASES: u32 = 1000;
 
 /// The parts of an event that the log may name if the event is not an HTTP API event. The log never
@@ -440,8 +440,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
         event.insert(place.index(event.len()), c);
         event
     });
-    // Excludes every text that begins with complete JSON. The runtime interface ignores the rest of
-    // such a text, and Lambda never sends one.
+    // Excludes every text that begins with complete JSON. The runtime interface ignores what
+    // follows the JSON, and Lambda never sends such a text.
     let begins_with_json = |text: &str| {
         let mut json = serde_json::Deserializer::from_str(text);
         IgnoredAny::deserialize(&mut json).is_ok()
@@ -566,7 +566,8 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // The service reads the next three headers. It refuses or ignores this value.
+        // The service reads the next three headers. It refuses the value in the first two, and
+        // ignores it in the third.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");
         let media_type = format!("application/json; charset=\"{value}\"");

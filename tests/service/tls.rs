@@ -95,8 +95,8 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     assert!(of_the_call.contains(cause), "{name}: {of_the_call}");
 }
 
-/// The ways in which a handshake fails. Each has a name, what the listener does, and a part of the
-/// cause in the log.
+/// The ways in which a handshake fails. Each row has a name, the listener's behavior, and a part of
+/// the logged cause.
 fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     let key = KeyPair::generate().expect("a key");
     let self_signed = certificate(HOST).self_signed(&key).expect("a certificate");
@@ -269,8 +269,8 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
             std::future::pending().await
         }
         Manner::End => {
-            // Reads the client's data first, because closing a connection with unread data would
-            // reset it.
+            // Reads the client's data first, because the operating system resets a connection that
+            // is closed with unread data.
             let _ = client.read(&mut [0; 4096]).await?;
             Ok(())
         }
@@ -279,7 +279,8 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
 }
 
 /// Forwards all data until one side closes its connection. Then closes both connections without
-/// TLS's closing message, as when a process is killed.
+/// TLS's closing message, as when a process is killed. If forwarding fails, resets the client's
+/// connection.
 async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
     let mut table = TcpStream::connect(table).await?;
     let (mut from_table, mut to_table) = table.split();

@@ -36,11 +36,11 @@ enum Policy {
 
 use Policy::{GiveUp, Ignore, Retry, Wait};
 
-/// A fault, the function's reaction, and the number of consecutive requests of one call that meet
-/// the fault.
+/// A fault in one call, and the function's reaction.
 struct Case {
     fault: WireFault,
     policy: Policy,
+    /// The fault hits this many requests of the call, beginning with the first.
     times: usize,
 }
 
@@ -183,7 +183,7 @@ const FOREIGN_NOTHING: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const FOREIGN_OBJECT: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 const FOREIGN_LIST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
-/// A list with an attribute whose name is not UTF-8.
+/// An answer with an empty list, and with a field whose name is not UTF-8.
 const NOT_UTF8: &[u8] =
     b"HTTP/1.1 200 OK\r\nx-amzn-requestid: 1\r\ncontent-length: 21\r\n\r\n{\"Items\":[],\"\xff\":null}";
 

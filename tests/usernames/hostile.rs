@@ -51,7 +51,7 @@ fn look_alikes() -> BTreeMap<String, Vec<char>> {
     look_alikes
 }
 
-/// Returns whether a character by itself is a valid username and its own display form.
+/// Returns whether a character by itself is a valid username that is displayed unchanged.
 fn is_shown_as_itself(c: char) -> bool {
     parse(&c.to_string()).is_ok_and(|it| it.as_str() == c.to_string())
 }
@@ -141,8 +141,8 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // A Thai ring (U+0E4D) before and after a tone mark. A person can type both orders only by typing the two parts
-        // of the vowel separately.
+        // A Thai ring (U+0E4D) before and after a tone mark. If a person types the vowel with one key, the ring comes
+        // before the tone mark. For the other order, a person must type the two parts of the vowel separately.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -181,8 +181,8 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // A character that parsing replaces often looks like its replacement. If a displayed username contained such a
-    // character, two usernames could look the same, and typing a displayed username could find another user.
+    // When parsing replaces a character, the replacement often looks the same. If a displayed username contained a
+    // replaced character, two usernames could look the same, and a person who types one could find the other user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -409,7 +409,7 @@ async fn a_letter_and_its_small_letter_are_the_same_username() {
     let pairs = letters.filter_map(|letter| {
         let small: String = letter.to_lowercase().collect();
         let simple = CaseMapper::new().simple_lowercase(letter);
-        // The lower case of İ has two characters, so it differs from the one character of the simple lower case.
+        // The lower case of İ has two characters, but its simple lower case has only one.
         assert!(letter == 'İ' || small == simple.to_string(), "{letter}");
         let letter = letter.to_string();
         (letter != small).then_some((letter, small))

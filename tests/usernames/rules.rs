@@ -196,8 +196,8 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
         ("ໝອກ", "ຫມອກ", "ຫມອກ"),
         ("ໜູ", "ຫນູ", "ຫນູ"),
-        // Parsing splits the vowel into a ring and a second character. People type the tone mark before the vowel.
-        // Parsing moves the tone mark behind the ring, because the tone mark is drawn above the ring.
+        // Parsing splits the vowel am (U+0E33 or U+0EB3) into a ring and a second character. People type the tone mark
+        // before the vowel. Parsing moves the tone mark behind the ring, because the tone mark is drawn above the ring.
         (
             "น\u{e49}\u{e33}ทิพย์",
             "น\u{e4d}\u{e49}\u{e32}ทิพย์",
@@ -526,7 +526,7 @@ proptest! {
                     Ok(key) => {
                         prop_assert_eq!((key.as_str(), key.key()), (username.key(), username.key()));
                     }
-                    // The key may be longer than a username may be, because the lower case of İ has two characters.
+                    // The key may be too long to be a username, because the lower case of İ has two characters.
                     Err(error) => {
                         let is_too_long = matches!(error, UsernameError::TooLong { .. });
                         prop_assert!(is_too_long, "{}", error);
@@ -540,15 +540,16 @@ proptest! {
     fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
         // The crate checks characters before it composes them, and does not spell out special letters. So
-        // the test gives the display form to the crate, not the text.
+        // the test gives the crate the display form instead of the text.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // The crate's rules for marks do not depend on case, so the crate accepts the key too. The
-                // crate lower-cases each letter by itself and keeps ς, which the service replaces with σ.
+                // The crate checks characters before it lower-cases them, and its Bidi Rule does not depend
+                // on case. So if the crate accepts a display form, it also makes a key. It lower-cases each
+                // letter by itself and keeps ς, which the service replaces with σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }

@@ -122,7 +122,7 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // A private-use character stands for the ring of SARA AM until `ordinary` has moved the ring.
+    // A private-use character stands for the ring of the vowel am until `ordinary` has moved the ring.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -174,7 +174,8 @@ fn parse_and_check(text: &str) -> Option<Username> {
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // Unlike the RFC, the service also composes before lower-casing. Without special letters, the result is the same.
+    // Unlike the RFC, the service also composes a text before it lower-cases it. This step makes no difference if
+    // the text has no special letters.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -185,7 +186,7 @@ fn parse_and_check(text: &str) -> Option<Username> {
 }
 
 /// Returns whether RFC 8264 §4.2 and §8 allow a character in at least one context of an identifier. Also
-/// allows characters that are newer than Unicode 6.3.
+/// returns true for letters, marks and digits that are newer than Unicode 6.3.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -271,7 +272,7 @@ fn equivalents(text: &str) -> Vec<String> {
     let mut equivalents = vec![
         with_singletons,
         reordered,
-        // Each character normalized separately.
+        // The next two lines normalize each character separately.
         text.chars().map(|c| decomposed(&c.to_string())).collect(),
         text.chars().map(|c| composed(&c.to_string())).collect(),
         decomposed_text,
@@ -512,14 +513,15 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
                 continue;
             };
             update(&mut keys, &username);
-            // `unmapped_keys` covers only texts that differ from their display form at most in width.
+            // `unmapped_keys` covers a text only if parsing changes at most the width of its characters.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // `unmapped_keys` covers usernames that were valid before the service checked composed characters and
-    // spelled out special letters. The checksum has not changed since then, so the keys have not changed.
+    // `unmapped_keys` covers usernames that older releases accepted, before the service began to check
+    // composed characters and to spell out special letters. This checksum has not changed since then, so the
+    // keys of those usernames have not changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

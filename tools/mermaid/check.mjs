@@ -1,4 +1,4 @@
-// Parses every Mermaid diagram in the documents that it gets as arguments, with Mermaid's own parser.
+// Runs Mermaid's own parser on every Mermaid diagram in the documents that the arguments name.
 
 import { readFileSync } from 'node:fs';
 import { JSDOM } from 'jsdom';

@@ -30,7 +30,10 @@ export const handler = answers("GET /api/users", async (event) => {
   return { status: 200, headers, body, metrics: ["PagesListed"] };
 });
 
-/** Returns the users of a page. If there is a next page, also returns the key after which it begins. */
+/**
+ * Returns the users of a page. If there is a next page, also returns the key after which that page
+ * begins.
+ */
 async function query(limit, cursor) {
   const input = {
     TableName: TABLE_NAME,

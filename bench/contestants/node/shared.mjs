@@ -27,7 +27,7 @@ export class Problem extends Error {
   }
 }
 
-/** Turns a function that answers an event or throws a problem into a Lambda handler. */
+/** Makes a Lambda handler from a function that answers an event or throws a problem. */
 export function answers(route, answerTo) {
   let coldStart = true;
   return async (event, context) => {

@@ -1,8 +1,9 @@
 /**
  * Usernames by RFC 8265.
  *
- * No maintained package implements RFC 8265. The only similar package, precis-js, implements RFC 7564,
- * which RFC 8264 replaced in 2017. So the rules here are regular expressions with JavaScript's Unicode properties.
+ * No maintained package implements RFC 8265. The only similar package, precis-js, implements
+ * RFC 7564, which RFC 8264 replaced in 2017. So the rules here are regular expressions with
+ * JavaScript's Unicode properties.
  */
 
 import bidiFactory from "bidi-js";
@@ -16,9 +17,10 @@ const bidi = bidiFactory();
 const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]`;
 
 /**
- * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no property
- * for compatibility characters, so `hasDisallowed` rejects them. It also has no property for the
- * letters that the joiners U+200C and U+200D may join, so the joiners are not allowed here.
+ * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no
+ * property for compatibility characters, so `hasDisallowed` rejects them. JavaScript also has no
+ * property for the letters that the joiners U+200C and U+200D may join, so the joiners are not
+ * allowed here.
  */
 const ALLOWED = new RegExp(
   [

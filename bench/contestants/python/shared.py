@@ -63,7 +63,7 @@ class Problem(Exception):
 
 
 def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event, Any], Response]]:
-    """Turns a function that answers an event or raises a problem into a Lambda handler."""
+    """Makes a Lambda handler from a function that answers an event or raises a problem."""
 
     def decorate(answer_to: Callable[[Event], Answer]) -> Callable[[Event, Any], Response]:
         cold_start = True

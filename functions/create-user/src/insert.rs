@@ -15,7 +15,7 @@ use shared::{
 pub enum Insertion {
     /// The user is now in the table.
     Created,
-    /// Contains the user that an earlier attempt of the same client request created.
+    /// An earlier attempt of the same client request created this user.
     Replayed(User),
     /// The username already belongs to an existing user.
     Taken,

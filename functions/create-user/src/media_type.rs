@@ -1,4 +1,4 @@
-//! Parses the media type of a body with HTTP's grammar
+//! Parses a body's media type according to HTTP's grammar
 //! ([RFC 9110 §8.3.1](https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1)).
 
 /// Charset names that mean UTF-8, in lower case. [IANA](https://www.iana.org/assignments/character-sets) lists `utf-8`

@@ -121,8 +121,8 @@ fn parse_key(value: &str) -> Option<String> {
         }
         key
     } else {
-        // A key without quotes can't contain characters that end or escape a value in Structured Fields. For example, a
-        // gateway may have joined two headers with a comma, so the text would hold two keys.
+        // A key without quotes must not contain characters that end or escape a value in Structured Fields. For
+        // example, text with a comma may hold the keys of two headers that a gateway joined.
         let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
         if !value.chars().all(is_bare) {
             return None;

@@ -5,7 +5,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 1 | the version, currently 1 |
-//! | 4 | the CRC-32 checksum of the version, the prefix and the key, in big-endian order |
+//! | 4 | in big-endian order, the CRC-32 checksum of the version, the prefix and the key |
 //! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user on the previous page |
 //!
 //! The checksum shows whether a cursor is damaged or was made for another prefix. The cursor needs no signature,

@@ -1,8 +1,8 @@
-//! Caches pages for as long as [`LIST_MAX_AGE_SECONDS`] allows.
+//! Caches pages until they reach the age that [`LIST_MAX_AGE_SECONDS`] sets.
 //!
 //! If the variable is 0 (the template's default), every page comes from a strongly consistent read. A list then shows
 //! all users created before the request. If the variable is n > 0, a page may be up to n seconds old. The function then
-//! reads with eventual consistency, which costs half as much as strong consistency. Both clients and the function may
+//! reads with eventual consistency, which costs half as much as strong consistency. The function and its clients may
 //! cache these pages.
 
 use std::{
@@ -53,7 +53,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Allows pages to be up to `max_age` old. Zero disables the cache.
+    /// Allows pages to be up to `max_age` old. If `max_age` is zero, there is no cache.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
         if max_age.is_zero() {
@@ -95,7 +95,7 @@ impl PageCache {
         Self { max_age, pages }
     }
 
-    /// Returns the cached page and its age, or `None` if the cache has no page younger than the maximum age.
+    /// Returns the cached page and its age, or `None` if the page is not in the cache or is too old.
     #[must_use]
     pub fn get(&self, wanted: &PageRequest, now: SystemTime) -> Option<(Arc<Page>, Duration)> {
         let kept = self.pages.get(wanted)?;

@@ -141,9 +141,9 @@ impl DeserializeResponse for Reader {
 fn read(response: &HttpResponse) -> Result<Items, BoxError> {
     TableError::check_origin(response)?;
     let body = response.body().bytes().expect("the SDK has read the body");
-    // Checking the whole body at the same time is faster than checking each string.
+    // One UTF-8 check of the whole body is faster than a check of each string.
     let body = str::from_utf8(body).map_err(|_| "not UTF-8")?;
-    // The text of serde's error may contain data.
+    // serde's error message may quote the body, so the new message contains only the column.
     serde_json::from_str(body)
         .map_err(|error| format!("not a list of items, at column {}", error.column()).into())
 }

@@ -19,7 +19,7 @@ use crate::{
 /// The number of hash bytes in an entity tag. With 16 bytes, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
-/// The bytes of a user's JSON and a comma, if the username has 28 bytes.
+/// The room for one user in the body, in bytes: the user's JSON with a username of 28 bytes, and a comma.
 const USER_BYTES: usize = 128;
 
 /// A page, ready to send.

@@ -28,11 +28,11 @@ pub const DEFAULT_LIMIT: u16 = 100;
 pub struct PageRequest {
     /// The prefix as the client wrote it, for the link to the next page. `None` if the client sent no prefix.
     pub raw_prefix: Option<String>,
-    /// The prefix, mapped in the same way as a username is mapped to its key.
+    /// The mapped prefix: the beginning of the `username_key` of every user on the page.
     pub prefix: UsernamePrefix,
     /// The maximum number of users, 1 to [`MAX_LIMIT`].
     pub limit: u16,
-    /// The key after which the page begins. `None` for the first page.
+    /// The `username_key` after which the page begins. `None` for the first page.
     pub after: Option<String>,
 }
 
@@ -125,7 +125,7 @@ impl Parameters {
     }
 }
 
-/// The maximum number of characters that a problem shows of an unknown parameter's name.
+/// A problem shows at most this many characters of an unknown parameter's name.
 const MAX_ECHOED_CHARS: usize = 40;
 
 /// The maximum number of errors in a problem. A query string can contain thousands of errors. If the problem listed all
@@ -141,7 +141,7 @@ fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str
 }
 
 fn parse_prefix(prefix: &str) -> Result<UsernamePrefix, FieldError> {
-    // `form_urlencoded` replaces invalid UTF-8 with this character. No username can contain this character.
+    // `form_urlencoded` replaces invalid UTF-8 with U+FFFD, a character that no username can contain.
     if prefix.contains(char::REPLACEMENT_CHARACTER) {
         let detail = "The prefix is not percent-encoded UTF-8.";
         return Err(error("prefix", "malformed", detail));
@@ -178,7 +178,7 @@ fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldEr
 #[must_use]
 pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        // The tags of this service contain no comma, so it is harmless to split another server's tag at a comma.
+        // This also splits a tag that contains a comma. That is harmless, because no tag of this service contains one.
         let mut tags = value.as_bytes().split(|&byte| byte == b',');
         value == "*" || tags.any(|tag| strip_weak(tag.trim_ascii()) == etag.as_bytes())
     })

@@ -1,5 +1,5 @@
-//! Runs the embedded DynamoDB as a process that a test can kill. The command `engine FILE` keeps
-//! the table from `template.yaml` in FILE and prints the engine's URL.
+//! Runs the embedded DynamoDB as a process that a test can kill. The command `engine FILE` prints
+//! the engine's URL. The engine stores the table of `template.yaml` in FILE.
 
 use std::{env, io, path::PathBuf};
 

@@ -58,7 +58,7 @@ fn seed() -> Result<String, String> {
                 // The workers share one counter, so that all workers together create `wanted` users.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
                     if let Err(error) = create_one(&agent, &url) {
-                        // Sets the counter to its end, so that the other workers stop too.
+                        // Sets the counter to `wanted`, so that the other workers stop too.
                         taken.store(wanted, Ordering::Relaxed);
                         let mut failure = failure.lock().expect("no holder panics");
                         failure.get_or_insert(error);

@@ -8,8 +8,8 @@ use std::{
 use serde::{Serialize, Serializer};
 use uuid::{Uuid, Variant, fmt::Hyphenated};
 
-/// The last time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. A UUID version 7 can also
-/// hold later times, which [`UserId::parse`] refuses.
+/// The latest time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. A UUID version 7 can hold
+/// later times, which [`UserId::parse`] refuses.
 const LAST_MILLIS: u128 = 253_402_300_799_999;
 
 /// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
@@ -25,8 +25,7 @@ impl UserId {
         Self(Uuid::now_v7())
     }
 
-    /// Parses an id in the hyphenated form. Returns `None` unless the text is a UUID version 7 with a time before the
-    /// year 10000.
+    /// Parses a hyphenated UUID version 7 whose time is before the year 10000. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let id = text.parse::<Hyphenated>().ok()?.into_uuid();

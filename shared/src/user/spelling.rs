@@ -1,7 +1,8 @@
 //! Maps what people type to a username's display form, and maps the display form to the username's key.
 //!
-//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces special characters,
-//! which keyboards send instead of letters or an apostrophe, with ordinary characters. All mappings accept any text.
+//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces special characters with
+//! ordinary characters. Keyboards send the special ones instead of letters or an apostrophe. All mappings accept any
+//! text.
 
 use std::{borrow::Cow, iter};
 

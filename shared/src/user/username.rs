@@ -72,8 +72,8 @@ impl Username {
         })
     }
 
-    /// Builds a username that was read from the table, without checking it. Every username was checked before it was
-    /// written. To check a page of usernames again would cost more than the rest of the request.
+    /// Builds a username that was read from the table. Does not check the username, because it was checked before it
+    /// was written. A second check of all usernames on a page would cost more than the rest of the request.
     pub(crate) fn from_table(display: String, key: String) -> Self {
         Self { display, key }
     }
@@ -144,7 +144,7 @@ pub enum UsernameError {
     },
     /// The username contains a character that the `IdentifierClass` of
     /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2) does not allow. Examples are a space, a
-    /// control character, a non-ASCII symbol, or a character that is allowed only next to certain other characters.
+    /// control character, a non-ASCII symbol, and a character that lacks a neighbor that it needs.
     DisallowedCharacter {
         /// The character, if known.
         character: Option<char>,
@@ -154,7 +154,7 @@ pub enum UsernameError {
         /// The mark.
         mark: char,
     },
-    /// The username mixes scripts, as a username that imitates another username often does.
+    /// The username mixes scripts, for example to imitate another username.
     MixedScripts,
     /// The username breaks the Bidi Rule of [RFC 5893 §2](https://www.rfc-editor.org/rfc/rfc5893#section-2).
     Bidi,
@@ -281,7 +281,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
         return false;
     }
     // Check rules 1 to 4 of the Bidi Rule. Rules 5 and 6 are for texts that begin with a left-to-right letter, and
-    // forbid right-to-left characters. This text has such a character, so it must begin with a right-to-left letter.
+    // forbid right-to-left characters. This text has a right-to-left character, so it must begin with a right-to-left
+    // letter.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
@@ -293,12 +294,12 @@ fn breaks_bidi_rule(text: &str) -> bool {
     !keeps
 }
 
-/// Whether the text mixes scripts more than the Highly Restrictive level of
-/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) allows. The level allows one
-/// script, or Latin together with Japanese, Korean or Chinese.
+/// Whether the text breaks the rule about scripts in the Highly Restrictive level of
+/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection). The rule allows one script, or
+/// Latin together with Japanese, Korean or Chinese.
 ///
-/// This function applies only the level's rule about scripts. It does not apply the level's list of allowed characters,
-/// because that list would refuse `@` and the scripts of some minorities.
+/// This function does not apply the level's list of allowed characters, because that list would refuse `@` and the
+/// scripts of some minorities.
 fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;

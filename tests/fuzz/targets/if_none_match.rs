@@ -1,6 +1,6 @@
-//! Fuzzes the code that reads If-None-Match headers. Each line of the input is a header's value. If all values are
-//! well-formed, the result must be the one that RFC 9110 requires. Other values may match the page only if one of
-//! them is `*` or contains the page's entity tag.
+//! Fuzzes the code that reads If-None-Match headers. Each line of the input is a header's value.
+//! The headers may match the page only if a value is `*` or contains the page's entity tag. If all
+//! values are well-formed, the result must also be the one that RFC 9110 requires.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
@@ -37,8 +37,8 @@ fuzz_target!(|lines: &[u8]| {
     assert!(none_match(&headers, &etag));
 });
 
-/// Parses a value by the grammar of RFC 9110 §8.8.3 and §13.1.2. Returns whether the value contains the page's entity
-/// tag, or `None` if the value is not well-formed.
+/// Parses a value by the grammar of RFC 9110 §8.8.3 and §13.1.2. Returns whether the value is `*`
+/// or contains the page's entity tag. Returns `None` if the value is not well-formed.
 fn meaning(value: &[u8]) -> Option<bool> {
     if value == b"*" {
         return Some(true);

@@ -57,8 +57,8 @@ fn check_page(page: &PageRequest) {
     let prefix = page.prefix.as_str();
     assert!(prefix.len() <= Username::MAX_KEY_BYTES);
 
-    // Writes the parameters into a query string like the one in the link to a next page. The service must read the
-    // same parameters from this query string.
+    // Writes the parameters as a query string, as the service does in the link to a next page. The
+    // service must read the same parameters from this query string.
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(after) = &page.after {
         assert!(after.starts_with(prefix) && !after.is_empty());

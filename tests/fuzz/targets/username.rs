@@ -75,7 +75,8 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The text may contain the named character only in decomposed form or in another width.
+            // Instead of the named character, the text may contain its decomposed form or a form of
+            // another width.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);

@@ -11,8 +11,9 @@
 //!   get lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
-//! In the model, every answer of the function reaches the client. In reality, an answer may get lost. So the model is
-//! stricter: it checks the promises for lost answers too.
+//! In the model, every answer of the function reaches the client. In reality, an answer may get
+//! lost. So the model is stricter: even an answer that might get lost in reality must keep the
+//! promises.
 //!
 //! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
 //! failed condition. The model also uses the service's types for usernames, keys and fingerprints.
@@ -173,7 +174,8 @@ impl State {
         &mut self.runs[attempt.client][attempt.number]
     }
 
-    /// The index in [`KEYS`] of an attempt's pair of caller and Idempotency-Key. `None` if the attempt has no key.
+    /// The caller and the Idempotency-Key of an attempt: an index into [`KEYS`]. `None` if the
+    /// attempt has no Idempotency-Key.
     #[must_use]
     pub fn key(&self, attempt: Attempt) -> Option<usize> {
         let forgotten = attempt.number > 0 && self.forgetful >> attempt.client & 1 == 1;
@@ -282,7 +284,8 @@ pub enum Erasure {
     /// Delete any user with the username, wait until no earlier write can still arrive, and delete
     /// again.
     DeleteTwice,
-    /// Like `DeleteTwice`, but look up the user first, and delete only a user with the same id or the same fingerprint.
+    /// Like `DeleteTwice`, but look up the user first. Delete only a user with the same id, or a
+    /// user with the same fingerprint and the same spelling.
     DeleteTwiceByRequest,
     /// Look up the user's id, wait until no earlier write can still arrive, and delete the user
     /// only if the id is still the same.
@@ -452,8 +455,8 @@ impl Protocol {
         (item, found)
     }
 
-    /// Decides what to answer if the write of a user finds this cell in the table. Returns the
-    /// decision, and the user that a 201 shows.
+    /// Decides what to answer if a write of the user `item` finds the cell `found` in the table.
+    /// Returns the decision, and the user that a 201 shows.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -589,10 +592,10 @@ impl Protocol {
     /// Merges states that can no longer behave differently. Does nothing while an erasure can still
     /// delete a user.
     ///
-    /// A write that finds a user changes nothing, and always gets the same answer. So the number of
-    /// an attempt's late writes does not matter while the username is taken. While the username is
-    /// free, two late writes have the same effect as one late write, because the first write takes
-    /// the username.
+    /// A write that finds a user changes nothing, and always gets the same answer. So while the
+    /// username is taken, it does not matter how many writes an attempt has sent, or how many of
+    /// them may still arrive. While the username is free, two late writes have the same effect as
+    /// one late write, because the first write takes the username.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -612,8 +615,8 @@ impl Protocol {
     }
 
     /// Whether the model starts from this list of requests. Two lists of requests are equivalent if
-    /// they differ only in the order of clients or in the choice of usernames and keys. The model
-    /// starts from only one list of each group of equivalent lists.
+    /// one list becomes the other when clients, usernames or keys are swapped. In each group of
+    /// equivalent lists, the model starts from only one list.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -927,7 +930,7 @@ fn is_wrong(state: &State, wrong: Wrong) -> bool {
     state.wrong >> wrong as u8 & 1 == 1
 }
 
-/// A user that a client was told of is in the table, unless the user was erased.
+/// If a client was told of a user, the table contains this user, unless the user was erased.
 pub const ACKNOWLEDGED: &str = "an acknowledged user exists";
 /// A username never has two users.
 pub const ONE_OWNER: &str = "a username has one owner";

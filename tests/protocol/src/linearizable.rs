@@ -155,7 +155,8 @@ fn operations<'a>(
                     return Err(format!("{operation:?}"));
                 }
                 let last = has_next.then(|| shown.last().copied().unwrap_or(after));
-                // The page may show the table as it was up to `max_age` seconds before the request.
+                // The page may show an old state of the table, up to `max_age` seconds older than
+                // the request.
                 let start = operation.start.saturating_sub(1_000_000 * history.max_age);
                 for &key in &names {
                     let is_in_range = key > after
@@ -188,8 +189,8 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether the operations on one username have an order that explains all answers, and the user with this username at
-/// the end.
+/// Whether the operations on one username have an order that explains all answers. The order must
+/// also lead to `user`, the user with this username at the end.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()

@@ -165,7 +165,8 @@ fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     times.sort_unstable();
     let [start, effect, end] = [0, 1, 2].map(|at| 1000 * times[at] + 3 * number + at as u64);
     if rng.u8(..3) == 0 {
-        // The page may show the table as it was up to `max_age` seconds before the request.
+        // The page may show an old state of the table, up to `max_age` seconds older than the
+        // request.
         let age = rng.u64(..=1_000_000 * max_age);
         let effect = if max_age > 0 {
             effect.saturating_sub(age) / 1000 * 1000 + 3 * number + 1
