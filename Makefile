@@ -27,7 +27,7 @@ help:
 	@echo 'make verify        run all other checks in steps, or only some steps: STEP="template deployed"'
 	@echo 'make bench         compare the speed with Node.js, Python and others: ROUNDS=15'
 	@echo
-	@echo 'Parts of make verify, for as long as you like:'
+	@echo 'Parts of make verify that you can run alone:'
 	@echo 'make torture       run many clients at the same time, with faults and kills: MINUTES=10'
 	@echo 'make fuzz          fuzz the code that reads requests: MINUTES=10'
 	@echo 'make names         create users with names from many languages and list the rejected names'

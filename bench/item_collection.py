@@ -371,7 +371,7 @@ def main() -> None:
         summary = report(run)
         print(
             f"{run.scenario.title:32} {summary['answered_503']:>9,} of {summary['sent']:>9,}"
-            f" creates refused, the last create in minute {summary['last_503_in_minute']};"
+            f" creates refused, the last one in minute {summary['last_503_in_minute']};"
             f" {run.partitions[-1]} partitions"
         )
 

@@ -233,7 +233,7 @@ signUp.addEventListener('submit', async (event) => {
     if (!(error instanceof Unreachable)) throw error;
     if (username.value !== name) return;
     say(availability, '');
-    refuse('The API did not answer. Sign up again when it answers. This never creates a second user.');
+    refuse('The API did not answer. Sign up again later. The second attempt never creates a second user.');
   } finally {
     sending = undefined;
     if (isWaiting) {

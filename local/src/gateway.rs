@@ -320,7 +320,7 @@ impl Gateway {
         }
         let invocation_type = headers.get("x-amz-invocation-type");
         if invocation_type.is_some_and(|it| it != "RequestResponse") {
-            return invalid("The local run only supports the invocation type RequestResponse.");
+            return invalid("The local run supports only the invocation type RequestResponse.");
         }
         let mut routes = self.api.routes.iter();
         if !routes.any(|route| route.function == function) {

@@ -149,7 +149,7 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
         let Err(problem) = check(data).await else {
             continue;
         };
-        eprintln!("make run: {problem}; creates are answered 503 until the folder can be written");
+        eprintln!("make run: {problem}; creates get 503 until the folder can be written");
         while check(data).await.is_err() {
             tokio::time::sleep(DISK_INTERVAL).await;
         }

@@ -113,7 +113,9 @@ impl Printer {
                         println!("{line}");
                     }
                 }
-                Err(error) => eprintln!("make run: received a datagram without spans: {error}"),
+                Err(error) => {
+                    eprintln!("make run: received a datagram that can't be decoded: {error}")
+                }
             }
         }
     }

@@ -46,7 +46,7 @@ pub struct Connection {
     idle: Arc<Mutex<Option<Idle>>>,
 }
 
-/// An open connection that no request uses now.
+/// A connection for the next request. The body of the last response may still arrive; `kept` waits for its end.
 struct Idle {
     connection: SendRequest<SdkBody>,
     since: SystemTime,
@@ -104,7 +104,7 @@ impl Connection {
                         .map_err(|error| ConnectorError::other(error.into(), None));
                 }
                 Err(mut error) => match error.take_message() {
-                    // DynamoDB had closed the idle connection before the request was sent. Send the request again.
+                    // DynamoDB closed the idle connection before the request was sent. Use another connection.
                     Some(unsent) if is_kept => request = unsent,
                     _ => return Err(classified(error.into_error())),
                 },

@@ -108,7 +108,7 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// Reads a user from its item.
 ///
 /// # Errors
-/// An attribute is missing or has a value that this service never writes. The error names the attribute.
+/// An attribute is missing or has the wrong type, or the id is invalid. The error names the attribute.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     let mut text = |name| match item.remove(name) {
         Some(AttributeValue::S(text)) => Some(text),

@@ -27,9 +27,9 @@ const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, applic
 /// The kinds of problems. Each kind has its own `type` and title, but several kinds can have the same status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemType {
-    /// The body is not a JSON object in UTF-8.
+    /// The body is not a JSON object in UTF-8, or the object has the username more than once.
     InvalidBody,
-    /// The Idempotency-Key is empty, too long, repeated, or contains invisible or non-ASCII characters.
+    /// The Idempotency-Key is empty, too long, wrongly quoted or repeated, or contains invalid characters.
     InvalidIdempotencyKey,
     /// The request has an Idempotency-Key, but the access token does not name a caller.
     UnknownCaller,
@@ -131,7 +131,7 @@ pub enum Location {
     /// A JSON pointer into the body, as a URI fragment
     /// ([RFC 6901 §6](https://www.rfc-editor.org/rfc/rfc6901#section-6)).
     Pointer(&'static str),
-    /// The name of a query parameter, as the caller wrote it. If the parameter is unknown, a long name is truncated.
+    /// The name of a query parameter, percent-decoded. If the parameter is unknown, a long name is truncated.
     Parameter(String),
 }
 

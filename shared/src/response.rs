@@ -35,8 +35,8 @@ impl LoggedResponse {
 
 /// Creates a response without a body.
 ///
-/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. Without this header, a
-/// browser might show the response as a web page and run a script that a username contains.
+/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. It is for [`json`], which
+/// adds a body: without the header, a browser might show the body as a web page and run a script in a username.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

@@ -131,7 +131,7 @@ where
     match result {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Problem::internal_error(telemetry::take_panic())),
-        Err(_) => Err(Problem::unavailable("the deadline of the event passed")),
+        Err(_) => Err(Problem::unavailable("the event's deadline was near")),
     }
 }
 

@@ -226,7 +226,7 @@ pub enum TableError {
         /// The error and its whole chain of causes.
         cause: String,
     },
-    /// DynamoDB rejected the request, or sent data that this code can't read. The cause is a bug or a wrong deployment.
+    /// DynamoDB rejected the request, or sent an item that is not a user. The cause is a bug or a wrong deployment.
     Unexpected {
         /// The error and its whole chain of causes.
         cause: String,
@@ -301,7 +301,7 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // A response without an error code is not from DynamoDB. The errors in this list are temporary: a
+                // Without an error code, the response is not from DynamoDB or can't be read. The errors in this list are temporary: a
                 // transaction or another region is writing the item, or a part of the request arrived too late.
                 None
                 | Some(

@@ -174,7 +174,7 @@ struct Outcome {
     /// The id that DynamoDB gave the request.
     request_id: Option<String>,
     /// Why the attempt failed. This is DynamoDB's error code, or the HTTP status if the response has no code. If there
-    /// was no valid response, this is `timeout`, `connection` or `response`.
+    /// was no valid response, this is `timeout`, `connection`, `response` or `_OTHER`.
     error: Option<Cow<'static, str>>,
     /// The HTTP status of the response.
     status: Option<u16>,

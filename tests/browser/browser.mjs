@@ -56,7 +56,7 @@ function program() {
     const folders = (process.env.PATH ?? '').split(delimiter);
     const places = names.flatMap((name) => folders.map((folder) => join(folder, name)));
     const executablePath = places.find(existsSync);
-    assert(executablePath, 'No Chromium is on the PATH; on this kind of machine, install one.');
+    assert(executablePath, 'No Chromium is on the PATH. Install one; .tools has a Chromium only for Linux on x86-64.');
     return { executablePath };
 }
 

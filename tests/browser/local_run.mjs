@@ -41,8 +41,8 @@ export class LocalRun {
             this.#process.stdout.on('data', collect);
             this.#process.stderr.on('data', collect);
             this.#process.once('error', reject);
-            this.#process.once('exit', () => reject(new Error(`It ended:\n${this.#output}`)));
-            setTimeout(() => reject(new Error(`Not ready:\n${this.#output}`)), PATIENCE).unref();
+            this.#process.once('exit', () => reject(new Error(`The service ended:\n${this.#output}`)));
+            setTimeout(() => reject(new Error(`The service is not ready:\n${this.#output}`)), PATIENCE).unref();
         });
         const [, users, page] = await ready;
         this.users = users;

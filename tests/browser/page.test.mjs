@@ -294,7 +294,7 @@ test('an API that can not be reached is told, and found again', async () => {
         await username.press('Enter');
         await says(
             refusal,
-            'The API did not answer. Sign up again when it answers. This never creates a second user.',
+            'The API did not answer. Sign up again later. The second attempt never creates a second user.',
         );
         assert.equal(await username.inputValue(), 'offline2');
         await run.start();
@@ -319,7 +319,7 @@ test('a sign-up whose answer is lost is the same one when it is sent again', asy
         await username.press('Enter');
         await says(
             refusal,
-            'The API did not answer. Sign up again when it answers. This never creates a second user.',
+            'The API did not answer. Sign up again later. The second attempt never creates a second user.',
         );
         assert.deepEqual(await run.list('lost'), ['lost']);
         await username.press('Enter');

@@ -6,7 +6,7 @@ import createClient from "openapi-fetch";
 import type { components, paths } from "./schema.ts";
 
 const [baseUrl] = process.argv.slice(2);
-assert(baseUrl !== undefined, "the URL of the service");
+assert(baseUrl !== undefined, "the first argument must be the URL of the service");
 const client = createClient<paths>({ baseUrl });
 
 async function create(username: string, key?: string) {

@@ -99,7 +99,10 @@ fn draw(spans: &[Span]) -> String {
     svg
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a request is short for an f64")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an f64 can hold the nanoseconds of a request"
+)]
 fn milliseconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }

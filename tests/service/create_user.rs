@@ -605,9 +605,9 @@ async fn a_username_that_breaks_the_policy_is_refused_with_the_reason() {
         (
             "1אב",
             "bidi",
-            "A username with right-to-left characters must begin with a right-to-left letter, end \
-             with a letter or digit, or with one ' behind a Hebrew letter, hold no left-to-right \
-             letters, and not mix the digits 0 to 9 with Arabic-Indic ones.",
+            "A username with right-to-left characters must begin with a right-to-left letter and \
+             end with a letter, a digit, or one ' after a Hebrew letter. It must not contain \
+             left-to-right letters, or mix the digits 0 to 9 with Arabic-Indic digits.",
         ),
     ] {
         let answer = service.create(username).await;

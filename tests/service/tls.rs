@@ -104,7 +104,7 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     expired.not_after = date_time_ymd(2025, 1, 1);
     vec![
         (
-            "a certificate of another authority with the same name",
+            "a certificate of another authority that has the same name",
             vouched_by(&Authority::new()),
             "BadSignature",
         ),

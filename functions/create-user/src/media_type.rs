@@ -22,7 +22,7 @@ pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
 
-/// Returns whether the value declares JSON in UTF-8, or `None` if the value is malformed.
+/// Returns whether the value declares JSON in UTF-8. If the value is malformed, the result is `None` or `false`.
 fn parse(content_type: &[u8]) -> Option<bool> {
     let mut rest = content_type.trim_ascii();
     let is_application = token(&mut rest)?.eq_ignore_ascii_case(b"application");

@@ -136,7 +136,7 @@ fn parse_key(value: &str) -> Option<String> {
 
 /// The known fields of the body. Unknown fields are ignored.
 ///
-/// The username stays unparsed, so that the parser skips a large or deeply nested value of another type.
+/// The username stays unparsed. So if it is not a string, the parser skips it, even if it is large or deeply nested.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]

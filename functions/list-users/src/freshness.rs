@@ -1,8 +1,8 @@
 //! Caches pages until they reach the age that [`LIST_MAX_AGE_SECONDS`] sets.
 //!
 //! If the variable is 0 (the template's default), every page comes from a strongly consistent read. A list then shows
-//! all users created before the request. If the variable is n > 0, a page may be up to n seconds old. The function then
-//! reads with eventual consistency, which costs half as much as strong consistency. The function and its clients may
+//! all users created before the request. If the variable is n > 0, a page may come from a read up to n seconds ago. The
+//! function then reads with eventual consistency, which costs half as much as strong consistency. The function and its clients may
 //! cache these pages.
 
 use std::{

@@ -123,6 +123,7 @@ impl DeserializeResponse for Reader {
         cfg: &ConfigBag,
     ) -> OutputOrError {
         if !response.status().is_success() {
+            // The configuration of the request holds this reader, so the SDK's own deserializer comes from a new one.
             let config = Query::new().config();
             let config = config.expect("the SDK configures each operation");
             let sdk = config.load::<SharedResponseDeserializer>();

@@ -59,14 +59,14 @@ pub async fn query(
         query = query.set_exclusive_start_key(Some(item::primary_key(after.clone())));
     }
     let found = items::send(query).await?;
-    let is_full = found.items.len() > limit;
+    let has_more = found.items.len() > limit;
     let users: Vec<User> = found
         .items
         .into_iter()
         .take(limit)
         .map(UserItem::user)
         .collect::<Result<_, _>>()?;
-    let next = if is_full {
+    let next = if has_more {
         users.last().map(|user| link(wanted, user.username.key()))
     } else {
         // DynamoDB may stop before the limit, for example after 1 MB. Its response then contains the last key that it

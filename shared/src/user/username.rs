@@ -2,9 +2,8 @@
 //!
 //! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
 //! (`UsernameCasePreserved`) is the username that the user chose, but composed and with ordinary letters instead of
-//! special letters. The key (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. Two
-//! usernames with the same key are the same username. Only this module maps or compares usernames. Usernames are never
-//! trimmed.
+//! special letters. The key (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. If two
+//! usernames have the same key, only one user can have either of them. Usernames are never trimmed.
 
 use std::fmt;
 
@@ -208,9 +207,9 @@ impl fmt::Display for UsernameError {
                  Latin together with Japanese, Korean or Chinese.",
             ),
             Self::Bidi => f.write_str(
-                "A username with right-to-left characters must begin with a right-to-left letter, \
-                 end with a letter or digit, or with one ' behind a Hebrew letter, hold no \
-                 left-to-right letters, and not mix the digits 0 to 9 with Arabic-Indic ones.",
+                "A username with right-to-left characters must begin with a right-to-left letter and \
+                 end with a letter, a digit, or one ' after a Hebrew letter. It must not contain \
+                 left-to-right letters, or mix the digits 0 to 9 with Arabic-Indic digits.",
             ),
         }
     }
@@ -232,7 +231,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
         ) => char::from_u32(cp),
         // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character,
         // so this code finds it. If the first character after leading marks needs a left neighbor, that character is at
-        // fault. Otherwise the last character with a context rule is at fault.
+        // fault: the rule for U+200C ignores marks between it and its neighbor. Otherwise the last character with a
+        // context rule is at fault.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -304,6 +304,7 @@ fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;
     }
+    // The default is the set of all scripts.
     let mut all = AugmentedScriptSet::default();
     let mut beside_latin = AugmentedScriptSet::default();
     for set in text.chars().map(AugmentedScriptSet::for_char) {
