@@ -117,8 +117,8 @@ class Partitions:
         self.lower_bounds = np.array([-np.inf])
         # The units that each partition has left.
         self.units = np.array([float(rules.units_per_second)])
-        # The numbers of throttled creates that wait for a retry. The axes are the retry (first or
-        # second), the slot in which the retry is due, and the partition.
+        # How many throttled creates wait for a retry. The axes are the retry (first or second), the
+        # slot in which the retry is due, and the partition.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
         self.given_in_window = np.zeros(1, dtype=np.int64)
         self.hot_windows = np.zeros(1, dtype=np.int64)

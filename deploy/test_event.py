@@ -268,7 +268,7 @@ class Events(DeployedTest):
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:
-        """Asserts that the pipe's template gives the user's event, however AWS fills it in."""
+        """Asserts that the pipe's template gives the user's event in each way of filling it in."""
         template = self.pipe()["TargetParameters"]["InputTemplate"]
         created_at = record["dynamodb"]["ApproximateCreationDateTime"]
         self.assertLess(abs(created_at - time.time()), 60)

@@ -131,8 +131,8 @@ class Operations(DeployedTest):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # If the version of a failed deployment still existed, Lambda would not publish the same
-            # code again.
+            # The rollback must remove the failed deployment's version. If the version remained,
+            # Lambda would not publish the same code again.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]

@@ -129,8 +129,8 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// A memory size in MB, and the share of a processor, in percent, that Lambda gives for it. `None`
-    /// means full speed.
+    /// A memory size in MB, and the percentage of a processor that Lambda gives to a function of this
+    /// size. `None` means full speed.
     pub quota: Option<(u32, u32)>,
     /// The figures, in the order of the contestants.
     pub figures: Vec<Figures>,

@@ -24,7 +24,7 @@ pub fn glob(pattern: &str) -> PathBuf {
         };
         let entries = fs::read_dir(&path).unwrap_or_else(|error| {
             panic!(
-                "{}: {error}; run `make bench`, which makes it",
+                "{}: {error}; run `make bench`, which creates this folder",
                 path.display()
             )
         });

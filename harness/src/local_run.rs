@@ -363,7 +363,7 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Cond
     });
 }
 
-/// Converts a response to an answer without the headers `Content-Length` and `Date`.
+/// Makes an [`Answer`] from a response of `ureq`. Leaves out the headers `Content-Length` and `Date`.
 fn answer(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Answer, ureq::Error> {

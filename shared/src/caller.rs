@@ -16,8 +16,8 @@ use serde_json::{Value, value::RawValue};
 ///    A machine's token without `sub` names its client with one of these claims.
 ///
 /// A usable value is a number, a string that is not blank, or an array or object that contains such a number or string.
-/// A claim with any other value is skipped. The issuer and the claim's name are part of a caller, because the same
-/// value from another issuer or claim may name another caller.
+/// A claim with any other value is skipped. The issuer and the claim's name are part of a caller, because two
+/// issuers, or two claims, may use one value for different callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The API has no authorizer, so anyone can call it. The local run is an example.

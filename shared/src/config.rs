@@ -71,7 +71,7 @@ pub fn table_name() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the region. Lambda sets the variable, and the SDK builds the endpoint's host name from the region.
+/// Reads the region from the variable that Lambda sets. The SDK builds the endpoint's host name from the region.
 ///
 /// # Errors
 /// The variable is not set, or its value is not valid in a host name. A valid value has 1 to 63 letters, digits or `-`.

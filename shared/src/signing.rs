@@ -2,7 +2,7 @@
 //! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //!
 //! The SDK's own signer derives the signing key of the day again for every request and supports every service. With
-//! that signer, signing takes a quarter of the instructions of a create request. This signer keeps the day's signing
+//! that signer, a quarter of a create request's instructions would be for signing. This signer keeps the day's signing
 //! key. It supports only the requests that the table's client sends: a `POST` to `/` without a query and with the body
 //! in memory.
 

@@ -44,8 +44,8 @@ pub enum Rule {
     Complete,
     /// The pages of one walk never show the same user twice.
     Walk,
-    /// After the last write, every walk shows exactly the users whose username key begins with the walk's prefix,
-    /// sorted by this key.
+    /// After the last write, every walk shows exactly the users whose username key begins with the
+    /// walk's prefix. They are sorted by username key.
     Quiet,
     /// At the end of the run, the table holds exactly the users that the list shows.
     Table,

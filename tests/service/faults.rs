@@ -105,7 +105,7 @@ async fn a_silent_table_is_answered_503_in_time() {
     };
     // The timeout of the functions in `template.yaml`.
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
-    let (created, listed) = answers.expect("answers before the function is ended");
+    let (created, listed) = answers.expect("both functions answer before their timeout");
     assert_unavailable(&created);
     assert_unavailable(&listed);
 }

@@ -229,7 +229,7 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
     }
     // In a prefix, a special letter at the end is spelled out too.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // This vowel alone is refused, because its first part is a combining mark.
+    // This vowel alone is refused: it is spelled out as two characters, and the first one is a combining mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
     // The length is counted after special letters are spelled out. U+FDF2 becomes four letters.
     refuse(
@@ -456,8 +456,8 @@ fn debug_output_holds_no_username() {
 
 #[test]
 fn no_character_takes_more_than_four_bytes_in_lower_case() {
-    // The key is the lower case of the display form. So Username::MAX_KEY_BYTES allows four bytes for each
-    // character of the display form.
+    // The key is the lower case of the display form. Username::MAX_KEY_BYTES allows four bytes for each
+    // character of the display form, because of what this test checks.
     let longest = ('\0'..=char::MAX).map(|c| c.to_lowercase().map(char::len_utf8).sum::<usize>());
     assert_eq!(longest.max(), Some(4));
 }

@@ -520,7 +520,7 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
         }
     }
     // `unmapped_keys` covers usernames that older releases accepted, before the service began to check
-    // composed characters and to spell out special letters. This checksum has not changed since then, so the
+    // composed characters and to spell out special letters. The checksum of those releases is the same, so the
     // keys of those usernames have not changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);

@@ -56,7 +56,7 @@ pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableE
 
 /// Compares the new user with the existing user to decide what the failed condition means.
 ///
-/// The same client request created the existing user in two cases:
+/// In two cases, the existing user comes from the same client request as the new user:
 ///
 /// * Both users have the same id. DynamoDB wrote the user, but DynamoDB's response was lost, so the SDK sent the write
 ///   again.

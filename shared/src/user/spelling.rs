@@ -41,7 +41,7 @@ fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
     mapped.expect("a mapping accepts any text")
 }
 
-/// Whether keyboards send this character instead of `'` or instead of several ordinary letters.
+/// Whether keyboards send this character instead of `'`, or instead of a sequence of ordinary letters (ĳ for ij).
 ///
 /// RFC 8264 refuses these characters (§9.16 and 9.17), but people type their names with them.
 /// `docs/decisions/0002-usernames.md` explains how the characters in this closed list were chosen and which characters

@@ -26,8 +26,8 @@ impl Protocol {
             Some(Without::OwnId) => new.user.id = UserId::new(),
             Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
             Some(Without::Key) => {
-                // If a request has no Idempotency-Key, it gets the fingerprint of an empty key
-                // here. With this fingerprint, the request can be replayed.
+                // Here, a request without an Idempotency-Key gets the fingerprint of an empty key. So
+                // its answer can be a replay too.
                 for user in [&mut new, &mut found] {
                     user.request
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

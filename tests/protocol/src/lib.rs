@@ -162,8 +162,8 @@ pub struct State {
     pub progress: Progress,
     /// The attempts that clients sent before the erasure began.
     pub begun: u8,
-    /// The deleted users that were meant to be deleted: the user to erase, and other users that the
-    /// same request created.
+    /// The users that the operator deleted on purpose: the user to erase, and other users that the
+    /// create request of this user created. Users that were deleted by mistake are not included.
     pub erased: u16,
     /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,

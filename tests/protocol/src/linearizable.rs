@@ -219,12 +219,12 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     tester.is_consistent()
 }
 
-/// The owner of a username, or `None` if the username is free.
+/// The create that took a username, or `None` if the username is free.
 #[derive(Clone, Copy, Debug)]
-struct Name<'a>(Option<Owner<'a>>);
+struct Name<'a>(Option<Winner<'a>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Owner<'a> {
+struct Winner<'a> {
     number: usize,
     request: &'a Create,
     /// `None` until an answer shows the user.
@@ -247,14 +247,14 @@ enum Told<'a> {
     Shown(Option<&'a User>),
 }
 
-impl<'a> Owner<'a> {
-    /// Whether the owner's request can have created this user. If the owner's user is not known
-    /// yet, stores this user as the owner's user.
-    fn is_known_as(&mut self, user: &'a User) -> bool {
+impl<'a> Winner<'a> {
+    /// Whether this create can have created this user. The first call stores the user. Later calls
+    /// accept only the stored user, because a create creates one user.
+    fn can_have_created(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }
 
-    /// Whether a create is the owner's request, or repeats that request.
+    /// Whether another create is this create, or repeats it with the same Idempotency-Key.
     fn is(&self, number: usize, request: &Create) -> bool {
         let is_repetition = request.key.is_some()
             && (&request.caller, &request.key) == (&self.request.caller, &self.request.key)
@@ -270,7 +270,7 @@ impl<'a> SequentialSpec for Name<'a> {
     /// Lets an operation with an unknown outcome take effect.
     fn invoke(&mut self, asked: &Asked<'a>) -> Told<'a> {
         if let Asked::Create(number, request) = *asked {
-            self.0.get_or_insert(Owner {
+            self.0.get_or_insert(Winner {
                 number,
                 request,
                 user: None,
@@ -283,15 +283,17 @@ impl<'a> SequentialSpec for Name<'a> {
         match (*asked, *told, &mut self.0) {
             (Asked::Create(..), Told::Created(user, false), None) => {
                 self.invoke(asked);
-                self.0.as_mut().is_some_and(|owner| owner.is_known_as(user))
+                self.0
+                    .as_mut()
+                    .is_some_and(|winner| winner.can_have_created(user))
             }
-            (Asked::Create(number, request), Told::Created(user, true), Some(owner)) => {
-                owner.is(number, request) && owner.is_known_as(user)
+            (Asked::Create(number, request), Told::Created(user, true), Some(winner)) => {
+                winner.is(number, request) && winner.can_have_created(user)
             }
-            (Asked::Create(number, request), Told::Taken, Some(owner)) => {
-                !owner.is(number, request)
+            (Asked::Create(number, request), Told::Taken, Some(winner)) => {
+                !winner.is(number, request)
             }
-            (Asked::Read, Told::Shown(Some(user)), Some(owner)) => owner.is_known_as(user),
+            (Asked::Read, Told::Shown(Some(user)), Some(winner)) => winner.can_have_created(user),
             (Asked::Read, Told::Shown(None), None) => true,
             _ => false,
         }
