@@ -34,8 +34,8 @@ SECONDS_PER_MINUTE = 60
 # (shared/src/table.rs). A tick is 25 ms, so these waits are at most two and four ticks.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# Each slot counts the retries that are due in one tick. There is a slot for the current tick and
-# for each later tick up to the longest wait.
+# Each slot counts the retries that are due in one tick. One slot is for the current tick. The
+# others are for the later ticks in which a retry can be due.
 SLOTS = max(RETRY_TICKS) + 1
 
 # The keys of the last `OBSERVED_SECONDS` seconds decide where a partition is split.
@@ -53,9 +53,9 @@ class Rules:
     # How long a partition keeps unused units, in seconds. AWS keeps them for up to 300 seconds, but
     # advises not to rely on that. With 1, a partition never has more than the units of one second.
     kept_seconds: int = 1
-    # We assume that a window of `window_seconds` is hot if the partition used at least `hot_share`
-    # of the units for this window. After `hot_windows` hot windows in a row, the partition is
-    # split.
+    # A window lasts `window_seconds`. We assume that a window is hot if the partition used at least
+    # `hot_share` of its units for this window. After `hot_windows` hot windows in a row, the
+    # partition is split.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
@@ -64,8 +64,8 @@ class Rules:
     avoids_futile_splits: bool = True
 
 
-# A function that returns a sort key for each new user, given the users' numbers in order of
-# creation. A sort key is a number here, because only the order of the keys matters.
+# A function that takes the numbers of the new users, in order of creation, and returns a sort key
+# for each. In this simulation, a sort key is a number, because only the order of the keys matters.
 Keys = Callable[[np.ndarray, Generator], np.ndarray]
 
 
@@ -80,7 +80,7 @@ def names_in_order(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
 
 
 def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """The same name for every create. A create of a taken name also costs a write unit."""
+    """The same name for every create. A create costs a write unit even if its name is taken."""
     return np.zeros(len(numbers))
 
 
@@ -151,7 +151,7 @@ class Partitions:
 
         throttled = attempts - pick(attempts, accepted, rng)
         for retry, longest in enumerate(RETRY_TICKS):
-            # Each wait from one tick to `longest` ticks is equally likely.
+            # A retry waits from one tick to `longest` ticks. All these waits are equally likely.
             waits = rng.multinomial(throttled[retry], np.full(longest, 1 / longest))
             for wait in range(1, longest + 1):
                 self.waiting[retry, (tick + wait) % SLOTS] += waits[:, wait - 1]
@@ -177,7 +177,8 @@ class Partitions:
         moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
         self.waiting = np.insert(self.waiting, upper, moved, axis=2)
         self.waiting[:, :, index] -= moved
-        # After a split, each half has at most the units of one second, and no hot windows.
+        # After a split, each half has at most the units of one second. The count of its hot windows
+        # starts again at 0.
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
@@ -187,7 +188,7 @@ class Partitions:
 
 
 def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarray:
-    """Chooses the attempts to accept. Retries are as likely as first attempts."""
+    """Chooses the attempts to accept. First attempts and retries have the same chance."""
     third = rng.hypergeometric(attempts[2], attempts[0] + attempts[1], accepted)
     second = rng.hypergeometric(attempts[1], attempts[0], accepted - third)
     return np.vstack([accepted - third - second, second, third])
@@ -320,8 +321,9 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Write text as text instead of curves. With a fixed salt, the same runs give the same file.
+    # Writes text as text, not as curves.
     "svg.fonttype": "none",
+    # With a fixed salt for the ids in the file, the same runs give the same file.
     "svg.hashsalt": "item-collection",
     "font.family": "sans-serif",
     "font.size": 9,

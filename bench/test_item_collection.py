@@ -28,7 +28,7 @@ from item_collection import (
 
 # With these rules, five hot seconds are enough for a split, so that short runs contain splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
-# The same rules, except that they also allow splits that would not spread the traffic.
+# The same rules, but the table also makes splits that do not spread the traffic.
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 
 
@@ -72,8 +72,7 @@ class Creates(unittest.TestCase):
 class Partition(unittest.TestCase):
     def test_gives_a_thousand_units_a_second_and_no_more(self) -> None:
         run = run_of(one_name, rate=5000)
-        # The partition begins with the units of one second. During the first second, it gets as
-        # many units again.
+        # The partition begins with 1,000 units and gets another 1,000 in the first second.
         self.assertLessEqual(run.accepted[0], 2000)
         self.assertEqual(set(run.accepted[1:]), {1000})
 
@@ -110,7 +109,8 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # Each split gains only the units of one second, because the new partition begins with them.
+        # Each split makes room for only 1,000 more creates: the new partition begins with 1,000
+        # units, but then all creates go to one partition.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

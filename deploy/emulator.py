@@ -136,8 +136,8 @@ def adapt(template: dict[str, Any]) -> list[str]:
         # The emulator does not support gradual deployments. It moves an alias in one step.
         if kind.startswith("AWS::CodeDeploy::") or name == "CodeDeployServiceRole":
             reason = "no CodeDeploy"
-        # The emulator does not support alarms on expressions. Alarms on one metric exist, but the
-        # emulator gives them no data.
+        # The emulator does not support alarms on expressions. Alarms on one metric stay in the
+        # template, but the emulator gives them no data.
         elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             reason = "no alarms on expressions"
         elif resource.pop("UpdatePolicy", None) is not None:
@@ -151,7 +151,7 @@ def adapt(template: dict[str, Any]) -> list[str]:
 
 
 def released(binary: str) -> Path:
-    """Returns the path of a function's binary that `cargo lambda build --release` made."""
+    """Returns the path of the binary that `cargo lambda build --release` made for a function."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     path = target / "lambda" / binary / "bootstrap"
     if not path.is_file():
@@ -160,7 +160,10 @@ def released(binary: str) -> Path:
 
 
 def zipped(path: Path, comment: bytes = b"") -> bytes:
-    """Makes a Lambda archive of a binary. The archive does not contain the build time."""
+    """Makes a Lambda archive of a binary.
+
+    The archive does not contain the build time, so the same binary always gives the same archive.
+    """
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
@@ -181,12 +184,14 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = Path(tempfile.mkdtemp(prefix="users-api-"))
         self.log = (self.folder / "emulator.log").open("w")
-        # The functions inherit the emulator's environment, so set only what the emulator needs.
+        # Set only what the emulator needs. The functions inherit the emulator's environment, and
+        # must not get the variables of this process.
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
-            # Folders for keys and stored objects. By default, all emulators share the same folders.
+            # This emulator's own folders for keys and stored objects. By default, all emulators
+            # share their folders.
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),
@@ -251,7 +256,7 @@ class Emulator:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, service: str, **credentials: str) -> Any:
-        """Returns a client of a service. By default, the client has the account's credentials."""
+        """Returns a client of an AWS service, by default with the account's credentials."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
@@ -328,13 +333,16 @@ class Stack:
 
     @property
     def users_url(self) -> str:
-        """The URL of /api/users on the emulator. The URL's path contains the API's ID."""
+        """The URL of /api/users on the emulator.
+
+        All APIs of the emulator have the same host, so the API's ID is in the path.
+        """
         api = self.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
         return f"{self.emulator.url}/_aws/execute-api/{api}/$default/api/users"
 
     @property
     def token_url(self) -> str:
-        """The emulator's token endpoint, which is the same for all domains."""
+        """The emulator's token endpoint. All domains of user pools share it."""
         return f"{self.emulator.url}/oauth2/token"
 
     @property

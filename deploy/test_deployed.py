@@ -324,8 +324,8 @@ class Command(unittest.TestCase):
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
-            # TMPDIR also identifies the command's processes: `processes_with` looks for the folder
-            # in the environment of each process.
+            # The command creates its files in TMPDIR. TMPDIR also marks the command's processes:
+            # `processes_with` looks for `folder` in the environment of each process.
             env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -343,14 +343,14 @@ class Command(unittest.TestCase):
                 token = request_token(token_url, client, "users/read")
                 page = request("GET", users_url, None, {"authorization": f"Bearer {token}"})
                 self.assertEqual((page.status, page.body), (200, "[]"))
-                # This folder contains the emulator's keys, which sign the tokens.
+                # The emulator signs tokens with keys that it stores in `folder`.
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
                 try:
                     command.wait(timeout=30)
                 except subprocess.TimeoutExpired:
-                    # Kill the command, because the `with` block waits for it without a time limit.
+                    # Kill the command: the `with` block waits for its end without a time limit.
                     command.kill()
                     raise
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
@@ -412,8 +412,8 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
-        # During a deployment, the previous version still handles requests, so the role must keep
-        # its access to the old table.
+        # During a deployment, the previous version still writes to the stack's own table. So the
+        # role must allow that table and the restored table.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

@@ -28,7 +28,8 @@ PARAMETERS = {"PublishUserCreated": "true"}
 
 VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
-# Valid usernames that a pipe could damage. Many look like parts of JSON or of an input template.
+# Valid usernames that an EventBridge pipe could damage. Many look like parts of JSON or of the
+# pipe's input template.
 HOSTILE = [
     'a"b',
     '"',
@@ -81,7 +82,8 @@ def as_json(value: Any) -> str:
 
 
 def without_escapes(value: Any) -> str:
-    """Returns a string with quotes but without escapes, as an EventBridge rule inserts it."""
+    """Returns a string with quotes but without escapes. EventBridge rules insert strings in this
+    way."""
     return f'"{value}"' if isinstance(value, str) else as_json(value)
 
 
@@ -162,7 +164,7 @@ class Contract(unittest.TestCase):
     def test_the_contract_is_of_the_same_version_as_that_of_the_api(self) -> None:
         api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
         self.assertEqual(CONTRACT["info"]["version"], api["info"]["version"])
-        # openapi.yaml, the contract of the API, must have the same rules for a user.
+        # A user's id and username must have the same rules as in openapi.yaml, the API's contract.
         user = api["components"]["schemas"]["User"]["properties"]
         detail = CONTRACT["components"]["schemas"]["Detail"]["properties"]
         for name in ("id", "username"):
@@ -268,7 +270,8 @@ class Events(DeployedTest):
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:
-        """Asserts that the pipe's template gives the user's event in each way of filling it in."""
+        """Fills in the pipe's template in each way of `READINGS`, and asserts that each result is
+        the user's event."""
         template = self.pipe()["TargetParameters"]["InputTemplate"]
         created_at = record["dynamodb"]["ApproximateCreationDateTime"]
         self.assertLess(abs(created_at - time.time()), 60)

@@ -39,8 +39,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# "everything" does not contain this combination, because the template rejects a restored table
-# together with events.
+# The combination "everything" has no restored table, because "everything" has events. The template
+# rejects a restored table together with events.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
@@ -64,13 +64,14 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-# The properties of a SAM function that its published versions do not contain
+# The properties of a function that Lambda does not keep in the function's published versions
 # (aws/serverless-application-model#3281).
 NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tags"}
 
 
 def evaluate(value: Any, template: dict[str, Any]) -> Any:
-    """Evaluates a condition with the default values of the parameters."""
+    """Evaluates a condition with the default values of the parameters. The method `expanded` makes
+    the values of a test the default values."""
     if not isinstance(value, dict):
         return value
     [(function, argument)] = value.items()
@@ -93,7 +94,7 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
 
 
 def resolve(value: Any, template: dict[str, Any]) -> Any:
-    """Returns the value of a property, with the default values of the parameters."""
+    """Returns the value of a property if each parameter has its default value."""
     if isinstance(value, list):
         return [resolve(it, template) for it in value]
     if not isinstance(value, dict):
@@ -114,7 +115,7 @@ def resolve(value: Any, template: dict[str, Any]) -> Any:
 
 
 def refusals(template: dict[str, Any]) -> list[str]:
-    """Returns the messages of the rules that the parameters' default values violate."""
+    """Returns the messages of the rules that the default values of the parameters violate."""
     return [
         assertion["AssertDescription"]
         for rule in template["Rules"].values()
@@ -145,7 +146,8 @@ class Template(unittest.TestCase):
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
-                # W2001 reports parameters as unused if SAM has replaced them with their values.
+                # SAM replaces some parameters with their values. W2001 would report these
+                # parameters as unused.
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
@@ -214,7 +216,7 @@ class Template(unittest.TestCase):
                     self.assertEqual(published, before["function"] != after["function"])
                     if before["version"] != after["version"]:
                         self.assertTrue(published)
-                    # A change that callers can notice must make a new version.
+                    # Callers reach the new behavior only through a new version.
                     if before["behavior"] != after["behavior"]:
                         self.assertNotEqual(before["version"], after["version"])
 
@@ -287,7 +289,8 @@ class Template(unittest.TestCase):
 
     def test_all_functions_have_the_same_alarms(self) -> None:
         resources = json.dumps(expand({})["Resources"])
-        # Remove the hash that SAM appends to the name of each version, because the hashes differ.
+        # SAM appends a hash to the name of each version. Remove the hashes, because each function
+        # has a different hash.
         resources = re.sub(r"FunctionVersion[0-9a-f]{10}", "FunctionVersion", resources)
         alarms = {
             name: resource

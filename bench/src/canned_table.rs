@@ -1,6 +1,6 @@
 //! A fake table that returns fixed responses immediately, so that the benchmark measures only the
-//! functions. It ignores the items in requests. [`crate::compare::check`] uses the real engine to check
-//! what the functions do.
+//! functions. The fake table ignores the items that the functions put into it. So
+//! [`crate::compare::check`] uses the real engine to check what the functions do.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -80,7 +80,7 @@ impl CannedTable {
 pub struct Access<'a> {
     /// The table's URL.
     pub url: &'a str,
-    /// The certificates that a function may trust, if the table is behind TLS.
+    /// The files of trusted certificates, or `None` if the table does not use TLS.
     pub certificates: Option<&'a Certificates>,
 }
 

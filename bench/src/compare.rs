@@ -85,8 +85,9 @@ pub struct Figures {
     pub first_cpu: Spread,
     /// The processor time of a warm call.
     pub warm_cpu: Spread,
-    /// The processor time of INIT and the first call together. With little memory, a function gets
-    /// only a fraction of a processor, so this time determines the cost of a cold start.
+    /// The processor time of INIT and the first call together. A function with little memory gets
+    /// only a fraction of a processor. So the duration and the cost of its cold start depend mostly
+    /// on this time.
     pub cold_cpu: Spread,
     /// The peak memory of the process, in MiB.
     pub peak_memory_mib: Spread,
@@ -129,8 +130,8 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// A memory size in MB, and the percentage of a processor that Lambda gives to a function of this
-    /// size. `None` means full speed.
+    /// The memory of a function in MB, and the percentage of a processor that Lambda gives to a
+    /// function with this memory. `None` means full speed.
     pub quota: Option<(u32, u32)>,
     /// The figures, in the order of the contestants.
     pub figures: Vec<Figures>,
@@ -161,8 +162,8 @@ pub async fn at_full_speed(
     compare(title, contestants, operation, rounds, None).await
 }
 
-/// Compares the contestants under a quota. The quota is a memory size in MB, and the share of a
-/// processor, in percent, that Lambda gives for this size.
+/// Compares the contestants under a quota. The quota is the memory of a function in MB, and the
+/// percentage of a processor that Lambda gives to a function with this memory.
 ///
 /// # Errors
 ///

@@ -37,8 +37,8 @@ pub struct Contestant {
     pub create: Program,
     /// The function that lists users, if there is one.
     pub list: Option<Program>,
-    /// Whether the contestant really creates users. If so, the benchmark checks this. The empty
-    /// function creates no users.
+    /// Whether the contestant creates users. If `true`, the benchmark checks that it does. Only the
+    /// empty function creates no users.
     pub works: bool,
 }
 
@@ -59,8 +59,8 @@ pub struct Program {
     command: Vec<PathBuf>,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
-    /// The environment variable with the path of a certificate file, and the certificates that this file
-    /// must contain.
+    /// The name of the environment variable from which the function reads the path of its
+    /// certificate file, and the authorities whose certificates this file must contain.
     trust: (&'static str, Trust),
     /// The files and folders that are deployed to Lambda.
     deployed: Vec<PathBuf>,
@@ -92,8 +92,8 @@ impl Program {
             .map(|(name, value)| (*name, &**value))
     }
 
-    /// Returns the environment variable with the path of a certificate file, and the certificates that
-    /// this file must contain.
+    /// Returns the name of the environment variable from which the function reads the path of its
+    /// certificate file, and the authorities whose certificates this file must contain.
     #[must_use]
     pub fn trust(&self) -> (&'static str, Trust) {
         self.trust
@@ -206,9 +206,9 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Returns variants of naive Rust's create, with none, one, two or four optimizations. The last
-/// entry is this project's create. It adds this project's release profile and dependency features
-/// to the four optimizations.
+/// Returns variants of naive Rust's create: without optimizations, and with one, two or four of
+/// them. The last entry is this project's create, which has the four optimizations, and also this
+/// project's release profile and dependency features.
 #[must_use]
 pub fn measures() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, measures: &str| {

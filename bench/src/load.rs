@@ -25,7 +25,7 @@ use crate::{
     measure::{self, call},
 };
 
-/// The numbers of concurrent sandboxes. The load runs once for each number.
+/// The load runs once for each of these numbers of concurrent sandboxes.
 const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// How long the load runs for each number of sandboxes.
 const DURATION: Duration = Duration::from_secs(3);
@@ -130,7 +130,8 @@ pub struct Pages {
     pub last: f64,
 }
 
-/// Measures the first and the last page of a million users, in turns, with the real engine.
+/// Measures the first and the last page of a table with a million users. Requests the two pages
+/// alternately. The real engine holds the table.
 ///
 /// # Panics
 ///

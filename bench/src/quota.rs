@@ -2,7 +2,8 @@
 
 use std::{fs, io, path::PathBuf};
 
-/// The folder of Linux's control groups (version 1) for the `cpu` controller, which enforces the quota.
+/// The folder of the `cpu` controller, which enforces the quota. The controller is a part of
+/// Linux's control groups, version 1.
 const CONTROLLER: &str = "/sys/fs/cgroup/cpu";
 
 /// The period of the quota, in microseconds. In each period, the function runs at full speed until it

@@ -18,9 +18,9 @@ pub struct Report {
     machine: Machine,
     rounds: usize,
     comparisons: Vec<Comparison>,
-    /// The figures of naive Rust with each optimization.
+    /// The figures of naive Rust with none, some or all of this project's optimizations.
     measures: Comparison,
-    /// The error that prevented quotas, if there was one.
+    /// The error that prevented a limit on the share of a processor, if there was one.
     no_quota: Option<String>,
     load: Vec<Load>,
     pages: Pages,
@@ -216,8 +216,8 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Formats a number. From 1 upwards, it gets at least three significant digits. Below 1, it gets
-/// three decimals.
+/// Formats a number. A number from 1 upwards gets at least three significant digits. A number below
+/// 1 gets three decimals.
 fn number(number: f64) -> String {
     let digits = match number.abs() {
         it if it >= 100.0 => 0,

@@ -67,9 +67,9 @@ impl Answer {
         )
     }
 
-    /// Asserts that the answer contains exactly this problem document and exactly the headers of a
-    /// problem. The member `type` ends with `slug`. `more` is the member `errors`, or null if the
-    /// document has no such member.
+    /// Asserts that the answer contains exactly this problem document, and exactly the headers that
+    /// a problem with this status has. `slug` is the end of the document's member `type`. `more` is
+    /// the document's member `errors`, or null if there is no such member.
     ///
     /// # Panics
     /// The status, the headers or the document differ.
@@ -101,7 +101,7 @@ impl Answer {
     }
 }
 
-/// Converts a list of headers to a map, as in [`Answer::headers`].
+/// Converts a list of headers to a map that can be compared with [`Answer::headers`].
 #[must_use]
 pub fn headers(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());

@@ -201,8 +201,8 @@ impl LocalRun {
         answer
     }
 
-    /// Creates a user, for a test that kills the service. Does not check the answer against the
-    /// contract.
+    /// Creates a user. Returns an error if no answer comes, so that a test can kill the service
+    /// meanwhile. Does not check the answer against the contract.
     ///
     /// # Errors
     /// No answer comes, for example because the service was killed.
@@ -281,8 +281,8 @@ impl Drop for LocalRun {
     }
 }
 
-/// A command that runs a program of the local run. The working directory is the workspace's
-/// top-level folder.
+/// A command that runs a program of the package `local`, such as `seed`. The working directory is
+/// the workspace's top-level folder.
 ///
 /// # Panics
 /// The program was not built.
@@ -309,7 +309,8 @@ pub fn output(mut command: Command) -> Output {
     let stdout = read(process.stdout.take().expect("the output is piped"));
     let stderr = read(process.stderr.take().expect("the output is piped"));
     let status = wait(&mut process);
-    // Waits for a limited time, because a process that the command left behind may hold the pipes open.
+    // Waits for a limited time, because a process that the command left behind may hold the pipes
+    // open.
     let [stdout, stderr] = [stdout, stderr].map(|read| {
         let read = read.recv_timeout(PATIENCE);
         read.unwrap_or_else(|_| panic!("{command:?} left a process behind"))
@@ -327,7 +328,7 @@ fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("a pipe can be read");
-        // Ignores the error of a closed channel, because the test may have ended already.
+        // If the test has already ended, the channel is closed. Ignores the error of `send`.
         let _ = give.send(bytes);
     });
     take
@@ -363,7 +364,8 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Cond
     });
 }
 
-/// Makes an [`Answer`] from a response of `ureq`. Leaves out the headers `Content-Length` and `Date`.
+/// Makes an [`Answer`] from a response of `ureq`. Leaves out the headers `Content-Length` and
+/// `Date`, which the HTTP server adds.
 fn answer(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Answer, ureq::Error> {

@@ -25,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// All processes that were started with the environment variable `name` set to this value.
+    /// All processes whose environment variable `name` had the value `value` when they started.
     ///
     /// # Panics
     /// The system reports no processes.

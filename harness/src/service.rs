@@ -22,8 +22,8 @@ pub const TABLE_NAME: &str = "users";
 /// The access key ID that the tests' engines accept.
 pub const ACCESS_KEY_ID: &str = "test";
 
-/// The service under test. It has an in-memory engine with the table from `template.yaml`, and
-/// calls the handlers as the runtime calls them.
+/// The service under test. It has an in-memory engine with the table from `template.yaml`. It
+/// converts events to requests and calls the handlers, as `shared::runtime` does.
 #[derive(Debug)]
 pub struct Service {
     engine: Engine,
@@ -63,8 +63,8 @@ impl Service {
         &self.table
     }
 
-    /// Starts a proxy that can inject faults. Returns the proxy, and a table and a lister that
-    /// reach the engine through the proxy.
+    /// Starts a proxy that can inject faults. Returns the proxy, a table and a lister. The table
+    /// and the lister reach the engine through the proxy.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
         let table = connect(&proxy.url());
@@ -127,7 +127,8 @@ pub fn engine() -> Engine {
     engine
 }
 
-/// Returns a URL, and a socket. While the socket is open, every connection to the URL is refused.
+/// Returns a socket and the URL of its port. While the socket is open, no program listens on the
+/// port, so every connection to the URL is refused.
 ///
 /// # Panics
 /// There is no free port.

@@ -29,8 +29,8 @@ impl Authority {
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // By default, a certificate gets the same name as its authority. OpenSSL would treat such a
-        // certificate as self-signed.
+        // By default, the authority and the certificates that it signs have the same name. OpenSSL
+        // would treat these certificates as self-signed, so the authority gets another name.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");
@@ -46,7 +46,7 @@ impl Authority {
         self.file.path()
     }
 
-    /// Returns a TLS server with this certificate. The authority signs the certificate.
+    /// Signs this certificate, and returns a TLS server with the signed certificate.
     ///
     /// # Panics
     /// The parameters do not make a valid certificate.

@@ -132,8 +132,8 @@ impl Proxy {
         self.url.clone()
     }
 
-    /// Injects each of these faults into one of the next requests, in order. All later requests are
-    /// forwarded unchanged.
+    /// Injects these faults into the next requests in order, one fault into each request. The proxy
+    /// forwards all later requests unchanged.
     pub fn inject(&self, faults: impl IntoIterator<Item = WireFault>) {
         lock(&self.state).faults.extend(faults);
     }

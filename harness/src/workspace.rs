@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The top-level folder of the workspace. Searches upward from the current folder, because the
-/// workspace may have been moved since the build.
+/// The top-level folder of the workspace. Searches upward from the current folder. A path from the
+/// build could be wrong, because the workspace may have been moved since.
 ///
 /// # Panics
 /// The current folder is outside the workspace.
@@ -47,7 +47,7 @@ pub fn functions() -> BTreeSet<String> {
         .collect()
 }
 
-/// The output folder of the cargo profile with which this program was built, such as `target/debug`.
+/// Cargo's output folder for the profile of the running program, such as `target/debug`.
 ///
 /// # Panics
 /// The running program is not in cargo's target folder.
@@ -109,7 +109,7 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of a function's cargo example. By default, the example is a debug build. With
+/// The path of the cargo example with this name. By default, the example is a debug build. With
 /// `RELEASED=1`, it is a build for Lambda.
 ///
 /// # Panics

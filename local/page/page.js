@@ -90,16 +90,16 @@ function quote(name) {
 // Signing up.
 
 /**
- * Converts a text to the form in which the server counts characters: NFC, with ordinary characters in
- * place of half-width and full-width ones.
+ * Converts a text as the server does before it counts the characters: to NFC, with ordinary
+ * characters in place of half-width and full-width ones.
  */
 function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
 /**
- * The length of a username's lower-case form. Usernames that differ only in case have the same
- * length in this form.
+ * The number of characters of a username in lower case. Usernames that differ only in case have the
+ * same number.
  */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
@@ -119,9 +119,9 @@ function tooShortOrLong(name) {
 }
 
 /**
- * Whether a user has this name. Among the usernames that begin with the name, the API lists an equal
- * username first. So the name is taken if the first username in the list and the name have the same
- * length.
+ * Whether a user has this name. Requests the first username that begins with the name. If a user
+ * has the name, the API lists that user before users with longer names. So the name is taken if the
+ * first username is as long as the name.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });
@@ -184,7 +184,10 @@ function refuse(reason) {
 let attempt = {};
 /** The username that is being sent. */
 let sending;
-/** Whether the page sends the field's username as soon as the current request has ended. */
+/**
+ * Whether the user has submitted another name during the current request. The page sends that name
+ * when the request has ended.
+ */
 let isWaiting = false;
 
 const signUp = byId('sign-up');

@@ -59,7 +59,7 @@ impl DataFolder {
         check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
     }
 
-    /// The path of the database file of the embedded DynamoDB.
+    /// The path of the file in which the embedded DynamoDB stores its data.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join("dynamodb.sqlite")
@@ -108,7 +108,7 @@ fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
     // If the folder holds only files of the local run, makes git ignore the folder. `cargo lambda watch`
-    // ignores the same files as git, so a write to the database does not cause a rebuild.
+    // then ignores the folder too. Otherwise, each write to the database would cause a rebuild.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

@@ -46,14 +46,16 @@ const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 /// The header by which the functions recognize that a response comes from DynamoDB.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long a stopping engine waits for the requests that it still handles. A request that takes longer
-/// gets no response. No acknowledged write is lost.
+/// How long a stopping engine waits for its unfinished requests, and then as long again for its
+/// threads. A request that takes longer gets no response. A write that got its response is already
+/// stored.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine, which stops when this value is dropped.
 ///
-/// A request blocks its thread while it waits for the lock of the database. The engine has its own
-/// thread and runtime, so that such a request does not block the caller's runtime.
+/// The engine has its own thread and its own runtime, because a request blocks a thread while it
+/// waits for the lock of the database. Such a request must not block other tasks of the program
+/// that uses the engine.
 pub struct Engine {
     address: SocketAddr,
     database: Database,
@@ -66,7 +68,7 @@ pub struct Engine {
 
 impl Engine {
     /// Starts an engine that keeps its data only in memory. The engine rejects requests that do not
-    /// carry this access key ID.
+    /// carry the access key ID `access_key_id`.
     ///
     /// # Errors
     /// There is no free port.
@@ -75,8 +77,9 @@ impl Engine {
         Self::start(database, access_key_id)
     }
 
-    /// Starts an engine that keeps its data in a file. Acknowledged writes survive a crash. Only one
-    /// process may have the file open. The engine rejects requests that do not carry this access key ID.
+    /// Starts an engine that keeps its data in a file. Acknowledged writes survive a crash. Only
+    /// one process may have the file open. The engine rejects requests that do not carry the access
+    /// key ID `access_key_id`.
     ///
     /// # Errors
     /// The file can't be opened, or there is no free port.
@@ -127,8 +130,8 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
-    /// Returns the `Notify` that the engine notifies when a request fails for an internal reason, such
-    /// as a full disk.
+    /// Returns a `Notify`. It wakes its waiter when a request fails for an internal reason, such as
+    /// a full disk.
     #[must_use]
     pub fn failed(&self) -> Arc<Notify> {
         Arc::clone(&self.failed)
@@ -140,7 +143,8 @@ impl Engine {
         let Err(_) = (&mut self.running).await;
     }
 
-    /// Returns the database for work that would be slow over HTTP, such as inserting a million items.
+    /// Returns the database itself. Use it for work that would be slow over HTTP, such as inserting
+    /// a million items.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
@@ -240,9 +244,9 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
 }
 
 impl Api {
-    /// Whether a request carries the engine's access key ID and has an IP address in its `Host` header.
-    /// If a web page reaches the engine by DNS rebinding, the header contains the page's host name
-    /// instead.
+    /// Whether a request carries the engine's access key ID and has an IP address in its `Host`
+    /// header. This keeps out web pages that reach the engine by DNS rebinding: their requests have
+    /// the page's host name in the `Host` header, not an IP address.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let text = |name| {
             headers
@@ -257,7 +261,7 @@ impl Api {
         is_address && credential == Some(&self.access_key_id)
     }
 
-    /// Runs an operation, or returns `None` if this function does not list the operation.
+    /// Runs an operation. Returns `None` if the `match` below does not list the operation.
     fn run(&self, operation: &str, input: &[u8]) -> Option<Result<String, DynoxideError>> {
         let database = &self.database;
         Some(match operation {
@@ -315,7 +319,7 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
             .expect("a listener that does not block can be served");
         let (finish, finishing) = oneshot::channel();
         let finishing = async {
-            // The server stops when the sender sends a message or is dropped.
+            // The server stops when `finish` sends a message or is dropped.
             let _ = finishing.await;
         };
         let routes = Router::new().fallback(answer).with_state(Arc::new(api));
@@ -327,8 +331,8 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
             _ = stopping => {
                 is_stopped = true;
                 let _ = finish.send(());
-                // Without a timeout, a client that has sent only half a request would keep the engine
-                // running forever.
+                // The timeout is for clients that have sent only half a request. The server would
+                // wait for the other half forever.
                 tokio::time::timeout(STOP_TIMEOUT, serving).await.unwrap_or(Ok(()))
             }
         };

@@ -10,8 +10,8 @@ use crate::guard::Guarded;
 /// The name of the table in the local run.
 pub const TABLE_NAME: &str = "users";
 
-/// Selects the same features as every other build, so that cargo builds no dependency twice (see
-/// tools/unified).
+/// Gives each dependency the same features as in every other build, so that cargo builds no
+/// dependency twice (see tools/unified).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
 
 /// Checks that cargo-lambda is installed.
@@ -29,8 +29,8 @@ pub fn check_cargo_lambda() -> Result<(), String> {
     }
 }
 
-/// Builds both functions exactly as `cargo lambda watch` builds them, so that no request waits for a
-/// compiler.
+/// Builds both functions exactly as `cargo lambda watch` would build them at their first request.
+/// `cargo lambda watch` then has nothing to compile, so no request waits for a compiler.
 ///
 /// # Errors
 /// The shell `sh` can't be started.
@@ -81,8 +81,8 @@ pub fn watch(
     if let Some(agent) = agent {
         command.env("AWS_XRAY_DAEMON_ADDRESS", agent);
     }
-    // By default, cargo-lambda logs every process that it starts. Those lines would hide the lines of
-    // the functions.
+    // By default, cargo-lambda logs a line about every process that it starts. Among these lines, a
+    // developer could miss the functions' lines.
     if env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "cargo_lambda=warn");
     }

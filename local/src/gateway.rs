@@ -41,8 +41,9 @@ use crate::{
     template::Resources,
 };
 
-/// How long a function may take: the maximum integration timeout of API Gateway. cargo-lambda has no
-/// timeout, so without this limit a request would wait forever when an edit restarts its function.
+/// How long the gateway waits for a function: the maximum integration timeout of API Gateway.
+/// cargo-lambda has no timeout. Without this limit, a request would wait forever when an edit
+/// restarts its function.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -53,14 +54,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The largest request body that the gateway reads, in bytes. The gateway reads a body up to this size
-/// even if the event becomes too large, because many clients read the response only after they have sent
-/// the whole body.
+/// The largest request body that the gateway reads, in bytes. A much smaller body already makes the
+/// event larger than [`EVENT_LIMIT`], and gets a 413. But many clients read the response only after
+/// they have sent the whole body. So the gateway reads the whole body first.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The header in which a browser tells a server whether the page that sends the request has the
-/// server's origin or site ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can
-/// neither set nor omit this header.
+/// The request header in which a browser says how the page that sends the request is related to the
+/// server: same origin, same site or neither
+/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit this
+/// header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -266,7 +268,8 @@ impl Gateway {
         unreachable!("axum serves forever: {ended:?}")
     }
 
-    /// Answers a request. The caller has checked that the request names this machine as its host.
+    /// Answers a request. Does not check the request's host, because the free function `answer` has
+    /// checked that it names this machine.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -298,9 +301,9 @@ impl Gateway {
         response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Answers a request to Lambda's Invoke API. Developers use this API to send a function an event
-    /// that they wrote. No web page may use this API, because an event can name any caller. The local
-    /// run's own page is no exception.
+    /// Answers a request to Lambda's Invoke API. Developers use this API to send a function an
+    /// event that they wrote. Such an event can claim any caller. So no web page may use this API,
+    /// not even the local run's own page.
     async fn answer_invocation(&self, function: &str, request: Request) -> Response {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
@@ -308,8 +311,8 @@ impl Gateway {
         }
         let invalid =
             |message| invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
-        // Rejects headers that set a context, because a function's runtime exits if it can't read the
-        // context.
+        // Rejects headers that set a client context or an identity, because a function's runtime
+        // exits if it can't read their values.
         let is_context = |name: &HeaderName| {
             name.as_str().starts_with("lambda-runtime-") || name == "x-amz-client-context"
         };
@@ -412,9 +415,10 @@ async fn answer(
     response
 }
 
-/// Whether a web page of another origin sends this request. Opening a link to the API does not count.
-/// Older browsers do not send `Sec-Fetch-Site`, so the code also uses `Origin`. A page can't omit
-/// `Origin` from a request that could change data.
+/// Whether a web page of another origin sends this request. Returns `false` if a person opens a
+/// link to the API. Older browsers do not send `Sec-Fetch-Site`, so the code also uses `Origin`. A
+/// page can't omit `Origin` from a request that could change data. SECURITY.md names an old browser
+/// that omits `Origin` from a form's POST.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);

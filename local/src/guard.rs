@@ -58,8 +58,9 @@ impl Guarded {
         self.shell.wait().await
     }
 
-    /// Ends the process and its process group, and waits until both have ended. After a second, the
-    /// script kills the processes that still run.
+    /// Closes the script's standard input, so the script ends the process and its process group.
+    /// After a second, the script kills the processes that still run. Waits until the script has
+    /// ended, but at most 1.2 seconds.
     pub async fn stop(mut self) {
         self.lifeline.take();
         let _ = timeout(STOP_TIMEOUT, self.shell.wait()).await;

@@ -1,10 +1,11 @@
-# Runs a command until the command ends or standard input closes. When standard input closes, this script
-# sends SIGTERM to the command and its whole process group, and SIGKILL a second later. So the command
-# also ends when the process at the other end of standard input dies, even by SIGKILL.
+# Runs a command until the command ends or standard input closes. When standard input closes, this
+# script sends SIGTERM to the command and its whole process group, and SIGKILL a second later. So
+# the command also ends when the process at the other end of standard input dies, even by SIGKILL.
 #
-# This shell is the leader of its process group; "kill 0" signals every process in the group, including
-# the shell. The command inherits standard input from this shell. So if the command starts a process in
-# another group, that process can notice when standard input closes.
+# This shell is the leader of its process group; "kill 0" signals every process in the group,
+# including the shell. The signal does not reach a process that the command starts in another group.
+# But such a process inherits standard input from the command, which inherits it from this shell. So
+# the process can notice when standard input closes.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0
@@ -26,7 +27,7 @@ while :; do
 done
 [ -z "$stopping" ] || kill -KILL 0
 kill -KILL "$watcher"
-# Ends processes that the command left behind, such as a compiler.
+# The command has ended. End the processes that it left behind, such as a compiler.
 trap '' TERM
 kill -TERM 0
 exit "$status"

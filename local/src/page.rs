@@ -67,12 +67,12 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
     unreachable!("axum serves forever: {ended:?}")
 }
 
-/// The header that stops pages of other origins from showing or loading the page's files.
+/// The header that forbids web pages of other origins to show or load the files of our page.
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Serves the page only at the page's own origin. Redirects a request that names this machine
-/// `localhost` or `[::1]`, because the API refuses requests from such an origin.
+/// Serves the page only at the page's own origin. Redirects a request for `localhost` or `[::1]` to
+/// this origin, because the API refuses requests from pages of every other origin.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

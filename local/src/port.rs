@@ -26,8 +26,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// Listens on a port; 0 means any free port. A client that connects too early waits until the port
-    /// is served.
+    /// Listens on a port; 0 means any free port. If a client connects before the port is served, the
+    /// client waits.
     ///
     /// # Errors
     /// The port is in use or reserved.

@@ -1,12 +1,12 @@
-# When a function's process ends, this script starts the function again after a second. Lambda also
-# replaces the sandbox of a function whose process has ended. Without this script, the function would
-# have no process until the next edit, and requests would get no answer.
+# Runs a function. When the function's process ends, this script starts the function again after a
+# second. Lambda does something similar: it replaces the sandbox. cargo-lambda would start the
+# function again only after the next edit, and until then, requests would get no answer.
 #
-# The function ends when the local run ends. The local run holds the other end of standard input; when
-# that end closes, this script kills its own process group.
+# The function ends when the local run ends. The local run holds the other end of standard input;
+# when that end closes, this script kills its own process group.
 #
-# Moves the function's path from the arguments to an environment variable, so that `pkill -f create-user`
-# finds only the function, not this script.
+# `pkill -f create-user` must find only the function, not this script. So this script first runs
+# itself again, with the function's path in an environment variable instead of in the arguments.
 if [ -z "${SANDBOXED-}" ]; then
     export SANDBOXED="$1"
     shift

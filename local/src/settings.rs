@@ -65,8 +65,10 @@ fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Listens on the port that a variable sets. `make run` does this before the slow build, so a client
-/// that connects during the build waits until the port is served.
+/// Listens on the port `number`. The error message names `variable`, which sets this port.
+///
+/// `make run` listens before the slow build. A client that connects during the build waits for the
+/// service.
 ///
 /// # Errors
 /// The port is in use or reserved.

@@ -17,14 +17,14 @@ pub use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, st
 /// The largest UDP datagram over IPv4, in bytes.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
 
-/// The first bytes of each datagram: the header of the agent's protocol, then the mark of a sampled
-/// trace.
+/// The start of every datagram: the header of the agent's protocol, then `T1S`, which marks the
+/// spans as sampled.
 const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
 
 /// The spans of one request to a function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The attributes of the function that sent the spans.
+    /// The attributes of the resource, which is the function that sent the spans.
     pub resource: Value,
     /// The spans. The first span is the span of the invocation.
     pub spans: Vec<Span>,

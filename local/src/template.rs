@@ -41,7 +41,8 @@ const TABLE: &str = "AWS::DynamoDB::Table";
 /// The table properties that are passed to the engine unchanged.
 const PASSED_ON: [&str; 3] = ["AttributeDefinitions", "KeySchema", "BillingMode"];
 
-/// The table properties that matter only in an AWS account. The engine would refuse or ignore them.
+/// The table properties that the engine does not get, because it would refuse or ignore them. They
+/// matter only in an AWS account.
 const LEFT_OUT: [&str; 7] = [
     "ContributorInsightsSpecification",
     "DeletionProtectionEnabled",

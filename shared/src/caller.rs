@@ -4,7 +4,7 @@ use lambda_http::Request;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-/// The caller of a request. Two different named callers never compare equal.
+/// The caller of a request.
 ///
 /// The API's JWT authorizer checks the token before the gateway calls the function. The first claim in this list that
 /// has a usable value names the caller:
@@ -15,9 +15,11 @@ use serde_json::{Value, value::RawValue};
 ///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID).
 ///    A machine's token without `sub` names its client with one of these claims.
 ///
-/// A usable value is a number, a string that is not blank, or an array or object that contains such a number or string.
-/// A claim with any other value is skipped. The issuer and the claim's name are part of a caller, because two
-/// issuers, or two claims, may use one value for different callers.
+/// A usable value is a number, a string that is not blank, or an array or object that contains one of these. A claim
+/// with any other value is skipped.
+///
+/// Two different named callers never compare equal. Two issuers, or two claims, may use one value for different
+/// callers, so the issuer and the claim's name are part of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The API has no authorizer, so anyone can call it. The local run is an example.

@@ -87,7 +87,8 @@ pub fn region() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the URL of the table's endpoint. Returns `None` if neither variable for this URL is set.
+/// Reads the URL of the table's endpoint. Returns `None` if neither `AWS_ENDPOINT_URL_DYNAMODB` nor `AWS_ENDPOINT_URL`
+/// is set.
 ///
 /// # Errors
 /// The variable that takes precedence does not contain an http or https URL, or the URL has a path, a query or a user.

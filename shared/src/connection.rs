@@ -46,7 +46,8 @@ pub struct Connection {
     idle: Arc<Mutex<Option<Idle>>>,
 }
 
-/// A connection for the next request. The body of the last response may still arrive; `kept` waits for its end.
+/// The connection that the next request uses. The body of the last response may still be arriving. `kept` waits
+/// until the body is complete.
 struct Idle {
     connection: SendRequest<SdkBody>,
     since: SystemTime,
@@ -112,7 +113,8 @@ impl Connection {
         }
     }
 
-    /// Returns the metadata with which the SDK can close the idle connection after a temporary error.
+    /// Returns metadata with a function that drops the idle connection. The SDK calls this function after a temporary
+    /// error, so that the retry uses a new connection.
     fn metadata(&self) -> ConnectionMetadata {
         let this = self.clone();
         ConnectionMetadata::builder()

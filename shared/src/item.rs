@@ -29,7 +29,8 @@ pub const ID: &str = "id";
 /// The name of the attribute with the create request's fingerprint.
 pub const REQUEST: &str = "request";
 
-/// The partition key of every user. All users therefore form one item collection, which is sorted by `username_key`.
+/// The partition key of every user. With the same partition key, all users form one item collection, which is sorted by
+/// `username_key`.
 pub const KIND_USER: &str = "user";
 /// The partition key in warm-up requests. No item ever has this key.
 pub const KIND_WARM_UP: &str = "warm-up";
@@ -49,8 +50,8 @@ impl Fingerprint {
     #[must_use]
     pub fn new(caller: &Caller, idempotency_key: &str) -> Self {
         let mut hash = Sha256::new();
-        // Hash the length of each part before the part, so that the parts `ab`, `c` and the parts `a`, `bc` have
-        // different hashes.
+        // Hash the length of each part before the part. Without the lengths, the parts `ab`, `c` and the parts `a`,
+        // `bc` would have the same hash.
         let mut add = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);

@@ -16,8 +16,8 @@ use crate::{
     telemetry::Metric,
 };
 
-/// How many seconds a caller should wait before a retry if the table is busy. DynamoDB refills a table's throughput
-/// every second.
+/// How many seconds a caller should wait before a retry if the table is busy: one, because DynamoDB refills a table's
+/// throughput every second.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The media types that `POST /api/users` accepts. A 415 response lists these media types, as
@@ -43,7 +43,7 @@ pub enum ProblemType {
     UnsupportedMediaType,
     /// The JSON object in the body is not a valid user.
     InvalidUser,
-    /// The table is too busy or unreachable. The caller may retry.
+    /// The table is busy, unreachable or too slow. The caller may retry.
     Unavailable,
     /// The service has a bug or is wrongly deployed, or the event is not an HTTP API event.
     InternalError,
@@ -131,7 +131,7 @@ pub enum Location {
     /// A JSON pointer into the body, as a URI fragment
     /// ([RFC 6901 §6](https://www.rfc-editor.org/rfc/rfc6901#section-6)).
     Pointer(&'static str),
-    /// The name of a query parameter, percent-decoded. If the parameter is unknown, a long name is truncated.
+    /// The name of a query parameter, percent-decoded. The name of an unknown parameter is cut after 40 characters.
     Parameter(String),
 }
 
@@ -192,8 +192,8 @@ impl Problem {
 
     /// Creates the problem for an event that is not an HTTP API event.
     ///
-    /// The metric `InternalErrors` does not count this problem, because the sender is at fault, not the function. If
-    /// the metric counted it, a stray event could set off the alarm that rolls back a deployment.
+    /// The metric `InternalErrors` does not count this problem, because the sender is at fault, not the function.
+    /// Otherwise, a stray event could set off the alarm that rolls back a deployment.
     #[must_use]
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(

@@ -83,8 +83,8 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // Answer with a problem. If this error were reported to Lambda instead, the client would get a 5xx without a
-        // reason.
+        // Answer with a problem document, which names the reason. If a function reports an error to Lambda instead, the
+        // client gets a 5xx without a reason.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {

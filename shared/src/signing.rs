@@ -1,10 +1,10 @@
 //! Signs the requests to the table with AWS's
 //! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //!
-//! The SDK's own signer derives the signing key of the day again for every request and supports every service. With
-//! that signer, a quarter of a create request's instructions would be for signing. This signer keeps the day's signing
-//! key. It supports only the requests that the table's client sends: a `POST` to `/` without a query and with the body
-//! in memory.
+//! The SDK's own signer supports every service, and derives the day's signing key again for every request. With that
+//! signer, signing would take a quarter of the processor instructions of a create request. The signer in this file
+//! keeps the day's signing key. It supports only the requests that the table's client sends: a `POST` to `/`, without a
+//! query, with the body in memory.
 
 use std::{
     fmt::{self, Write as _},
@@ -61,8 +61,8 @@ impl fmt::Debug for DayKey {
 pub struct Signable<'a> {
     /// The header `Host`.
     pub host: &'a str,
-    /// `Content-Type` and all `X-Amz-…` headers except the date and the session token, which signing adds. The names
-    /// are in lower case. AWS refuses a request if an `X-Amz-…` header is not signed.
+    /// `Content-Type` and all `X-Amz-…` headers, with names in lower case. AWS refuses a request if one of its
+    /// `X-Amz-…` headers is not signed. The date and the session token are not in this list, because signing adds them.
     pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],

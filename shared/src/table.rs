@@ -37,8 +37,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long a request to the table may take, including all its attempts. The Lambda function's timeout must be longer,
 /// so that the function can still respond to the caller.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// The maximum number of attempts: the first attempt and two retries. With the longest attempts and waits, a request
-/// takes 3.75 s, which is less than [`OPERATION_TIMEOUT`].
+/// The maximum number of attempts: the first attempt and two retries. If every attempt and every wait is as long
+/// as possible, a request takes 3.75 s, which is less than [`OPERATION_TIMEOUT`].
 const MAX_ATTEMPTS: u32 = 3;
 /// The maximum wait before the first retry. The maximum wait before the second retry is twice as long. The SDK waits
 /// for a random time up to the maximum.
@@ -50,8 +50,8 @@ const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The root certificates of all public AWS endpoints, as
 /// [Amazon Trust Services](https://www.amazontrust.com/repository/) publishes them. The command
-/// `sha256sum shared/certificates/*` prints the fingerprints that are published there. Reading the system's many
-/// trusted certificates instead would lengthen every cold start.
+/// `sha256sum shared/certificates/*` prints their fingerprints, which are also on that page. The system trusts many
+/// more certificates, and reading all of them would lengthen every cold start.
 const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA1.cer"),
     include_bytes!("../certificates/AmazonRootCA2.cer"),
@@ -114,11 +114,12 @@ impl Table {
     }
 }
 
-/// Returns the client's configuration without region, endpoint, credentials and signer. Both functions and the tests
-/// use this configuration.
+/// Returns the part of the client's configuration that both functions and the tests share. This part lacks the region,
+/// the endpoint, the credentials and the signer.
 ///
-/// Sets each value itself, because `aws_config::load_defaults` would also search for a developer's configuration files
-/// and for services that Lambda does not have. The code for that search would be a fifth of the binary.
+/// This function does not call `aws_config::load_defaults`, which would also search for a developer's configuration
+/// files and for credential services that Lambda does not have. The code for that search would be a fifth of the
+/// binary.
 ///
 /// # Errors
 /// `AWS_CA_BUNDLE` names a file that can't be read, contains no certificate or contains an invalid certificate.
@@ -135,7 +136,7 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .http_client(Connection::new(trusted_certificates()?))
         .timeout_config(timeouts)
         .retry_config(retries)
-        // Disable the SDK's protection against stalled responses, because the timeout of an attempt also ends them.
+        // The SDK's protection against stalled responses is not needed, because `ATTEMPT_TIMEOUT` also ends them.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(ConfigBuilder::from(&config)
@@ -195,9 +196,9 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     Ok(roots)
 }
 
-/// Sends `request`, so that the first real request finds an open connection. `request` must not change the table. Waits
-/// at most a second for the response. If the request fails, only logs a warning, because the first real request may
-/// still succeed.
+/// Sends the warm-up request `request`, so that the first real request finds an open connection. The warm-up request
+/// must not change the table. This function waits at most a second for the response. It only logs a warning if the
+/// warm-up request fails, because the first real request may still succeed.
 pub async fn warm_up<T>(request: impl Future<Output = Result<T, TableError>>) {
     match tokio::time::timeout(WARM_UP_TIMEOUT, request).await {
         Ok(Ok(_)) => {}
@@ -216,8 +217,8 @@ pub enum TableError {
     Throttled {
         /// The error and its whole chain of causes.
         cause: String,
-        /// Whether the traffic reached the limit of a key range, and not the limit of the table or account. If `true`,
-        /// the item collection of all users has too much traffic
+        /// `true` if the traffic reached the limit of a key range, `false` if it reached the limit of the table or the
+        /// account. A key range at its limit means that the item collection of all users has too much traffic
         /// ([key range throttling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/throttling-key-range-limit-exceeded-mitigation.html)).
         key_range: bool,
     },
@@ -247,9 +248,9 @@ impl std::error::Error for TableError {}
 
 impl TableError {
     /// Checks that a response comes from DynamoDB, which gives each response a request id. A proxy that terminates TLS
-    /// may send a 200 response of its own. Without this check, a proxy's empty response would look like a
-    /// successful create, because DynamoDB's response to a create has no content. A proxy's empty `Items` would look
-    /// like an empty list.
+    /// may send a 200 response of its own. Without this check, a proxy's empty response would look like a successful
+    /// create, because DynamoDB's response to a create has no content. A proxy's response with an empty array `Items`
+    /// would look like an empty list of users.
     ///
     /// # Errors
     /// The response has no request id.
@@ -280,10 +281,10 @@ where
         match &error {
             // DynamoDB did not respond in time, or the response is not valid.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // Every connection error, including one about an untrusted certificate, has a kind (I/O, timeout or other).
-            // But the error about a response that is not HTTP has no kind, so `is_no_http` recognizes this error. A
-            // failure to sign or to resolve the endpoint has no kind either. Such a failure comes from a wrong
-            // deployment, so it is unexpected.
+            // The first three conditions find every error of the connection, for example an untrusted certificate,
+            // because such an error has a kind: I/O, timeout or other. The error about a response that is not HTTP has
+            // no kind, so `is_no_http` finds it. A failure to sign or to resolve the endpoint has no kind either, but
+            // comes from a wrong deployment. So the last arm makes this failure `Unexpected`.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -301,8 +302,9 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // Without an error code, the response is not from DynamoDB or can't be read. The errors in this list are temporary: a
-                // transaction or another region is writing the item, or a part of the request arrived too late.
+                // `None`: a response without an error code is not from DynamoDB or can't be read.
+                // `Some`: these errors are temporary. A transaction or another region is writing the item, or a part of
+                // the request arrived too late.
                 None
                 | Some(
                     "ReplicatedWriteConflictException"
@@ -313,8 +315,8 @@ where
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
-            // The SDK could not build the request, sign it or resolve the endpoint. Variants that a newer SDK adds are
-            // unexpected too.
+            // The SDK could not build the request, sign it or resolve the endpoint. This arm also matches the variants
+            // of `SdkError` that a newer SDK adds.
             _ => Self::Unexpected { cause },
         }
     }
@@ -344,8 +346,8 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// Implements [`ThrottlingReasons`] for each operation's error type. These types have throttling variants with the same
-/// names, but the SDK has no trait that reads the reasons.
+/// Implements [`ThrottlingReasons`] for each operation's error type. This macro writes the same `match` for each type:
+/// the types have throttling variants with the same names, but the SDK has no trait that reads their reasons.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

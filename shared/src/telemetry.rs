@@ -19,11 +19,12 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 const NAMESPACE: &str = "UsersApi";
 /// The dimension of all metrics. Lambda's own metrics have a dimension with the same name.
 const FUNCTION: &str = "FunctionName";
-/// A second dimension of the metric `InternalErrors`, so that the rollback alarm counts only the new version's errors.
-/// The other metrics do not have this dimension, because CloudWatch would then bill each metric once for every version.
+/// A second dimension, which only the metric `InternalErrors` has. With it, the alarm that rolls back a deployment
+/// counts only the errors of the new version. The other metrics do not have it, because CloudWatch would bill each of
+/// them once for every version.
 const VERSION: &str = "FunctionVersion";
 
-/// The metrics that count requests. The log line of every request also has the metric `Latency`.
+/// The metrics that count requests. `Latency`, a metric in the log line of every request, is not one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// A user was created.
@@ -36,8 +37,8 @@ pub enum Metric {
     PagesListed,
     /// DynamoDB throttled the last attempt of a request.
     Throttles,
-    /// DynamoDB throttled a request because a key range reached its limit: the item collection of all users has too
-    /// much traffic.
+    /// DynamoDB throttled a request because the traffic reached the limit of a key range, and not the limit of the
+    /// table or account. So the item collection of all users has too much traffic.
     KeyRangeThrottles,
     /// A request failed with 500 because of a bug or a wrong deployment.
     InternalErrors,
@@ -95,7 +96,7 @@ pub struct RequestLine<'a> {
     pub caller: Option<&'a str>,
     /// The HTTP status of the response.
     pub status: u16,
-    /// The time from the arrival of the event in the function to the response.
+    /// The time from when the function gets the event until the response is ready.
     pub duration: Duration,
     /// Whether the request is the first in its Lambda sandbox.
     pub cold_start: bool,
@@ -233,7 +234,7 @@ thread_local! {
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Describes where this thread last panicked, and clears the stored place. The description becomes the `cause` in the
+/// Takes the stored place where this thread last panicked, and describes it. The description becomes the `cause` in the
 /// request's log line.
 #[must_use]
 pub fn take_panic() -> String {

@@ -44,12 +44,12 @@ const AGENT_ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 /// The start of every datagram: the header of the agent's protocol, then `T1S`, which marks the spans as sampled.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 
-/// The maximum length of an attribute's text, in bytes. A server or proxy may send long texts. With this limit, a
-/// datagram stays far below the 64 KiB that UDP and the agent accept, because a span has few attributes.
+/// The maximum length of an attribute's text, in bytes. Error codes and request ids come from responses and may be
+/// long. A span has few attributes, so this limit keeps a datagram far below the 64 KiB that UDP and the agent accept.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// DynamoDB's error code for a write whose condition was false. The span of such a write does not get the error status,
-/// because a taken username is a normal result.
+/// DynamoDB's error code for a write whose condition was false. For a create, this usually means that the username is
+/// taken. That is a normal result, so the write's span does not get the error status.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 /// The connection to the agent, and the data about the function that every datagram contains.
@@ -162,7 +162,7 @@ pub struct Recording {
 struct Call {
     operation: String,
     started: Duration,
-    /// When each retry started, and the outcome of the attempt before that retry.
+    /// One entry for each retry: when the retry started, and the outcome of the attempt before it.
     retries: Vec<(Duration, Outcome)>,
     /// When the last attempt ended, and its outcome.
     ended: Option<(Duration, Outcome)>,
@@ -185,8 +185,8 @@ tokio::task_local! {
     static RECORDING: RefCell<Recording>;
 }
 
-/// Runs `handling`, which handles a request. While it runs, [`Attempts`] writes to the request's recording, if there is
-/// one.
+/// Runs `handling`, the future that handles a request. If the request has a recording, [`Attempts`] writes to the
+/// recording while the future runs.
 pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -> F::Output {
     let Some(begun) = recording.take() else {
         return handling.await;
@@ -248,7 +248,7 @@ impl Intercept for Attempts {
     }
 }
 
-/// Lets `take` change the recording of the current request. Does nothing if the request is not sampled.
+/// Calls `take` with the recording of the current request. Does nothing if the request is not sampled.
 fn note(take: impl FnOnce(&mut Recording)) {
     // `try_with` fails only outside a sampled request, where there is nothing to record.
     let _ = RECORDING.try_with(|recording| take(&mut recording.borrow_mut()));
@@ -515,7 +515,7 @@ fn new_id() -> u64 {
 }
 
 // The rest of this file writes the part of Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) that
-// spans need. Code from a generator would lengthen each cold start more (docs/decisions/0007).
+// spans need. Cold starts with generated code take longer (docs/decisions/0007).
 
 /// The value of an attribute.
 enum Value<'a> {

@@ -26,8 +26,9 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // Newer browsers stop public websites from sending requests to this machine. The `.example` names
-    // resolve to this machine, so the browser does not stop the requests of the hostile pages.
+    // Newer browsers stop requests to this machine if they come from a page at a public address.
+    // The `.example` names resolve to this machine, so the browser sends the requests of the
+    // hostile pages, and the local run itself must refuse them.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -62,13 +63,15 @@ async function hasHadNoEffect(name) {
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // If the page had received a function's event, the gateway would wait 30 seconds for a response.
+    // If the hostile page had taken an event in place of a function, the gateway would have waited
+    // 30 seconds for the response to this event.
     assert(Date.now() - started < 20_000);
 }
 
 /**
  * Runs in a hostile page. Attacks `origins` with fetches, forms, beacons, embedded elements and
- * WebSockets. Returns the requests whose responses the page could read.
+ * WebSockets. Returns the attacks that succeeded: the page could read a response, load an element
+ * (other than an iframe) or open a WebSocket.
  */
 async function attack({ origins, event }) {
     const user = '{"username":"forged"}';
@@ -175,7 +178,8 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
 
 test('a page whose name is made to lead to this machine reads, writes, steals and ends nothing', async () => {
     for (const port of [run.port, run.pagePort]) {
-        // At first, the attacker's server answers on this port. Once the page is open, the local run answers there.
+        // This imitates DNS rebinding: the attacker's server answers on this port until the page is
+        // open. Then the local run answers on the same port.
         await run.stop();
         const attacker = await hostileServer(port);
         await onHostilePage(`http://rebound.example:${port}`, async (page) => {

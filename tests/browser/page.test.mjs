@@ -82,8 +82,8 @@ async function eventually(check) {
 }
 
 /**
- * Delays list requests with this prefix. `isAsked` resolves when the page sends the first such
- * request. `isAnswered` resolves when the response to this request should have arrived.
+ * Delays list requests with this prefix by one second. `isAsked` resolves when the page sends the
+ * first such request. `isAnswered` resolves 1.5 seconds later, when the response should be there.
  */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
@@ -190,7 +190,7 @@ test('an empty username and one that is too long are told without the API', asyn
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // NFC composes these 160 code points to 80 characters.
+        // These 160 code points are allowed, because NFC composes them to 80 characters.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
@@ -499,7 +499,8 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
 /** Brings the page into a state by calling `reach`, then checks the page's accessibility with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // The page's Content-Security-Policy would block axe as a script element, but does not block `evaluate`.
+    // `evaluate` runs axe, because the page's Content-Security-Policy would block a script element
+    // with axe.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

@@ -1,5 +1,5 @@
-//! These tests limit how many crates a function is built from, and how many memory allocations it
-//! makes. A busy machine does not change these two numbers. `tests/released` limits the size of a
+//! These tests limit two numbers of each function: the crates that it is built from, and its memory
+//! allocations. A busy machine does not change these numbers. `tests/released` limits the size of a
 //! function's binary, and the benchmark (`make bench`) measures time.
 //!
 //! Each budget in this file is slightly above the value that was measured. Raise a budget only for
@@ -29,8 +29,8 @@ const CRATES: usize = 175;
 
 /// The largest number of memory allocations that creating a DynamoDB client may need.
 const START_ALLOCATIONS: u64 = 770;
-/// The largest number of memory allocations that a warm function may need to handle a create request. Allocations in
-/// the SDK are included.
+/// The largest number of memory allocations that a warm function may need to handle a create
+/// request. This number includes allocations in the SDK.
 const CREATE_ALLOCATIONS: u64 = 380;
 /// The largest number of memory allocations that recording spans may add to a create request.
 const SPANS_ALLOCATIONS: u64 = 8;
@@ -51,8 +51,8 @@ fn making_the_tables_client_keeps_within_its_budget() {
     let make = || {
         Client::from_conf(sdk_config().unwrap().build());
     };
-    // Creating the first client in a process also fills static tables of the SDK. This call keeps those allocations out
-    // of the measurement.
+    // The first client in a process also fills static tables of the SDK. Make that client here,
+    // so that `measure` counts only what a further client needs.
     make();
     assert_allocations("creating the client", &measure(make), START_ALLOCATIONS);
 }
@@ -146,8 +146,8 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// Makes a Tokio runtime that uses only this thread, like the runtime of the functions. `measure`
-/// counts only the allocations of this thread.
+/// Makes a Tokio runtime that uses only this thread, because `measure` counts only the allocations
+/// of this thread. The functions' runtime also uses only one thread.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -28,7 +28,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# The longest time, in seconds, that the start of the service or a command may take.
+# The maximum time, in seconds, for a command, and for the start of the service.
 PATIENCE = 300
 
 
@@ -40,7 +40,7 @@ class Clients(unittest.TestCase):
         data = tempfile.TemporaryDirectory()
         cls.addClassCleanup(data.cleanup)
         log = Path(data.name) / "local.log"
-        # If this test process is killed, the service exits too.
+        # The service exits when its parent process, this test, ends.
         with log.open("w") as output:
             service = subprocess.Popen(
                 [TARGET / "debug" / "local"],

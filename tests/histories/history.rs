@@ -26,8 +26,8 @@ pub struct History {
     pub items: Vec<StoredItem>,
 }
 
-/// An item's attributes by name. The attribute `request` is left out. It holds the fingerprint by
-/// which the service recognizes a repeated request.
+/// An item's attributes by name, without the attribute `request`. That attribute holds the
+/// fingerprint by which the service recognizes a repeated request.
 pub type StoredItem = BTreeMap<String, String>;
 
 /// A request and its outcome.
@@ -107,7 +107,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// True for a 503 and for a killed function: the client cannot know if its request took effect.
+    /// Whether the client cannot know if its request took effect, because it got a 503 or because
+    /// the function was killed.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Killed)

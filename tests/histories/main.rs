@@ -207,7 +207,7 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * NAMES)
 }
 
-/// Sends one create request. Every caller uses the same Idempotency-Key.
+/// Sends one create request. The Idempotency-Key is the same for all callers and usernames.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");

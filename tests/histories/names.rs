@@ -53,7 +53,7 @@ const PREFIXES: [(&str, &str); 8] = [
 ];
 
 impl Name {
-    /// A random name, followed by this number.
+    /// A random entry of `NAMES`. Each of its three texts gets this number at the end.
     pub fn choose(rng: &mut Rng, number: usize) -> Self {
         let (spelling, display, key) = NAMES[rng.usize(..NAMES.len())];
         Self {

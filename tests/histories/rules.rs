@@ -3,6 +3,9 @@
 //! The rules use only the order that clients can observe: if operation A ended before operation B
 //! began, A comes before B. If the outcome of a create is unknown, the create may take effect at
 //! any later time, even after its client has stopped waiting.
+//!
+//! A client is told of a user by a 201, by a 409 for the username, or by a page that shows the
+//! user.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
@@ -18,29 +21,30 @@ use super::history::{
 pub enum Rule {
     /// The run finished, every answer matched the contract, and no answer was a 500.
     Answer,
-    /// A username belongs to one user, and a user has one username. Exactly one request created the
-    /// user, and created it only once.
+    /// During the whole run, a username belongs to one user, and a user has one username. Only one
+    /// request gets 201s for the username.
     OneOwner,
-    /// The list at the end of the run shows every user that a client was told of.
+    /// If a client was told of a user, the list at the end of the run shows this user.
     Kept,
-    /// Before any client is told of a user, some client has sent a request for the user's display
-    /// form. That request was not refused.
+    /// If a client is told of a user, a create for the user's display form was sent earlier. That
+    /// create got a 201 that is not a replay, or its outcome is unknown.
     Asked,
     /// All attempts of one request get the same user. At most one attempt gets a 201 that is not a
     /// replay. Only a request with an Idempotency-Key gets replays.
     Replay,
-    /// A request gets a 409 only if another request may already have created a user with this username.
+    /// If a request gets a 409, another request may already have created the user with this
+    /// username.
     Conflict,
-    /// At least one attempt can be the creator of the user. This attempt was sent before any client
-    /// was told of the user, and no attempt of the same request was refused. If any attempt got a
-    /// 201 that is not a replay, only that attempt can be the creator. This rule is checked only if
-    /// no other rule is broken.
+    /// At least one attempt can be the creator of the user. An attempt can be the creator if it was
+    /// sent before any client was told of the user, and if no other attempt of its request got a
+    /// 409. If any attempt got a 201, it belongs to the creator's request. If this 201 is not a
+    /// replay, that attempt is the creator. This rule is checked only if no other rule is broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and
     /// cursor. If a page links to a next page, it is full.
     Page,
-    /// A page shows every user in its range, except new users. A user is new if a client was first
-    /// told of the user at most `max_age` seconds before the page was requested, or later.
+    /// A page shows every user in its range, except users who were new when the page was requested.
+    /// A user is new until `max_age` seconds after a client was first told of the user.
     Complete,
     /// The pages of one walk never show the same user twice.
     Walk,
@@ -168,7 +172,8 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Stores the users of the first walk, and compares all walks and the table with these users.
+    /// Stores the users that the first walk after the last write showed. Compares these users with
+    /// all walks after the last write, and with the table.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
@@ -227,7 +232,8 @@ impl<'a> Checker<'a> {
 
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
-        // The key of a user that nobody requested is unknown. Such a user breaks `Rule::Asked`.
+        // If no client requested this username, its key is unknown. In this case, `check_end` has
+        // already reported that `Rule::Asked` is broken.
         let key = self.keys.get(username).copied().unwrap_or(username);
         let attributes = [
             ("kind", "user"),
@@ -338,9 +344,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that at least one attempt can be the creator of the user with this key. An attempt
-    /// can be the creator if no answer about the username contradicts this. `told` is the time when
-    /// a client was first told of the user.
+    /// Checks [`Rule::Creator`] for the user with this key. `told` is the time when a client was
+    /// first told of the user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
             return;
@@ -393,7 +398,7 @@ impl<'a> Checker<'a> {
             let after = after.unwrap_or_default();
             self.check_page(operation, list, after, &keys, *has_next);
 
-            // A page that links to a next page covers only the usernames up to its last user.
+            // If a page links to a next page, its range ends at its last user.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
             for (key, time) in told {

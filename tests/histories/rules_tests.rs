@@ -125,7 +125,8 @@ fn a_user_that_nobody_asked_for_is_found() {
 fn a_user_in_a_display_form_that_nobody_requested_is_found() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
-    // The request for "ADA" was refused, so it can't have created the user.
+    // bea's request is the only request for "ADA". It got a 409, so it can't have created the user
+    // "ADA".
     story.create("bea", None, "ADA", Outcome::Taken);
     story.end(&[(1, "ADA")]);
     story.assert_broken(&[Rule::Asked, Rule::Conflict]);
@@ -232,7 +233,8 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // ada's 201 proves that bea's request did not create the user. So the username was free when cleo got the 409.
+    // ada's 201 proves that ada's request created the user. So bea's request created no user, and
+    // the username was still free when cleo got the 409.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -245,7 +247,7 @@ fn a_creation_of_a_user_that_was_seen_before_is_found() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
-    // The user exists already, so this 201 should be marked as a replay.
+    // The list shows that the user exists already, so this 201 should be marked as a replay.
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Creator]);
@@ -507,7 +509,8 @@ impl Story {
         self.add(Request::Create(create), outcome);
     }
 
-    /// Adds a walk that consists of one request for one page.
+    /// Adds a list request for one page. The request is a walk of its own, so it has no other
+    /// pages.
     fn list(
         &mut self,
         prefix: &str,

@@ -1,5 +1,5 @@
-//! A run starts processes of the real functions. Many clients call these processes while faults are
-//! injected. The run also kills function processes and the engine, which emulates DynamoDB.
+//! A run starts processes of the real functions. While many clients call these processes, the run
+//! injects faults. It also kills function processes and the engine, which emulates DynamoDB.
 
 use std::{
     any::Any,
@@ -47,11 +47,12 @@ const LISTERS: usize = 3;
 const MAX_PAGES: usize = 1000;
 
 /// The possible maximum ages of a page, in seconds. Each run picks one of these values at random.
-/// The template's default is 0. If a run picks 2, list-users caches each page for 2 seconds.
+/// With 0, the template's default, list-users caches no page. With 2, it caches each page for 2
+/// seconds.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// The lists `CALLERS` and `KEYS` are short, so that different callers often use the same
-/// Idempotency-Key.
+/// The callers and the Idempotency-Keys that clients choose from. Both lists are short, so that the
+/// same key often comes from the same caller, and often from different callers.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -68,7 +69,7 @@ pub struct Plan {
 /// Counts of the events in one run, or the sums of these counts for several runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// All requests, including requests to functions that were killed.
+    /// All requests, including those whose function process was killed.
     pub operations: usize,
     /// Users in the list at the end of the run.
     pub users: usize,
@@ -169,8 +170,8 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // Each deed has its own random generator, so that the outcome of one deed does not change
-        // the choices of the next deed.
+        // How many random numbers a deed draws depends on its outcomes. This must not change the
+        // choices of the next deed, so each deed has its own random generator.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -419,10 +420,11 @@ impl Client {
         }
     }
 
-    /// Sends a create for a username that other clients also request. If the outcome is unknown, usually retries the
-    /// create.
+    /// Sends a create for a username that other clients also request. If the outcome is unknown,
+    /// usually sends the create again.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // Later deeds use larger numbers in the usernames, so that some usernames are still free.
+        // The username ends in this number, which is larger in later deeds. With the same numbers
+        // in all deeds, all usernames would soon be taken.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -431,8 +433,8 @@ impl Client {
         };
         for _ in 0..4 {
             let outcome = self.create_once(rng, &create).await;
-            // Sometimes the client retries although it knows the outcome, or omits the
-            // Idempotency-Key from a retry.
+            // Sometimes the client retries although it knows the outcome. Sometimes a retry has no
+            // Idempotency-Key.
             let repeats = outcome.is_unknown() || rng.u8(..8) == 0;
             if !repeats || rng.u8(..8) == 0 {
                 return;
@@ -529,8 +531,8 @@ impl Client {
     }
 }
 
-/// Converts an answer to an outcome. Returns `None` for a status that no request of a run should
-/// get.
+/// Converts an answer to an outcome. Returns `None` if the answer has another status than the
+/// requests of a run can get.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {
@@ -569,8 +571,8 @@ fn fault(rng: &mut Rng) -> WireFault {
         // An empty 200, as if a proxy had answered instead of the table.
         31..33 => WireFault::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         33 => WireFault::ContentType("text/html"),
-        // These faults are rare, because each of them takes more than a second: the function waits
-        // 1.2 s before it abandons an attempt.
+        // The last four faults are rare, because each of them delays a request by more than a
+        // second: the function waits 1.2 s before it abandons an attempt.
         34 => WireFault::Stall,
         35 => WireFault::StallAnswer,
         36 => WireFault::StallWithinAnswer(at(rng)),

@@ -23,8 +23,8 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // This number of virtual users is enough even if each request takes four seconds, the longest time that a
-    // function waits for its table.
+    // A virtual user sends one request at a time. This number of virtual users is enough even if
+    // each request takes four seconds, the longest time that a function waits for its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -35,9 +35,9 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // An alarm of the stack has the same limit for failures, but the alarm counts only 5xx
-        // responses. The dashboard shows the same percentile of durations.
+        // An alarm of the stack has the same limit, but counts only 5xx responses.
         http_req_failed: ['rate<0.01'],
+        // The stack's dashboard also shows the 99th percentile.
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
         // Above this share of dropped iterations, the machine that runs k6 is too slow for the rate.
@@ -60,8 +60,8 @@ export function setup() {
 }
 
 /**
- * Creates a user with a random name. If every name were greater than the name before it, DynamoDB would never split
- * the item collection.
+ * Creates a user with a random name. DynamoDB never splits an item collection in which each new
+ * sort key is greater than all earlier sort keys.
  */
 export function create(headers) {
     const username = `load-${Math.random().toString(36).slice(2)}`;

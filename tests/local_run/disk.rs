@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// The simulated faults of a disk. Each entry contains the text for the switch file, and the error
-/// message of the operating system.
+/// The simulated faults of a disk. An entry contains the text of the switch file that causes the
+/// fault (`disk.c`), and then the error message of the operating system.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),
@@ -87,7 +87,8 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // The data folder is empty at the first refused start, and contains a user at the second refused start.
+        // Two starts are refused. At the first, the data folder is empty. At the second, the folder
+        // contains a user.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();
@@ -106,7 +107,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
 /// A data folder on a simulated disk, which a test can make full or read-only.
 struct Disk {
     data: TempDir,
-    /// The folder of the switch file and of the library that intercepts calls to libc.
+    /// Contains the switch file, and the library that intercepts calls to libc (`disk.c`).
     tools: TempDir,
 }
 

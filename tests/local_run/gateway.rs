@@ -1,5 +1,5 @@
-//! Tests of the local run's gateway from outside. The gateway answers like API Gateway. The service's own
-//! page is the only web page that may use the API.
+//! Tests the local run's gateway from outside. The gateway must answer like API Gateway. Of all web
+//! pages, only the service's own page may use the API.
 
 use std::{
     io::{Read, Write},
@@ -47,7 +47,7 @@ fn a_request_that_the_template_does_not_route_is_not_found() {
         let answer = run.send(method, PATH, &[JSON], body("ada"));
         assert_message(&answer, 404, "Not Found");
     }
-    // A response to HEAD has no body, so the test adds the body that other methods get with a 404.
+    // A response to HEAD has no body. The test adds the body that `assert_message` expects.
     let mut answer = run.send("HEAD", PATH, &[], "");
     assert_eq!(answer.body, "");
     answer.body = r#"{"message":"Not Found"}"#.to_owned();
@@ -148,7 +148,8 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     assert!(succeeds, "{message}");
     assert_eq!(response.unwrap()["statusCode"], 201);
     assert_eq!(run.list("").usernames(), ["ada"]);
-    // The caller comes from the token's claims in the event file, because the gateway itself adds no claims.
+    // The event file contains the claims of a token. The gateway passes this event on unchanged, so
+    // the function logs the caller that these claims name.
     run.wait_for_output(r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#);
     run.stop();
 }
@@ -516,7 +517,8 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         assert_eq!(answer.body_mut().read_to_string().unwrap(), "[]");
-        // The HTTP client follows a redirect from this name to the page's own origin.
+        // For every name but 127.0.0.1, the page's server redirects to the page's own origin. The
+        // HTTP client follows this redirect.
         let url = format!("http://{name}:{page_port}/");
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");

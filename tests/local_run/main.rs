@@ -32,8 +32,8 @@ use tempfile::{NamedTempFile, TempDir};
 /// Makes the tests run one after another, because a test that edits a source file affects every running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
-    // A panic in another test poisons the lock. The other test reports its panic, so this test
-    // takes the poisoned lock and goes on.
+    // If an earlier test panicked, the lock is poisoned. That test has reported its panic, so this
+    // test takes the lock anyway.
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -55,7 +55,8 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // The last two spans belong to the create. Earlier spans come from requests that the service itself sends.
+    // The last two spans belong to the create. Earlier spans come from the requests with which the
+    // local run checks, at its start, that the functions answer.
     let [.., invocation, of_table] = &lines[..] else {
         panic!("expected two spans: {output}");
     };
@@ -236,8 +237,8 @@ fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
             scope.spawn(move || {
                 for number in 0.. {
                     let username = format!("user{client}x{number}");
-                    // After the service is killed below, requests get no response, or a 503 from a
-                    // function that can't reach its table any more.
+                    // The signal below kills the service. After that, a request gets no response,
+                    // or a 503 from a function that can't reach its table any more.
                     if !matches!(run.try_create(&username), Ok(answer) if answer.status == 201) {
                         return;
                     }
@@ -273,7 +274,8 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
         for function in &before {
             send_signal(signal, function);
         }
-        // Waits until the processes have exited, because requests to an exiting process fail, as in Lambda.
+        // Waits until the processes have exited. A request to an exiting process would fail, as it
+        // does in Lambda.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))
@@ -400,8 +402,8 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // A developer's copy of the project would also contain the build output, and cargo would reuse
-    // this output. The test's copy has a link to the output instead.
+    // A developer who copies the project also copies the build output, and cargo reuses it. This
+    // test links to the build output instead of copying it.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");
@@ -592,7 +594,8 @@ fn a_missing_tool_is_named_in_one_line() {
 
 #[test]
 fn a_write_beside_the_sources_restarts_no_function() {
-    // After a change of a file, cargo-lambda collects more changes for three seconds before it restarts a function.
+    // After a file changes, cargo-lambda waits three seconds for more changes. Only then does it
+    // restart a function.
     const TIME_TO_ACT: Duration = Duration::from_secs(6);
     let _alone = alone();
     let data = temporary_folder();

@@ -1,6 +1,6 @@
-//! `make soak`: runs both functions for several minutes, with all processors busy. Checks every
-//! answer. Compares the last minute with the first minute: the memory of a process may grow only a
-//! little, and the number of its file descriptors may not grow.
+//! `make soak`: runs both functions for several minutes, with all processors busy, and checks every
+//! answer. Then compares the last minute with the first minute: the memory of a process may grow
+//! only a little, and the number of its file descriptors may not grow.
 
 use std::{
     fmt::{Display, Write as _},
@@ -24,10 +24,10 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// How many KiB a process's memory and its peak memory may grow from the first minute to the last
-/// minute. In ten minutes, a process handles at least 100,000 calls, so this limit finds a leak of
-/// about 5 bytes per call. Because of the allocator, memory grows a little even without a leak.
-/// docs/reliability.md says how much.
+/// How many KiB the memory of a process may grow from the first minute to the last minute. The same
+/// limit applies to its peak memory. In ten minutes, a process handles at least 100,000 calls, so
+/// the limit finds a leak of about 5 bytes per call. Because of the allocator, memory grows a
+/// little even without a leak. docs/reliability.md says how much.
 const MAX_GROWTH_KIB: usize = 512;
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,7 +86,7 @@ async fn main() -> ExitCode {
         bar.set_message(format!("{} calls", total(&functions)));
     }
     for sandbox in running.join_all().await {
-        // `stop_with_output` panics if the process has already ended.
+        // `stop_with_output` also checks the process: it panics if the process has already ended.
         sandbox.stop_with_output().await;
     }
     bar.finish();
@@ -119,7 +119,8 @@ async fn start(function: &str, table_url: &str) -> Sandbox {
     sandbox
 }
 
-/// The number of requests for each user: a create, a retry of this create, and another create that gets a 409.
+/// The number of requests for each user: a create, a retry of this create, and another create that
+/// gets a 409.
 const CALLS_PER_USER: usize = 3;
 
 /// Creates users until the time is up.
@@ -275,7 +276,7 @@ impl Function {
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
-        // The peak also counts memory that was allocated and freed between two samples.
+        // The peak memory also shows what was allocated and freed between two samples.
         let peak_growth = last.peak_memory_kib.saturating_sub(first.peak_memory_kib);
         let of = format!("{} ({})", self.name, self.process);
         [

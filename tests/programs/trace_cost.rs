@@ -47,7 +47,7 @@ async fn main() {
     }
 }
 
-/// Starts a process, and returns the average processor time of its creates.
+/// Starts a process of create-user, and returns its average processor time for one create.
 async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();

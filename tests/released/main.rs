@@ -33,7 +33,8 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // A binary contains the source paths that its panic messages show. These paths contain the names of the crates.
+        // A binary contains the source paths that its panic messages show. The paths contain the
+        // names of the crates, so they tell which crates are in the binary.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

@@ -1,4 +1,4 @@
-"""Adds checks to schemathesis, and links between operations, which openapi.yaml lacks."""
+"""Adds checks to schemathesis. Adds links between operations, because openapi.yaml has none."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ OF_HTTP = {"content-length", "content-type", "date"}
 
 @schemathesis.hook
 def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Adds links between operations, so that schemathesis tests sequences of requests."""
+    """Adds links to the contract's operations, so that schemathesis tests request sequences."""
     responses = raw_schema["components"]["responses"]
     responses["UserCreated"]["links"] = {
         "listed": {
@@ -57,7 +57,7 @@ def input_that_the_contract_allows_in_words_is_accepted(
         return
     if case.method == "GET":
         # The API may refuse a cursor that belongs to another prefix. It may also refuse a prefix
-        # with U+FFFD, because the API replaces invalid UTF-8 with U+FFFD.
+        # with U+FFFD: the API replaces invalid UTF-8 with U+FFFD and then can't tell the two apart.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

@@ -21,8 +21,8 @@ use tokio::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lambda freezes a sandbox between calls. The table may close the connection while the sandbox is
-/// frozen. When the sandbox runs again, it gets the next event and the end of the connection at the
-/// same time.
+/// frozen. When the sandbox runs again, the next event and the news that the connection has ended
+/// are both waiting for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_nothing_is_sent_twice()
  {
@@ -46,7 +46,7 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
                 _ => Event::list(""),
             };
             let thaw = async {
-                // Waits until the event has reached the socket of the frozen function.
+                // Gives the event time to reach the socket of the frozen function.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 signal(process, "CONT");
             };
@@ -55,8 +55,8 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let answer = reply.into_answer();
             assert_eq!(answer.status, status, "{function}, {end:?}: {answer:?}");
             assert_eq!(relay.connections(), 2, "{function}, {end:?}");
-            // The SDK sends the number of each attempt in a header. Neither the warm-up's request
-            // nor the call's request was repeated.
+            // The SDK sends the number of each attempt in a header. The function sent two requests,
+            // the warm-up's and the call's. Both are first attempts, so neither was repeated.
             assert_eq!(relay.attempts(), ["1", "1"], "{function}, {end:?}");
             sandbox.stop().await;
         }

@@ -301,7 +301,7 @@ async fn a_cursor_that_is_damaged_or_made_for_another_prefix_is_refused() {
             .body,
         "[]"
     );
-    // The cursor also works for the same prefix in capital letters.
+    // The same cursor works for the prefix in capital letters too.
     assert_eq!(
         service
             .list(&format!("prefix=ADA&cursor={good}"))
@@ -430,7 +430,8 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
     assert!(age(&kept) < 60);
     assert_eq!(kept.header("etag"), first.header("etag"));
 
-    // Only the page of the first query is in the cache, so these pages come from the table.
+    // The cache contains only the page of the first query, so the pages of other queries come from
+    // the table.
     assert_eq!(service.list("limit=99").await.usernames(), ["ada", "grace"]);
     assert_eq!(service.list("prefix=g").await.usernames(), ["grace"]);
 

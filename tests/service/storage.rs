@@ -165,7 +165,8 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
     assert!(size <= 1024, "more than one write unit");
-    // One query can read 1 MiB, which is enough for the largest page and one more item.
+    // One query can read 1 MiB. The largest page fits, with one more item that shows whether a next
+    // page exists.
     assert!(size * (usize::from(list_users::request::MAX_LIMIT) + 1) < 1024 * 1024);
 }
 

@@ -166,8 +166,8 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // Internal errors are counted for each function and for each version, so that an alarm can
-        // roll back a version.
+        // The log line counts an internal error once for the function and once for its version. The
+        // alarm that rolls back a version needs the second count.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -207,7 +207,8 @@ async fn a_function_answers_503_before_its_deadline() {
     );
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the event's deadline was near");
-    // The latency is nearly 3,000 ms, or more on a busy machine.
+    // The function answers 200 ms before its deadline, so the latency is about 2,800 ms. On a busy
+    // machine, the latency may be shorter or longer.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }

@@ -126,7 +126,8 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
         ("silence", Manner::Say(b""), "timeout"),
         (
             "a message that never ends",
-            // The header of a TLS record of 1 KiB, which is a plausible size of a ServerHello.
+            // Only the header of a TLS record. The header announces 1 KiB, a plausible size for a
+            // ServerHello.
             Manner::Say(&[0x16, 3, 3, 4, 0]),
             "timeout",
         ),
@@ -161,7 +162,7 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-/// The listener speaks TLS with a certificate for [`HOST`] that this authority has signed.
+/// Returns [`Manner::Tls`] with a certificate for [`HOST`], signed by this authority.
 pub(crate) fn vouched_by(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -278,9 +279,9 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
     }
 }
 
-/// Forwards all data until one side closes its connection. Then closes both connections without
-/// TLS's closing message, as when a process is killed. If forwarding fails, resets the client's
-/// connection.
+/// Forwards all data until one side closes its connection. Then closes both connections without a
+/// TLS `close_notify`, as the operating system does after a process is killed. If forwarding fails,
+/// resets the client's connection.
 async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
     let mut table = TcpStream::connect(table).await?;
     let (mut from_table, mut to_table) = table.split();

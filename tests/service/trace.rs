@@ -203,8 +203,8 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Temporary faults. Each fault has its `error.type`, and the HTTP statuses that the table's answer
-/// may have.
+/// Temporary faults. With each fault come the `error.type` and the possible HTTP statuses that a
+/// retry's event shows.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -217,7 +217,8 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
         (answer("503 Service Unavailable", ""), "503", &[503]),
         (WireFault::Stall, "timeout", &[]),
         (WireFault::LoseRequest, "connection", &[]),
-        // The create takes effect although its answer is cut off, so the table refuses the next attempt with a 400.
+        // The table stores the user although the answer, a 200, is cut off. So the table refuses
+        // the next attempt with a 400.
         (
             WireFault::TruncateAnswer(Break::Body),
             "response",
@@ -237,8 +238,8 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
         "create-user" => Event::create_user(username),
         _ => Event::list(""),
     };
-    // The first call ends after the warm-up, which may be slow on a busy machine. Faults are
-    // injected only after this call, so no fault hits the warm-up.
+    // This first call ends only after the warm-up, which may be slow on a busy machine. The faults
+    // are injected after this call, so that no fault hits the warm-up.
     assert!(
         call(&mut sandbox, event("grace")).await.status < 300,
         "{case}"

@@ -115,8 +115,8 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
 /// The faults for both functions, each with the function's reaction.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // The SDK abandons an attempt after 1.2 s, but a request with a longer delay still reaches
-        // the table.
+        // First, two delays. The SDK waits 1.2 s for an answer. After a longer delay, the proxy
+        // still forwards the request to the table, although the SDK no longer waits.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -162,8 +162,8 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Faults for list-users only. For create-user, the first two are not faults, because DynamoDB's answer
-/// to a successful create has no content either. create-user does not read the other two bodies.
+/// Faults for list-users only. For create-user, the first two answers are not faults, because the
+/// function needs nothing from the body of a successful answer. The other two answers are lists.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -212,7 +212,8 @@ async fn a_create_keeps_its_word_whatever_the_wire_does() {
 
 async fn create(name: &str, case: &Case, mut function: Function, service: &Service) {
     let user = if case.succeeds() {
-        // The event has no Idempotency-Key, so only the user's id can show that this call created the user.
+        // The event has no Idempotency-Key. If a retry finds the user in the table, only the user's
+        // id can show that an earlier attempt of this call created the user.
         let (created, requests) = function.call(Event::create_user(name), case).await;
         assert_eq!(created.status, 201, "{case:?}: {created:?}");
         assert_eq!(created.header("idempotent-replayed"), None, "{case:?}");
@@ -232,8 +233,8 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
         retried
     };
     if let WireFault::Delay(time) = case.fault {
-        // Waits until the abandoned requests have reached the table. These requests must not change
-        // the user.
+        // Waits until the proxy has forwarded the requests for which the SDK no longer waits. These
+        // requests must not change the user.
         tokio::time::sleep(time).await;
     }
     let listed = service.list(&format!("prefix={name}")).await;
@@ -268,7 +269,7 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // Every read must be consistent, because a page must not lack a user who was created before the
+    // Every read must be consistent. Otherwise, a page could lack a user who was created before the
     // call. The check skips the first request, because the warm-up sent it.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
@@ -280,8 +281,9 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
 async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
-    // The first attempt times out after 1.2 s, but its request reaches the table after 1.4 s. The
-    // request of the second attempt reaches the table after at least 1.8 s.
+    // The first attempt times out after 1.2 s, but its delayed request reaches the table after
+    // 1.4 s. The second attempt starts after 1.2 s or later, and its request is delayed by 0.6 s.
+    // So this request reaches the table second, after at least 1.8 s.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");

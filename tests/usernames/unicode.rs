@@ -1,11 +1,11 @@
 //! Tests of usernames with all characters of Unicode. The expected results come from ICU4X, which has its
 //! own code and tables.
 //!
-//! The tests check two promises. The first promise is that no two users have usernames that RFC 8265 treats
-//! as equal. So this file computes the expected key of each username without the functions' code. It spells
-//! out special letters, converts the text to the form that the RFC compares, and replaces ς with σ. The
-//! second promise is that canonically equivalent texts are the same username, or are all refused for the
-//! same reason.
+//! The tests check two promises. The first promise is that no two users have usernames that RFC
+//! 8265 treats as equal. To check it, this file computes the expected key of each username without
+//! the functions' code: it spells out special letters, converts the result to the form that the RFC
+//! compares, and replaces ς with σ. The second promise is that canonically equivalent texts are the
+//! same username, or are all refused for the same reason.
 
 use std::{
     cmp::Reverse,
@@ -122,7 +122,9 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // A private-use character stands for the ring of the vowel am until `ordinary` has moved the ring.
+    // The vowel SARA AM becomes a ring and the vowel SARA AA. A private-use character stands for
+    // this ring until `ordinary` has moved it, because other rings in the text must stay in their
+    // places.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -143,7 +145,8 @@ fn ordinary(text: &str) -> String {
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // Moves the ring before the tone marks, because people type the tone marks before the vowel.
+    // People type tone marks before SARA AM, so the new ring stands after them. Moves the ring
+    // before them.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -160,22 +163,23 @@ pub(crate) fn display_form(text: &str) -> String {
     composed(&ordinary(&composed(&narrow(text))))
 }
 
-/// Returns whether a character is a Cherokee letter. Keys with Cherokee letters are not valid usernames,
-/// because RFC 8264's tables are for Unicode 6.3, which has no small Cherokee letters.
+/// Returns whether a character is a Cherokee letter. The key of a username with Cherokee letters is
+/// not a valid username: a key is in lower case, but RFC 8264's tables are for Unicode 6.3, which
+/// has no small Cherokee letters.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
 
-/// Parses a text. Checks the display form, the key and the characters of a valid username without the
-/// functions' code.
+/// Parses a text. If the text is a valid username, checks its display form, key and characters
+/// without the functions' code.
 fn parse_and_check(text: &str) -> Option<Username> {
     let username = Username::parse(text).ok()?;
     let display = display_form(text);
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // Unlike the RFC, the service also composes a text before it lower-cases it. This step makes no difference if
-    // the text has no special letters.
+    // The RFC composes a text only after it has lower-cased the text. The service composes the text
+    // before and after. Both give the same form if the text has no special letters.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -341,7 +345,8 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // Leaves out capitals that RFC 8265 does not treat as equal, such as `SS`, the upper case of `ß`.
+    // Adds the upper case and the title case only if RFC 8265 treats them as equal to the username.
+    // It does not treat `SS`, the upper case of `ß`, as equal to `ß`.
     let capitals = [upper(username), title(username)];
     let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(leads_back));
@@ -496,8 +501,8 @@ fn text_of(column: &str) -> String {
 
 #[test]
 fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
-    // Later releases must make the same keys, because they find stored users by key. If a checksum changes,
-    // show that no existing key has changed, or migrate the table.
+    // Later releases must make the same keys as this release, because they find stored users by
+    // key. If a checksum changes, show that no existing key has changed, or migrate the table.
     let mut keys = crc32fast::Hasher::new();
     let mut unmapped_keys = crc32fast::Hasher::new();
     let update = |keys: &mut crc32fast::Hasher, username: &Username| {
@@ -513,15 +518,16 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
                 continue;
             };
             update(&mut keys, &username);
-            // `unmapped_keys` covers a text only if parsing changes at most the width of its characters.
+            // `unmapped_keys` covers only texts that parsing does not change, except for the width
+            // of characters.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // `unmapped_keys` covers usernames that older releases accepted, before the service began to check
-    // composed characters and to spell out special letters. The checksum of those releases is the same, so the
-    // keys of those usernames have not changed.
+    // `unmapped_keys` covers usernames that older releases also accepted. Those releases did not
+    // check composed characters, and did not spell out special letters. Their checksum is the same,
+    // so the keys of these usernames have not changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

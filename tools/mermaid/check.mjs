@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { JSDOM } from 'jsdom';
 
-// Mermaid needs a browser's `document` to sanitize labels, so jsdom provides one.
+// Mermaid needs a browser's `document` to sanitize labels. Node.js has none, so jsdom provides one.
 const { window } = new JSDOM('');
 Object.assign(globalThis, { window, document: window.document });
 const { default: mermaid } = await import('mermaid');

@@ -31,8 +31,8 @@ export const handler = answers("GET /api/users", async (event) => {
 });
 
 /**
- * Returns the users of a page. If there is a next page, also returns the key after which that page
- * begins.
+ * Returns the users of a page. If there is a next page, also returns the key after which the next
+ * page begins.
  */
 async function query(limit, cursor) {
   const input = {
@@ -51,7 +51,7 @@ async function query(limit, cursor) {
   const found = await dynamodb.send(new QueryCommand(input));
   const page = found.Items.slice(0, limit);
   const users = page.map((item) => user(item.id.S, item.username.S));
-  // DynamoDB ends a page after 1 MB of items and returns the key of the last item.
+  // DynamoDB ends a query after 1 MB of items. In that case, it returns the key of the last item.
   const last = found.Items.length > limit ? page.at(-1) : found.LastEvaluatedKey;
   return { users, lastKey: last?.username_key.S };
 }

@@ -8,7 +8,8 @@ export const dynamodb = new DynamoDBClient({
   requestHandler: {
     connectionTimeout: 1000,
     requestTimeout: 1200,
-    // Without this option, the SDK does not end a slow request, but only logs a warning.
+    // Without this option, the SDK only logs a warning after `requestTimeout`, and the request
+    // goes on.
     throwOnRequestTimeout: true,
   },
 });
@@ -27,7 +28,7 @@ export class Problem extends Error {
   }
 }
 
-/** Makes a Lambda handler from a function that answers an event or throws a problem. */
+/** Makes a Lambda handler from `answerTo`, which answers an event or throws a `Problem`. */
 export function answers(route, answerTo) {
   let coldStart = true;
   return async (event, context) => {
@@ -88,8 +89,8 @@ function log(route, event, context, answer, started, coldStart) {
       ],
     },
   };
-  // Lambda's runtime puts a time and a level before each line of `console.log`, so CloudWatch would not
-  // find the metrics in such a line.
+  // CloudWatch finds metrics only in a line that is JSON. `console.log` does not write such a line,
+  // because Lambda's runtime puts a time and a level before it.
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

@@ -18,15 +18,15 @@ const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han
 
 /**
  * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no
- * property for compatibility characters, so `hasDisallowed` rejects them. JavaScript also has no
- * property for the letters that the joiners U+200C and U+200D may join, so the joiners are not
- * allowed here.
+ * property for compatibility characters, so `hasDisallowed` rejects them. The joiners U+200C and
+ * U+200D may join only certain letters. JavaScript has no property for these letters either, so the
+ * joiners are not allowed here.
  */
 const ALLOWED = new RegExp(
   [
-    // This part allows visible ASCII characters, letters, digits, marks and four of RFC 8264's
-    // exceptions (9.6). It allows neither conjoining jamo (9.9) nor invisible characters (9.13), and
-    // none of the other exceptions.
+    // These characters are allowed in any context: visible ASCII characters, letters, digits, marks
+    // and four of RFC 8264's exceptions (9.6). Not allowed are conjoining jamo (9.9), invisible
+    // characters (9.13) and the other exceptions.
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +

@@ -63,7 +63,10 @@ class Problem(Exception):
 
 
 def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event, Any], Response]]:
-    """Makes a Lambda handler from a function that answers an event or raises a problem."""
+    """Returns a decorator that makes a Lambda handler from a function.
+
+    The function takes an event. It returns an answer or raises a problem.
+    """
 
     def decorate(answer_to: Callable[[Event], Answer]) -> Callable[[Event, Any], Response]:
         cold_start = True

@@ -78,8 +78,8 @@ pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
 
 /// Opens the connection and initializes the lazy parts of the SDK before the first request.
 ///
-/// The warm-up sends a `PutItem` whose condition is always false, because the function's role allows only `PutItem` on
-/// the table.
+/// The warm-up sends a `PutItem`, because the function's role allows no other operation on the table. The condition of
+/// this `PutItem` is always false, so it writes nothing.
 pub async fn warm_up(table: &Table) {
     let warm_up = || AttributeValue::S(item::KIND_WARM_UP.to_owned());
     let request = table

@@ -19,7 +19,7 @@ use shared::{
 
 use crate::insert::Insertion;
 
-/// The header that tells a client that an earlier attempt of its request created the user. The header is not
+/// The header of a replayed response: an earlier attempt of the same request created the user. The header is not
 /// standardized yet, but other public APIs use the same name.
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 

@@ -21,9 +21,9 @@ use crate::media_type;
 /// if every character is escaped. The remaining bytes are for unknown fields.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// The maximum length of an Idempotency-Key, in characters. A UUID has 36 characters.
+/// The maximum length of an Idempotency-Key, in characters.
 /// [The draft of this header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves the
-/// limit to the server.
+/// limit to the server. It recommends a UUID, which has 36 characters.
 pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -80,8 +80,8 @@ fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
 }
 
 /// Reads the Idempotency-Key header. Its value is a Structured Fields string
-/// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)) or the bare text that many clients send.
-/// The quotes of the string are not part of the key.
+/// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)), which is in quotes. Many clients send the
+/// key without quotes, which is allowed too. The quotes are not part of the key.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
@@ -121,8 +121,8 @@ fn parse_key(value: &str) -> Option<String> {
         }
         key
     } else {
-        // A key without quotes must not contain characters that end or escape a value in Structured Fields. For
-        // example, text with a comma may hold the keys of two headers that a gateway joined.
+        // Without quotes, a key must not contain the characters that end or escape a value in Structured Fields. For
+        // example, a gateway may have joined two headers, with a comma between their keys.
         let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
         if !value.chars().all(is_bare) {
             return None;
@@ -136,7 +136,8 @@ fn parse_key(value: &str) -> Option<String> {
 
 /// The known fields of the body. Unknown fields are ignored.
 ///
-/// The username stays unparsed. So if it is not a string, the parser skips it, even if it is large or deeply nested.
+/// The username stays raw JSON. So the parser also accepts a value that is not a string, even if it is large or deeply
+/// nested. `parse_body` then rejects this value.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]

@@ -1,9 +1,9 @@
-//! Caches pages until they reach the age that [`LIST_MAX_AGE_SECONDS`] sets.
+//! Caches pages. The environment variable [`LIST_MAX_AGE_SECONDS`] sets the maximum age of a page.
 //!
 //! If the variable is 0 (the template's default), every page comes from a strongly consistent read. A list then shows
 //! all users created before the request. If the variable is n > 0, a page may come from a read up to n seconds ago. The
-//! function then reads with eventual consistency, which costs half as much as strong consistency. The function and its clients may
-//! cache these pages.
+//! function then reads with eventual consistency, which costs half as much as strong consistency. The function and its
+//! clients may cache these pages.
 
 use std::{
     sync::Arc,
@@ -106,8 +106,8 @@ impl PageCache {
 
     /// Caches a page. The page's age counts from `since`, the time just before the page was read.
     ///
-    /// `since` is a wall-clock time. The monotonic clock may stop while the sandbox is frozen, so a page would expire
-    /// too late if its age came from that clock.
+    /// `since` is a wall-clock time, not a monotonic time. A monotonic clock may stop while Lambda freezes the sandbox,
+    /// so pages could expire too late.
     pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }

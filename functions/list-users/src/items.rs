@@ -1,7 +1,8 @@
 //! Sends a `Query` and reads the users from its response.
 //!
-//! The SDK would make a map of each item's attributes. For a page of 100 users, a call would then take a third more CPU
-//! instructions. So this module deserializes successful responses itself. The SDK still handles errors and retries.
+//! The SDK's own deserializer makes a map of each item's attributes. With it, a call for a page of 100 users takes a
+//! third more CPU instructions. So this module deserializes successful responses itself. The SDK still handles errors
+//! and retries.
 
 use std::{
     fmt,
@@ -37,7 +38,7 @@ pub struct Items {
     pub last_evaluated_key: Option<UserItem>,
 }
 
-/// The attributes that a page needs, from an item or from a key.
+/// The attributes that a page needs. An item has all of them, but the key of an item has only `username_key`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct UserItem {
@@ -84,7 +85,8 @@ pub async fn send(query: QueryFluentBuilder) -> Result<Items, TableError> {
     Ok(items.expect("the SDK deserialized a successful response"))
 }
 
-/// Makes the SDK deserialize responses with [`read`]. Keeps the items, because the SDK can return only its own types.
+/// Makes the SDK deserialize successful responses with [`read`]. Keeps the items that `read` returns, because the SDK
+/// can return only its own types.
 #[derive(Clone, Default)]
 struct Reader(Arc<Mutex<Option<Items>>>);
 
@@ -123,7 +125,8 @@ impl DeserializeResponse for Reader {
         cfg: &ConfigBag,
     ) -> OutputOrError {
         if !response.status().is_success() {
-            // The configuration of the request holds this reader, so the SDK's own deserializer comes from a new one.
+            // The SDK's own deserializer reads errors. This reader has replaced it in `cfg`, so take it from a new
+            // configuration.
             let config = Query::new().config();
             let config = config.expect("the SDK configures each operation");
             let sdk = config.load::<SharedResponseDeserializer>();
@@ -144,7 +147,7 @@ fn read(response: &HttpResponse) -> Result<Items, BoxError> {
     let body = response.body().bytes().expect("the SDK has read the body");
     // One UTF-8 check of the whole body is faster than a check of each string.
     let body = str::from_utf8(body).map_err(|_| "not UTF-8")?;
-    // serde's error message may quote the body, so the new message contains only the column.
+    // serde's error message may quote the body, so the message here contains only the column.
     serde_json::from_str(body)
         .map_err(|error| format!("not a list of items, at column {}", error.column()).into())
 }

@@ -19,7 +19,7 @@ use crate::{
 /// The number of hash bytes in an entity tag. With 16 bytes, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
-/// The room for one user in the body, in bytes: the user's JSON with a username of 28 bytes, and a comma.
+/// The number of bytes that the body reserves for one user: the user's JSON with a username of 28 bytes, and a comma.
 const USER_BYTES: usize = 128;
 
 /// A page, ready to send.
@@ -86,8 +86,8 @@ pub async fn query(
 
 /// Opens the connection and initializes the lazy parts of the SDK before the first request.
 ///
-/// The warm-up sends a `Query` for a partition key without items, because the function's role allows only `Query` on
-/// the table.
+/// The function's role allows only `Query` on the table. So the warm-up sends a `Query`, for a partition key without
+/// items.
 pub async fn warm_up(table: &Table) {
     let query = of_kind(table, KIND_WARM_UP).limit(1);
     shared::table::warm_up(items::send(query)).await;
@@ -118,8 +118,8 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// Computes a strong entity tag of body and link. A new user after the last page changes only the last page's link. The
-/// tag covers the link, so that clients notice this change.
+/// Computes a strong entity tag of body and link. If the last page is full, a new user after it changes only its link,
+/// not its body. The tag covers the link, so that clients notice this change.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

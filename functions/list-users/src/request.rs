@@ -28,7 +28,7 @@ pub const DEFAULT_LIMIT: u16 = 100;
 pub struct PageRequest {
     /// The prefix as the client wrote it, for the link to the next page. `None` if the client sent no prefix.
     pub raw_prefix: Option<String>,
-    /// The mapped prefix: the beginning of the `username_key` of every user on the page.
+    /// The mapped prefix. The `username_key` of every user on the page begins with it.
     pub prefix: UsernamePrefix,
     /// The maximum number of users, 1 to [`MAX_LIMIT`].
     pub limit: u16,
@@ -48,7 +48,7 @@ impl fmt::Debug for PageRequest {
 ///
 /// # Errors
 /// Returns a problem that lists the errors of the query string, at most [`MAX_ERRORS`]. An unknown parameter is an
-/// error, because a mistyped `prefix` would otherwise list all users.
+/// error, because a mistake in the name `prefix` would otherwise list all users.
 pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let mut parameters = Parameters::default();
@@ -128,8 +128,8 @@ impl Parameters {
 /// A problem shows at most this many characters of an unknown parameter's name.
 const MAX_ECHOED_CHARS: usize = 40;
 
-/// The maximum number of errors in a problem. A query string can contain thousands of errors. If the problem listed all
-/// of them, the response would be many times as long as the request.
+/// The maximum number of errors in a problem. A query string can contain thousands of errors. Without this limit, the
+/// response to such a request would be many times as long as the request.
 pub const MAX_ERRORS: usize = 20;
 
 fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> FieldError {

@@ -104,7 +104,7 @@ mod tests {
             "919108f7-52d1-4320-9bac-f847db4148a8",
             &id.replace('-', ""),
             &format!("{{{id}}}"),
-            // This UUID has version 7 but another variant.
+            // This UUID has version 7, but not the variant that RFC 9562 defines.
             "017f22e2-79b0-7cc3-d8c4-dc0c0c07398f",
         ] {
             assert_eq!(UserId::parse(text), None, "{text}");

@@ -1,9 +1,10 @@
 //! Defines which usernames are allowed and which usernames count as the same.
 //!
 //! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
-//! (`UsernameCasePreserved`) is the username that the user chose, but composed and with ordinary letters instead of
-//! special letters. The key (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. If two
-//! usernames have the same key, only one user can have either of them. Usernames are never trimmed.
+//! (`UsernameCasePreserved`) is the username that the user chose, in characters of ordinary width, in Unicode
+//! Normalization Form C, and with special letters spelled out (ĳ becomes ij). The key (`UsernameCaseMapped`) is the
+//! display form in lower case, with σ instead of ς. If two usernames have the same key, only one user can have either
+//! of them. Usernames are never trimmed.
 
 use std::fmt;
 
@@ -230,9 +231,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
         // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character,
-        // so this code finds it. If the first character after leading marks needs a left neighbor, that character is at
-        // fault: the rule for U+200C ignores marks between it and its neighbor. Otherwise the last character with a
-        // context rule is at fault.
+        // so this code finds it. First look at the first character that is not a combining mark, because U+200C may
+        // have marks between itself and its neighbor. If this first character needs a left neighbor, it is at fault.
+        // Otherwise the last character with a context rule is at fault.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -261,9 +262,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// It would therefore refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
 /// This function makes one exception to the rule: a username may end with one `'` after a Hebrew letter. The rule
-/// allows a geresh (U+05F3) after a Hebrew letter, but keyboards send `'` instead of the geresh. In left-to-right text,
-/// the `'` may be drawn at the other end of the username. This cannot make two usernames look alike, because no
-/// right-to-left username begins with `'`.
+/// allows a geresh (U+05F3) after a Hebrew letter, but keyboards send `'` instead of the geresh. If the username stands
+/// in left-to-right text, the `'` may be drawn at the beginning of the username instead of the end. Even so, no two
+/// usernames look alike, because no right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
@@ -294,12 +295,12 @@ fn breaks_bidi_rule(text: &str) -> bool {
     !keeps
 }
 
-/// Whether the text breaks the rule about scripts in the Highly Restrictive level of
-/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection). The rule allows one script, or
-/// Latin together with Japanese, Korean or Chinese.
+/// Whether the text mixes scripts that the Highly Restrictive level of
+/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) does not allow together. This
+/// level allows one script, or Latin together with Japanese, Korean or Chinese.
 ///
-/// This function does not apply the level's list of allowed characters, because that list would refuse `@` and the
-/// scripts of some minorities.
+/// The level also has a list of allowed characters. This function does not apply that list, because the list would
+/// refuse `@` and the scripts of some minorities.
 fn mixes_scripts(text: &str) -> bool {
     if text.is_ascii() {
         return false;

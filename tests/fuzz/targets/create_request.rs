@@ -45,8 +45,9 @@ fuzz_target!(|message: &[u8]| {
     check_body(&body, &created);
 });
 
-/// Splits a message into headers and body. A `content-length` header shortens the body or extends it with
-/// spaces, so that a short message can have a long body.
+/// Splits a message into headers and body. A `content-length` header of up to 20,000 sets the length
+/// of the body: the body is cut off, or filled up with spaces. So a short message can have a long
+/// body.
 fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     let mut rest = message;
@@ -92,7 +93,9 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         Ok(JsonValue::Object(members)) => members,
         Ok(_) => return assert_eq!(code, "invalid-body"),
         Err(error) => {
-            // jiter also reports these types of errors in values that the service skips without parsing them.
+            // The service skips the values that it does not need and does not decode them. jiter
+            // decodes these values too. So the service may accept a body in which jiter finds an
+            // error of these types.
             let is_only_read_over = matches!(
                 error.error_type,
                 JsonErrorType::RecursionLimitExceeded

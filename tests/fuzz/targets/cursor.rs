@@ -1,5 +1,6 @@
-//! Fuzzes the encoding of cursors. The first line of each input is the prefix of the list. The target decodes the rest
-//! of the input as a cursor. It also takes the rest as the key of a username, and encodes the key into a cursor.
+//! Fuzzes the encoding of cursors. The first line of each input is the prefix of the list. The
+//! target decodes the rest of the input as a cursor. The target also encodes the rest into a
+//! cursor, as if it were a username's key.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Fuzzes the code that reads list requests. Each input is a query string. The service must return the parameters
-//! that the query string contains, or a problem that the contract allows.
+//! Fuzzes the code that reads list requests. Each input is a query string. The code must return the
+//! parameters of the query string, or a problem that the contract allows.
 #![no_main]
 
 use fuzz::{refusal, request};
@@ -58,7 +58,7 @@ fn check_page(page: &PageRequest) {
     assert!(prefix.len() <= Username::MAX_KEY_BYTES);
 
     // Writes the parameters as a query string, as the service does in the link to a next page. The
-    // service must read the same parameters from this query string.
+    // parsed query string must contain the same parameters.
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(after) = &page.after {
         assert!(after.starts_with(prefix) && !after.is_empty());

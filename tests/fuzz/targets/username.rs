@@ -1,5 +1,6 @@
-//! Fuzzes the code that parses usernames. Accepted usernames must have the properties that this target checks, and
-//! refused texts must have the fault that the error names.
+//! Fuzzes the code that parses usernames. `check_accepted` checks properties that every accepted
+//! username must have. `check_refused` checks that a refused text has the fault that the error
+//! names.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -36,7 +37,8 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // The display form is itself a valid username. The text and the display form, used as prefixes, find the user.
+    // The display form is itself a valid username. A list finds the user if the list's prefix is
+    // the text or the display form.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
@@ -46,7 +48,7 @@ fn check_accepted(text: &str, username: &Username) {
     // The key must itself be a valid username, with the two exceptions below.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
-        // The key may be longer than a username may be, because the lower case of İ has two characters.
+        // The key may be too long for a username, because the lower case of İ has two characters.
         Err(UsernameError::TooLong { .. }) => {}
         // Small Cherokee letters are refused, because RFC 8264's tables are for Unicode 6.3, which lacks them.
         Err(UsernameError::DisallowedCharacter {
@@ -59,7 +61,8 @@ fn check_accepted(text: &str, username: &Username) {
         Err(error) => panic!("{error}"),
     }
 
-    // The full-width form of the text is the same username. The upper case of the text has the same key.
+    // The full-width form of the text is the same username. With its ASCII letters in upper case,
+    // the text has the same key.
     let wide: String = text.chars().map(widened).collect();
     assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
     if let Ok(other) = Username::parse(&text.to_ascii_uppercase()) {
@@ -75,8 +78,8 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // Instead of the named character, the text may contain its decomposed form or a form of
-            // another width.
+            // The text contains the character that the error names, or its decomposed form, or its
+            // full-width or half-width form.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);

@@ -5,7 +5,7 @@ use shared::{caller::Caller, item::Fingerprint, user::UserId};
 
 use crate::{Item, Protocol, State, Without};
 
-/// Like the service's [`Insertion`], but without a user.
+/// What the service's [`judge`] decides. Unlike [`Insertion`], a decision contains no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// 201.
@@ -17,8 +17,8 @@ pub enum Decision {
 }
 
 impl Protocol {
-    /// Calls the service's [`judge`]. To remove one of the rules of `judge`, the model changes the
-    /// data that it passes to `judge`. With this data, the rule has no effect.
+    /// Calls the service's [`judge`]. If the model leaves out a rule of `judge`, this function
+    /// changes the users that it passes to `judge`, so that the rule has no effect.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);
         let mut found = self.stored(state, found);
@@ -26,8 +26,8 @@ impl Protocol {
             Some(Without::OwnId) => new.user.id = UserId::new(),
             Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
             Some(Without::Key) => {
-                // Here, a request without an Idempotency-Key gets the fingerprint of an empty key. So
-                // its answer can be a replay too.
+                // Give each request without an Idempotency-Key the fingerprint of an empty key.
+                // With this fingerprint, the request can get a replay.
                 for user in [&mut new, &mut found] {
                     user.request
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

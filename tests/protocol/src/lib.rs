@@ -1,19 +1,18 @@
 //! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! A history tests only one order of events: the order in which they happened in the run. The model
-//! checks every possible order, and shows which promises break if a rule is removed.
+//! A test of `histories` checks only the order of events that happened in its run. The model checks
+//! every possible order, and shows which promises break if a rule is removed.
 //!
-//! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client may
-//!   send its request a second time, before or after the first answer.
-//! * Each time a client sends its request, the function runs once. The function sends its write to the table at most
-//!   twice. A write may arrive after the function has stopped waiting, or may never arrive. The answer to a write may
-//!   get lost. Functions may crash at any time.
+//! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client
+//!   may send its request a second time, before or after the first answer.
+//! * Each time a client sends its request, the function runs once. The function sends its write to
+//!   the table at most twice. A write may arrive after the function has stopped waiting, or may
+//!   never arrive. The answer to a write may get lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
-//! In the model, every answer of the function reaches the client. In reality, an answer may get
-//! lost. So the model is stricter: even an answer that might get lost in reality must keep the
-//! promises.
+//! In reality, the function's answer to the client may get lost. In the model, every answer reaches
+//! the client, so the model checks every answer.
 //!
 //! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
 //! failed condition. The model also uses the service's types for usernames, keys and fingerprints.
@@ -41,7 +40,8 @@ pub const CLIENTS: usize = 3;
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
 /// Pairs of caller and Idempotency-Key: two callers use the same key, and one caller uses two keys.
 pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
-/// A client sends its request at most this many times, and a function sends its write at most this many times.
+/// A client sends its request at most this many times, and a function sends its write at most this
+/// many times.
 const ATTEMPTS: usize = 2;
 
 /// The request that a client sends.
@@ -67,8 +67,9 @@ pub struct Attempt {
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// The number of the write if each write has its own user id ([`Without::OneIdARequest`]),
-    /// otherwise 0.
+    /// 0, because all writes of an attempt contain the same user. In a model without this rule
+    /// ([`Without::OneIdARequest`]), each write contains a different user, and this is the write's
+    /// number.
     pub write: usize,
 }
 
@@ -120,7 +121,7 @@ pub enum Progress {
     Found(Item),
     /// Deleted the user for the first time.
     Deleted(Item),
-    /// Waited so long that no write from before the erasure can still arrive.
+    /// Waited until no write of an attempt that was sent before the erasure can still arrive.
     Waited(Item),
     /// Reported that the user is erased.
     Done(Item),
@@ -148,9 +149,9 @@ pub struct State {
     pub forgetful: u8,
     /// The progress of each client's attempts.
     pub runs: [[Run; ATTEMPTS]; CLIENTS],
-    /// The table: one cell for each place and key. A place is a region, an item collection or an
-    /// old copy of the table. Most models use only the first place. Some values of [`Layout`] and
-    /// [`Without`] also need the second place.
+    /// The table: `table[place][key]`. Most models use only the first place. The second place is
+    /// the second region, the second item collection ([`Layout`]) or an old copy of the table
+    /// ([`Without::ConsistentRead`]).
     pub table: [[Cell; USERNAMES.len()]; 2],
     /// For each key, the number of the place that was written last.
     pub newest: [u8; USERNAMES.len()],
@@ -162,8 +163,9 @@ pub struct State {
     pub progress: Progress,
     /// The attempts that clients sent before the erasure began.
     pub begun: u8,
-    /// The users that the operator deleted on purpose: the user to erase, and other users that the
-    /// create request of this user created. Users that were deleted by mistake are not included.
+    /// The users that the operator deleted on purpose: the user to erase, and users that another
+    /// attempt of the same request created. A deleted user of another request is a mistake, and is
+    /// not included.
     pub erased: u16,
     /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,
@@ -182,8 +184,8 @@ impl State {
         self.requests[attempt.client].key.filter(|_| !forgotten)
     }
 
-    /// Whether two attempts are the same attempt, or repeat one request with the same caller,
-    /// Idempotency-Key and spelling.
+    /// Whether two attempts count as one request: they are the same attempt, or they have the same
+    /// caller, the same Idempotency-Key and the same spelling.
     fn are_one(&self, one: Attempt, other: Attempt) -> bool {
         let username = |attempt: Attempt| self.requests[attempt.client].username;
         let key = self.key(one);
@@ -201,20 +203,22 @@ impl State {
 /// An answer that no client may get.
 #[derive(Clone, Copy, Debug)]
 enum Wrong {
-    /// A 201 with another request's user, or with a spelling that the client did not ask for.
+    /// A 201 with a user that another request created, or with a spelling that the client did not
+    /// ask for.
     OthersUser,
     /// A replay of a user that the same attempt created.
     FalseReplay,
-    /// A 409, although the same request created the user that has this username.
+    /// A 409 to a request that itself created the user with this username.
     FalseConflict,
 }
 
-/// A rule of the service. A model can leave out one rule, to show which promise then breaks.
+/// The rule that a model of the service leaves out, to show which promise then breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
     /// A write has a condition: the table has no user with the same key.
     Condition,
-    /// After a failed condition, the function compares the ids of the new user and the existing user.
+    /// After a failed condition, the function compares the ids of the new user and the existing
+    /// user.
     OwnId,
     /// The function compares the fingerprints of the new user and the existing user.
     Fingerprint,
@@ -260,37 +264,38 @@ pub enum Layout {
     #[default]
     One,
     /// Users are in a global table with two regions. A write is replicated to the other region
-    /// later. If both regions write the same key, the later write wins. The last client uses the
-    /// second region, and all other clients use the first region.
+    /// later. If both regions write the same key, the later write wins. The client with the highest
+    /// number uses the second region, and all other clients use the first region.
     Regions,
     /// Users are in two item collections. A hash of the key chooses the collection, so that all
     /// clients use the same collection for a key.
     Shards,
     /// Two releases of the function are in use. The older release keeps all users in one item
-    /// collection. The last client calls the newer release, which uses two item collections.
+    /// collection, and the newer release uses two. The client with the highest number calls the
+    /// newer release, and all other clients call the older release.
     MoreShards,
 }
 
 /// How an operator erases a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
-    /// Delete any user with the username.
+    /// Delete the user with the username, whatever its id is.
     Delete,
     /// Look up the user's id, and delete the user only if the id is still the same.
     DeleteById,
-    /// Like `DeleteById`, but the user is so old that no write of the attempt that created the user
-    /// can still arrive.
+    /// Like `DeleteById`, but for an old user: the writes of the attempt that created the user can
+    /// no longer arrive.
     DeleteOldById,
-    /// Delete any user with the username, wait until no earlier write can still arrive, and delete
-    /// again.
+    /// Like `Delete`, then wait until no earlier write can still arrive, and delete again.
     DeleteTwice,
-    /// Like `DeleteTwice`, but look up the user first. Delete only a user with the same id, or a
-    /// user with the same fingerprint and the same spelling.
+    /// Like `DeleteTwice`, but look up the user first. Each time, delete a user only if it has the
+    /// id that was looked up, or the fingerprint and the spelling that were looked up.
     DeleteTwiceByRequest,
     /// Look up the user's id, wait until no earlier write can still arrive, and delete the user
     /// only if the id is still the same.
     WaitThenDelete,
-    /// Replace the user with an item that has the same key and no personal data. The item stays forever.
+    /// Replace the user with an item that has the same key and no personal data. The item stays
+    /// forever.
     Tombstone,
 }
 
@@ -325,7 +330,8 @@ pub enum Action {
     LoseAnswer(Attempt),
     /// The newest write of an attempt times out, but may still arrive later.
     TimeOut(Attempt),
-    /// A proxy between the function and the table answers the newest write with its own 200.
+    /// A proxy between the function and the table answers the newest write with its own 200. The
+    /// write never reaches the table.
     Forge(Attempt),
     /// A write of an attempt arrives after the function has stopped waiting for the answer to this
     /// write.
@@ -336,7 +342,7 @@ pub enum Action {
     Erase,
     /// A late copy of the operator's delete arrives at the table.
     DeleteLate,
-    /// The last write to the key with this number is replicated from its place to the other place
+    /// The newest content of the key with this number is copied to the other place
     /// ([`State::table`]).
     Replicate(usize),
 }
@@ -353,12 +359,14 @@ pub struct Protocol {
     /// How the operator erases one user, or `None` if no user is erased. In a model with an
     /// erasure, all clients ask for the same name.
     pub erasure: Option<Erasure>,
-    /// Whether the model merges states that can no longer behave differently.
+    /// Whether the model counts states as one state if their differences no longer matter
+    /// (`merge`).
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// For each username, the index of the first username with the same key. This index stands for the key.
+    /// For each username, a number that stands for its key: the index of the first username in
+    /// [`USERNAMES`] with this key.
     keys: [usize; USERNAMES.len()],
 }
 
@@ -419,7 +427,7 @@ impl Protocol {
         }
     }
 
-    /// The place and the key in [`State::table`] that an attempt writes to.
+    /// Where an attempt writes to: the place and the key in [`State::table`].
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -455,8 +463,8 @@ impl Protocol {
         (item, found)
     }
 
-    /// Decides what to answer if a write of the user `item` finds the cell `found` in the table.
-    /// Returns the decision, and the user that a 201 shows.
+    /// Decides what the function answers after a write. The write contains the user `item` and
+    /// finds the cell `found` in the table. Returns the decision, and the user that a 201 shows.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -468,7 +476,7 @@ impl Protocol {
         }
     }
 
-    /// The answer to the client if the newest write of this attempt arrives now: the decision, and
+    /// What the client is told if the newest write of this attempt arrives now: the decision, and
     /// the user that a 201 shows. `None` if the attempt is not waiting for an answer.
     #[must_use]
     pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
@@ -545,8 +553,8 @@ impl Protocol {
         })
     }
 
-    /// Waits until neither a write from before the erasure nor a copy of the delete can still
-    /// arrive.
+    /// Waits until two things can no longer arrive: writes of attempts that were sent before the
+    /// erasure, and a late copy of the delete.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -556,7 +564,8 @@ impl Protocol {
         state.late_delete = false;
     }
 
-    /// Deletes the user that the table holds now, if the erasure's condition allows this.
+    /// Deletes the user that is in the table now, or replaces it with a tombstone. Does nothing if
+    /// this kind of erasure may not delete that user.
     fn delete(&self, state: &mut State, erasure: Erasure, user: Item) {
         let Cell::User(found) = state.table[0][0] else {
             return;
@@ -589,13 +598,14 @@ impl Protocol {
         }
     }
 
-    /// Merges states that can no longer behave differently. Does nothing while an erasure can still
-    /// delete a user.
+    /// Makes states equal if their differences no longer matter. Does nothing while an erasure can
+    /// still delete a user.
     ///
     /// A write that finds a user changes nothing, and always gets the same answer. So while the
-    /// username is taken, it does not matter how many writes an attempt has sent, or how many of
-    /// them may still arrive. While the username is free, two late writes have the same effect as
-    /// one late write, because the first write takes the username.
+    /// username is taken, the number of writes that an attempt has sent, and the number of writes
+    /// that may still arrive, do not matter. While the username is free, two late writes have the
+    /// same effect as one: the first write takes the username, and the second write changes
+    /// nothing.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -614,9 +624,9 @@ impl Protocol {
         }
     }
 
-    /// Whether the model starts from this list of requests. Two lists of requests are equivalent if
-    /// one list becomes the other when clients, usernames or keys are swapped. In each group of
-    /// equivalent lists, the model starts from only one list.
+    /// Whether the model starts from this list of requests. Two lists are equivalent if swapping
+    /// clients, names, spellings or keys turns one list into the other. Swaps that this model would
+    /// notice do not count. Of equivalent lists, the model starts only from the smallest.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -872,8 +882,8 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // An eventually consistent read sees only the second place of the table, which is a
-                // copy that may be out of date.
+                // Without consistent reads, a list sees only the second place of the table, which
+                // is a copy that may be out of date.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -913,8 +923,9 @@ impl Model for Protocol {
     }
 }
 
-/// Whether the erased user is gone: `is_its` returns false for every user in the table. Always true before the erasure
-/// is done.
+/// Whether the erased user is gone from the table. `is_its` gets a user in the table and the erased
+/// user, and decides whether the former counts as the latter. Before the erasure is done, the
+/// result is always true.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -930,28 +941,28 @@ fn is_wrong(state: &State, wrong: Wrong) -> bool {
     state.wrong >> wrong as u8 & 1 == 1
 }
 
-/// If a client was told of a user, the table contains this user, unless the user was erased.
+/// If a client got a user in a 201, the table contains this user, unless the user was erased.
 pub const ACKNOWLEDGED: &str = "an acknowledged user exists";
 /// A username never has two users.
 pub const ONE_OWNER: &str = "a username has one owner";
-/// No 201 shows another request's user.
+/// No 201 shows a user that another request created.
 pub const OWN_USER: &str = "a 201 is about the request's own user";
 /// No attempt gets a replay of a user that the attempt itself created.
 pub const TRUE_REPLAY: &str = "no attempt gets a replay of a user that it created";
 /// No request gets a 409 because of a user that the same request created.
 pub const TRUE_CONFLICT: &str = "a 409 means that another request created the user";
-/// A list shows every user that a client was told of, unless the user was erased.
+/// A list shows every user that a client got in a 201, unless the user was erased.
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// After the erasure, no user has the erased user's id.
 pub const ERASED: &str = "an erased user does not come back";
-/// If an attempt of the erased user's request was sent before the erasure, the attempt does not
-/// create the user again, even with a new id.
+/// The request that created the erased user may have several attempts. If an attempt was sent
+/// before the erasure, the attempt does not create the user again, not even with a new id.
 pub const NOT_BROUGHT_BACK: &str =
     "no attempt that was sent before the erasure creates the erased user again";
-/// If the erased user's client sent an attempt before the erasure, this attempt creates no user after
-/// the erasure. This includes an attempt without an Idempotency-Key.
+/// If the client that created the erased user sent an attempt before the erasure, this attempt
+/// creates no user after the erasure, even if the attempt has no Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
-/// No attempt of the erased user's request creates the user again, even if the attempt is sent
-/// after the erasure.
+/// No attempt of the request that created the erased user creates the user again, even if the
+/// attempt is sent after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

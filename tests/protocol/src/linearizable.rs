@@ -43,8 +43,8 @@ fn keys(history: &History) -> BTreeMap<&str, &str> {
     names.collect()
 }
 
-/// Returns a map from each username key to its user at the end of the run. Fails if the walks and the table do not show
-/// the same users.
+/// Returns a map from each username key to its user at the end of the run. Fails if the lists that
+/// were read at the end ([`History::walks`]) and the table do not show the same users.
 fn end<'a>(
     history: &'a History,
     keys: &BTreeMap<&'a str, &'a str>,
@@ -248,13 +248,14 @@ enum Told<'a> {
 }
 
 impl<'a> Winner<'a> {
-    /// Whether this create can have created this user. The first call stores the user. Later calls
-    /// accept only the stored user, because a create creates one user.
+    /// Whether this create may be the one that created `user`. A create creates only one user. So
+    /// the first call stores `user`, and later calls accept only the stored user.
     fn can_have_created(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }
 
-    /// Whether another create is this create, or repeats it with the same Idempotency-Key.
+    /// Whether a create with this number is this create, or repeats it: with the same caller,
+    /// Idempotency-Key and display form.
     fn is(&self, number: usize, request: &Create) -> bool {
         let is_repetition = request.key.is_some()
             && (&request.caller, &request.key) == (&self.request.caller, &self.request.key)
@@ -267,7 +268,8 @@ impl<'a> SequentialSpec for Name<'a> {
     type Op = Asked<'a>;
     type Ret = Told<'a>;
 
-    /// Lets an operation with an unknown outcome take effect.
+    /// Applies an operation: a create takes the username if it is free. The tester calls this
+    /// function for an operation whose outcome is unknown.
     fn invoke(&mut self, asked: &Asked<'a>) -> Told<'a> {
         if let Asked::Create(number, request) = *asked {
             self.0.get_or_insert(Winner {

@@ -1,4 +1,5 @@
-//! Counter-examples: finds the fewest steps that break a promise, and describes each step in a sentence.
+//! Finds counter-examples: the shortest paths that break a promise. Describes each step in a
+//! sentence.
 
 use std::fmt::Write;
 
@@ -23,8 +24,8 @@ pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
         let checker = model
             .clone()
             .checker()
-            // The depth is the number of steps plus two, because it also counts the first state,
-            // and because stateright does not examine the last state.
+            // A path of `steps` steps has `steps + 1` states. The maximum depth is one more,
+            // because stateright does not examine the states at the maximum depth.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
             .spawn_bfs()
@@ -121,8 +122,8 @@ fn asks(state: &State, attempt: Attempt) -> String {
     )
 }
 
-/// Describes where a client's write goes. The text is empty if all clients write to the same
-/// places.
+/// Says which region a client uses, or how many shards the client's function uses. In a layout in
+/// which this is the same for all clients, the text is empty.
 fn place(model: &Protocol, client: usize) -> &'static str {
     let is_last = client + 1 == model.clients;
     match (model.layout, is_last) {
@@ -140,7 +141,8 @@ fn whose(attempt: Attempt) -> String {
     format!("{}'s {ordinal} request's", NAMES[attempt.client])
 }
 
-/// Describes what a write does to the table, and what the client would be told.
+/// Describes what a write does to the table, and what the client is told if the answer to the write
+/// reaches the function.
 fn arrives(model: &Protocol, state: &State, attempt: Attempt) -> (String, &'static str) {
     let mut after = *state;
     let write = match state.runs[attempt.client][attempt.number] {

@@ -1,5 +1,6 @@
-//! Judges random histories in two ways: with the rules, and with a search for an order of the
-//! operations. Checks that both ways accept the same histories.
+//! Judges random histories in two ways: with the rules of `tests::histories::rules`, and with the
+//! search of `protocol::linearizable` for an order of the operations. Checks that both ways accept
+//! the same histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +96,8 @@ fn sound_history(rng: &mut Rng) -> History {
         .map(|number| plan(rng, number, max_age))
         .collect();
     plans.sort_by_key(|plan| plan.effect);
-    // A cursor can contain only a username that some client has requested.
+    // A client gets a cursor from a page, so the cursor contains a username that some create has
+    // requested. Removes all other cursors.
     let requests = plans.iter().map(|plan| &plan.request);
     let asked: BTreeSet<String> = requests
         .filter_map(|request| match request {
@@ -155,7 +157,8 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// A random operation. No two times in a history are the same.
+/// Returns a random operation. The operation's `number` makes its times different from all other
+/// times in the history.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
     // Most operations are short, so that few operations overlap.

@@ -1,4 +1,5 @@
-//! Tests of the protocol's model, and of the search for an order of a history's operations.
+//! Tests of the protocol's model, and of `linearizable`, which judges a history by a search for an
+//! order of its operations.
 
 mod exploration;
 mod judges;
