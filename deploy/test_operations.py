@@ -32,8 +32,8 @@ from test_deployed import DeployedTest
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
 
 
-# CloudFormation always fails to create this resource. Before that, it creates the functions' new
-# versions.
+# CloudFormation always fails to create this resource. Because of DependsOn, it creates the
+# functions' new versions before it fails.
 BROKEN = {
     "Type": "AWS::Lambda::Url",
     "DependsOn": ["CreateUserFunctionAliaslive", "ListUsersFunctionAliaslive"],
@@ -106,7 +106,7 @@ class Operations(DeployedTest):
 
     def test_the_token_of_the_guide_is_accepted(self) -> None:
         [get] = commands("Get a token")
-        # Use the emulator's token endpoint, which is the same for all domains.
+        # Use the emulator's only token endpoint instead of the domain in the stack's output.
         get = get.replace('"$(output TokenEndpoint)"', self.stack.token_url)
         token = self.shell(get).strip()
         self.assertEqual(self.call("GET", token).status, 200)
@@ -182,8 +182,8 @@ class Operations(DeployedTest):
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
-        # The restored table lacks the user "since". In that table, the name "taken" belongs to
-        # another user.
+        # The restored table lacks the users "since" and "taken", which are created after the
+        # restore. In the restored table, another user gets the name "taken".
         self.create("since")
         [restored] = self.shell(names, 'echo "$restored"').split()
         taken = self.create("taken").json()
@@ -200,8 +200,8 @@ class Operations(DeployedTest):
         self.emulator.deploy(RestoredTableName=restored)
         self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
-        # After a rollback, the previous version handles requests again, so the role needs access to
-        # both tables.
+        # After a rollback, the previous version uses the stack's own table again, so the role needs
+        # access to both tables.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):
@@ -250,8 +250,8 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # If another user has taken the name after the erasure, the last block must not delete that
-        # user.
+        # If another user has taken the name after the erasure, the guide's command to delete must
+        # not delete that user.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")

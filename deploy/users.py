@@ -33,9 +33,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# A user's id contains the time at which the create request began. The write may follow some seconds
-# later. A table that was restored to a time between request and write lacks the user, so `copy`
-# begins this much earlier than --since.
+# A user's id contains the time at which the create request began, but the write may follow some
+# seconds later. If --since is between these two times, the restored table lacks the user, although
+# the time in the id is before --since. So `copy` begins this much earlier than --since.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -126,7 +126,7 @@ class Progress:
 def copy(client: Any, args: argparse.Namespace) -> int:
     arguments = ["copy", args.table, args.to, args.since.isoformat()]
     progress = Progress(Path(f"{args.to}.progress"), arguments)
-    # The ids of users whose name belongs to another user in the table `--to`.
+    # The ids of users that were not copied, because another user has the name in the table `--to`.
     refused = progress.state.get("refused", [])
 
     def put(item: Item) -> None:

@@ -1,9 +1,10 @@
 //! `make bench`: measures what a call of this project's functions costs, compared to an empty function
 //! and to common alternatives.
 //!
-//! It sends events to each function through the Lambda Runtime API, as Lambda does. For the
-//! comparisons, the functions reach a fake table over TLS. For checks, load and pages, they reach
-//! the real engine without TLS. The results are written to `bench/results`.
+//! It sends events to each function through the Lambda Runtime API, as Lambda does. To compare the
+//! functions, it gives them a fake table over TLS. To check them, to measure creates under load,
+//! and to measure pages of a million users, it gives them the embedded DynamoDB without TLS. It
+//! writes the results to `bench/results`.
 
 use std::{env, process::ExitCode};
 
@@ -14,13 +15,13 @@ use bench::{
     report::Report,
 };
 
-/// How often each function's process is started and measured, unless the variable `ROUNDS` is set.
+/// The number of rounds, unless the variable `ROUNDS` is set. In each round, each function's
+/// process is started and measured once.
 const ROUNDS: usize = 15;
-/// How often naive Rust's process is started and measured with each optimization, unless `ROUNDS`
-/// is smaller.
+/// The maximum number of rounds for the variants of naive Rust with optimizations.
 const ROUNDS_OF_MEASURES: usize = 5;
-/// How often each function's process is started and measured under each quota, unless `ROUNDS` is
-/// smaller. The number is small, because each run of a slow contestant takes seconds.
+/// The maximum number of rounds under each quota. It is small, because each run of a slow
+/// contestant takes seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
 /// Memory sizes in MB, and the share of a processor, in percent, that Lambda gives for each size. With
 /// 1,769 MB, a function gets a whole processor

@@ -18,7 +18,8 @@ use crate::{
     quota::Quota,
 };
 
-/// The time limit for an event. Even under a quota, functions take far less time.
+/// The time limit for an event. Even with a small share of a processor, functions take far less
+/// time.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The cost of one phase of a process run.

@@ -30,9 +30,9 @@ const TEXT: [&str; 4] = [
     "application/xml",
 ];
 
-/// Converts a request to an event. Unlike API Gateway, adds no headers such as `x-forwarded-for`.
-/// The event's `requestContext` lacks `accountId`, `apiId`, `authorizer`, `domainName`,
-/// `domainPrefix`, `requestId` and `time`.
+/// Converts a request to an event. API Gateway also adds headers such as `x-forwarded-for`, which
+/// this event lacks. In its `requestContext`, this event lacks `accountId`, `apiId`, `authorizer`,
+/// `domainName`, `domainPrefix`, `requestId` and `time`.
 pub(crate) fn from_request(
     route_key: &str,
     path: &str,

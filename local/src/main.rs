@@ -83,8 +83,8 @@ async fn run() -> Result<(), String> {
     }
 
     println!("Starting the functions …");
-    // Finds a free port for cargo-lambda. This process then closes its own listener, so that
-    // cargo-lambda can use the port.
+    // Finds a free port for cargo-lambda: opens a listener on any free port, keeps its address, and
+    // closes it, so that cargo-lambda can use the port.
     let listener = loopback::listen();
     let address = listener.and_then(|listener| listener.local_addr());
     let address = address.map_err(no_port)?;
@@ -141,8 +141,9 @@ fn start_engine(template: &str, data: &DataFolder, access_key_id: &str) -> Resul
     Ok(engine)
 }
 
-/// Checks the data folder when a request has failed. If the folder can't be written, prints why, and
-/// prints another line when the folder can be written again. Never returns.
+/// Checks the data folder each time that a request fails in the embedded DynamoDB. If the folder
+/// can't be written, prints why. Prints another line when the folder can be written again. Never
+/// returns.
 async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     loop {
         failed.notified().await;

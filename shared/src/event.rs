@@ -55,16 +55,16 @@ impl<'a> HttpApiEvent<'a> {
     /// Parses an event.
     ///
     /// # Errors
-    /// The event is not an HTTP API event. For example, it comes from a REST API or a load balancer. The error names a
-    /// field of the event but hides the field's value, because the value must not appear in the log.
+    /// The event is not an HTTP API event. For example, it comes from a REST API or a load balancer. The error names
+    /// the wrong part of the event but hides the part's value, because the value must not appear in the log.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {
             member: wrong_member(json),
         })
     }
 
-    /// Converts the event to a request. Adds the [`Caller`] to the request's extensions, unless the token names no
-    /// caller.
+    /// Converts the event to a request. Adds the [`Caller`] to the request's extensions. If the event has a field
+    /// `authorizer` that names no caller, adds no [`Caller`].
     #[must_use]
     pub fn into_request(self) -> Request {
         let body = match self.body {
@@ -105,7 +105,8 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// Names the field that makes an event invalid.
+/// Names the part that makes an event invalid. The name is "outermost value", a field, or a list of fields of which at
+/// least one is wrong.
 fn wrong_member(json: &str) -> &'static str {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

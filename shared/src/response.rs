@@ -10,7 +10,7 @@ use lambda_http::{
 
 use crate::telemetry::Metric;
 
-/// A response, together with the metrics and the cause to write in the request's log line.
+/// A response, and what the request's log line says about it: the metrics and the cause.
 #[derive(Debug)]
 pub struct LoggedResponse {
     /// The response to the caller.
@@ -35,8 +35,9 @@ impl LoggedResponse {
 
 /// Creates a response without a body.
 ///
-/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. It is for [`json`], which
-/// adds a body: without the header, a browser might show the body as a web page and run a script in a username.
+/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. An empty response does not
+/// need this header, but [`json`] calls this function and adds a body. Without the header, a browser might show that
+/// body as a web page and run a script in a username.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

@@ -14,8 +14,9 @@ const url = pathToFileURL(file).href;
 const alone = { allowed: [url, 'blob:', 'data:'], offline: true };
 
 let browser;
-/** From openapi.yaml: the `info.description`, and the operations with every `$ref` resolved. */
+/** The `info.description` of openapi.yaml. */
 let description;
+/** The operations of openapi.yaml, with every `$ref` resolved. */
 let operations;
 
 before(async () => {

@@ -16,11 +16,13 @@ use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The sizes in the picture: the width of the picture, the position of the longest bar's left end,
-/// the length of the longest bar, and the height of a row.
+/// The width of the picture.
 const WIDTH: f64 = 820.0;
+/// The position of the longest bar's left end.
 const LEFT: f64 = 170.0;
+/// The length of the longest bar.
 const LONGEST: f64 = 520.0;
+/// The height of a row.
 const ROW: f64 = 56.0;
 
 #[tokio::main]
@@ -33,8 +35,8 @@ async fn main() {
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", &*address));
     let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     create.trace(SAMPLED);
-    // The first create opens the connection, so that the create in the picture can reuse the
-    // connection.
+    // The first request after the start is slower. So this create comes first, and the picture
+    // shows the second create.
     let first = create.invoke(Event::create_user("grace"), TIMEOUT).await;
     assert_eq!(first.into_answer().status, 201);
     agent.spans().await;

@@ -16,7 +16,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-/// The timeout of the functions in `template.yaml`.
+/// The functions' timeout, as in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum memory of a function's process. This is the memory of the smallest Lambda function.
@@ -25,8 +25,8 @@ const MAX_MEMORY_KIB: usize = 128 * 1024;
 /// The number of events that a test generates to check one property of a function.
 const CASES: u32 = 1000;
 
-/// The parts of an event that the log may name if the event is not an HTTP API event. The log never
-/// contains the values of these parts.
+/// If an event is not an HTTP API event, the log names one of these parts of the event. The log
+/// never contains the part's value.
 const MEMBERS: [&str; 4] = [
     "outermost value",
     "version",
@@ -153,7 +153,7 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
         let expected = "the event is not an HTTP API event (payload format 2.0): see its ";
         let member = cause.strip_prefix(expected);
         assert!(member.is_some_and(|it| MEMBERS.contains(&it)), "{line}");
-        // The sender of the event made the error. The event must not count as an internal error,
+        // The event is wrong, not the function. So the event must not count as an internal error,
         // because internal errors roll back a deployment.
         assert_eq!(line["InternalErrors"], Value::Null, "{line}");
         assert_eq!(
@@ -299,8 +299,8 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // Removes fields after all other changes, because a change to a removed field would fail or
-        // add the field again.
+        // Removes fields last, because a later change to a removed field would fail or add the
+        // field again.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -440,8 +440,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
         event.insert(place.index(event.len()), c);
         event
     });
-    // Excludes every text that begins with complete JSON. The runtime interface ignores what
-    // follows the JSON, and Lambda never sends such a text.
+    // Excludes every text that begins with complete JSON. For such a text, the runtime crate
+    // reports no error, because it ignores what follows the JSON. Lambda never sends such a text.
     let begins_with_json = |text: &str| {
         let mut json = serde_json::Deserializer::from_str(text);
         IgnoredAny::deserialize(&mut json).is_ok()
@@ -499,7 +499,7 @@ fn other_event() -> impl Strategy<Value = Value> {
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
     // An HTTP API event in payload format 2.0 with a wrong value in one field. The value is never
-    // an array, because serde can read an array as a struct.
+    // an array, because serde can read an array as a struct, and the event might be valid.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);
@@ -566,8 +566,8 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // The service reads the next three headers. It refuses the value in the first two, and
-        // ignores it in the third.
+        // The service refuses this value in Idempotency-Key and in Content-Type, and ignores it in
+        // If-None-Match.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");
         let media_type = format!("application/json; charset=\"{value}\"");

@@ -103,7 +103,7 @@ async fn a_silent_table_is_answered_503_in_time() {
             get(&lister, Event::list("")),
         )
     };
-    // The timeout of the functions in `template.yaml`.
+    // The functions' timeout, as in `template.yaml`.
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
     let (created, listed) = answers.expect("both functions answer before their timeout");
     assert_unavailable(&created);

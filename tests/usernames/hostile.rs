@@ -134,15 +134,18 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("Toyota", "T〇y〇ta"),
         ("ı", "i"),
         ("ロ車", "口車"),
-        // In these pairs, the second username contains a joiner or a non-joiner, which is hard to see.
+        // In the next two pairs, the second username contains a joiner or a non-joiner, which is
+        // hard to see.
         ("क्ष", "क्\u{200d}ष"),
         ("محمد", "م\u{200c}حمد"),
-        // In these pairs, the second username contains a character that looks like an apostrophe.
+        // In the next three pairs, the second username contains a character that looks like an
+        // apostrophe.
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // A Thai ring (U+0E4D) before and after a tone mark. If a person types the vowel with one key, the ring comes
-        // before the tone mark. For the other order, a person must type the two parts of the vowel separately.
+        // A Thai ring (U+0E4D) before and after a tone mark. The vowel am consists of this ring and
+        // U+0E32. If a person types am with one key, parsing puts the ring before the tone mark.
+        // The other order arises only if a person types the ring and U+0E32 separately.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -181,8 +184,9 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // When parsing replaces a character, the replacement often looks the same. If a displayed username contained a
-    // replaced character, two usernames could look the same, and a person who types one could find the other user.
+    // When parsing replaces a character, the replacement often looks the same. So a username that
+    // still displayed the replaced character could look like another username, the one with the
+    // replacement. A person who types what they see could then find the wrong user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -234,8 +238,9 @@ fn the_alternative_that_an_error_suggests_is_allowed() {
 
 #[test]
 fn right_to_left_usernames_may_end_but_not_begin_with_a_geresh() {
-    // In left-to-right text, an apostrophe at the end of a right-to-left name is drawn on the right, where the
-    // name begins. No other username looks the same, because no right-to-left username begins with an apostrophe.
+    // In left-to-right text, an apostrophe at the end of a right-to-left name is drawn on the
+    // right. There, it seems to be the name's first character. Still, no other username looks the
+    // same, because no right-to-left username begins with an apostrophe.
     let marks = ["", "'", "''", "׳", "\"", "-", "."];
     for before in marks {
         for behind in marks {
@@ -337,7 +342,8 @@ async fn beyond_the_basic_multilingual_plane_letters_are_allowed_but_not_symbols
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
     for username in [
-        // The service refuses letters of Adlam, because this script is newer than Unicode 6.3.
+        // The service refuses letters of Adlam, because RFC 8264's Unicode version, 6.3, lacks this
+        // script.
         "𞤀𞤁",
         // A mathematical letter.
         "𝐚",
@@ -427,7 +433,8 @@ async fn a_letter_and_its_small_letter_are_the_same_username() {
             }
         }
     }
-    // The service refuses the small letters of Cherokee, because they are newer than Unicode 6.3.
+    // The service refuses the small letters of Cherokee, because RFC 8264's Unicode version, 6.3,
+    // lacks them.
     assert_eq!(cherokee, 85);
 
     let service = Service::start();

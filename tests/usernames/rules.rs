@@ -136,8 +136,9 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // The characters of these texts are allowed, but NFC composes a symbol, a titlecase letter and an ĺ from
-    // them. Before the ĺ, a middle dot is refused, because it must stand between two plain l.
+    // All characters of these texts are allowed, but NFC composes two characters of each text. The
+    // results are a symbol, a titlecase letter and an ĺ. The middle dot before the ĺ is refused,
+    // because a middle dot is allowed only between two plain l.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
@@ -175,7 +176,8 @@ fn canonically_equivalent_spellings_are_one_username() {
         ),
         // The order of a mark above a letter and a mark below the letter does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
-        // NFC moves the nukta before the virama, so that the joiner directly follows the virama.
+        // A joiner is allowed only directly after a virama. In the second spelling below, a nukta
+        // is between virama and joiner, but NFC moves the nukta before the virama.
         (
             "\u{915}\u{93c}\u{94d}\u{200d}ष",
             &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
@@ -196,8 +198,9 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
         ("ໝອກ", "ຫມອກ", "ຫມອກ"),
         ("ໜູ", "ຫນູ", "ຫນູ"),
-        // Parsing splits the vowel am (U+0E33 or U+0EB3) into a ring and a second character. People type the tone mark
-        // before the vowel. Parsing moves the tone mark behind the ring, because the tone mark is drawn above the ring.
+        // Parsing splits the vowel am (U+0E33 or U+0EB3) into a ring and a second character. People
+        // type a tone mark before am, but the tone mark is drawn above the ring. So parsing moves
+        // the tone mark behind the ring.
         (
             "น\u{e49}\u{e33}ทิพย์",
             "น\u{e4d}\u{e49}\u{e32}ทิพย์",
@@ -229,7 +232,8 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
     }
     // In a prefix, a special letter at the end is spelled out too.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // This vowel alone is refused: it is spelled out as two characters, and the first one is a combining mark.
+    // The vowel am alone is refused: it is spelled out as two characters, and the first one is a
+    // combining mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
     // The length is counted after special letters are spelled out. U+FDF2 becomes four letters.
     refuse(
@@ -456,8 +460,8 @@ fn debug_output_holds_no_username() {
 
 #[test]
 fn no_character_takes_more_than_four_bytes_in_lower_case() {
-    // The key is the lower case of the display form. Username::MAX_KEY_BYTES allows four bytes for each
-    // character of the display form, because of what this test checks.
+    // The key is the lower case of the display form. `Username::MAX_KEY_BYTES` is four bytes for
+    // each character of the longest display form. That is enough only if this test passes.
     let longest = ('\0'..=char::MAX).map(|c| c.to_lowercase().map(char::len_utf8).sum::<usize>());
     assert_eq!(longest.max(), Some(4));
 }
@@ -519,7 +523,8 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // Cherokee keys are refused, because RFC 8264's Unicode version, 6.3, has no small Cherokee letters.
+            // A Cherokee key has small letters, so it is refused as a username: RFC 8264's Unicode
+            // version, 6.3, has no small Cherokee letters.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
@@ -539,26 +544,28 @@ proptest! {
     #[test]
     fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
-        // The crate checks characters before it composes them, and does not spell out special letters. So
-        // the test gives the crate the display form instead of the text.
+        // Unlike the service, the crate checks characters before it composes them, and does not
+        // spell out special letters. So the test gives the crate the display form, which is already
+        // composed and spelled out.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // The crate checks characters before it lower-cases them, and its Bidi Rule does not depend
-                // on case. So if the crate accepts a display form, it also makes a key. It lower-cases each
-                // letter by itself and keeps ς, which the service replaces with σ.
+                // The crate checks characters before it lower-cases them, and its Bidi Rule does
+                // not depend on case. So the crate makes a key of every display form that it
+                // accepts. It lower-cases each letter by itself: Σ becomes σ even at the end of a
+                // word. It keeps ς, which the service replaces with σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }
-            // The crate does not have the rules behind these three errors.
+            // Only the service has the rules that cause these three errors.
             (Ok(_), Err(error)) => {
                 matches!(error, TooLong { .. } | MixedScripts | LeadingMark { .. })
             }
-            // Unlike the service, the crate's Bidi Rule refuses nonspacing marks between right-to-left letters,
-            // and an apostrophe that stands for a geresh.
+            // The crate's Bidi Rule refuses two things that the service accepts: nonspacing marks
+            // between right-to-left letters, and an apostrophe that stands for a geresh.
             (Err(PrecisError::Invalid), Ok(username)) => {
                 let mut characters = username.as_str().chars();
                 characters.any(|c| bidi_class(c) == NSM) || username.as_str().ends_with('\'')
