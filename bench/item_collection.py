@@ -350,7 +350,7 @@ def write_svg(runs: list[Run], path: Path) -> None:
             axes.set_xlim(0, len(run.sent) // SECONDS_PER_MINUTE)
             axes.set_ylim(0, top)
             axes.yaxis.set_major_formatter("{x:,.0f}")
-        figure.supxlabel("minutes (at the top of each: how many partitions)", fontsize=9)
+        figure.supxlabel("minutes (numbers at the top: partitions)", fontsize=9)
         figure.supylabel("a second", fontsize=9)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(LINES), frameon=False)

@@ -315,11 +315,11 @@ class Command(unittest.TestCase):
                 tempfile.TemporaryDirectory() as folder,
                 tempfile.TemporaryDirectory() as home,
             ):
-                before = of_the_emulator_elsewhere()
+                before = emulator_files_in_tmp()
                 self.run_and_end(ending, folder, home)
                 # Even a killed command must leave no files outside `folder`.
                 self.assertEqual(list(Path(home).iterdir()), [])
-                self.assertEqual(of_the_emulator_elsewhere(), before)
+                self.assertEqual(emulator_files_in_tmp(), before)
 
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
@@ -363,7 +363,7 @@ class Command(unittest.TestCase):
             time.sleep(0.05)
 
 
-def of_the_emulator_elsewhere() -> dict[Path, int]:
+def emulator_files_in_tmp() -> dict[Path, int]:
     """Returns the emulator's files in /tmp, with the time of each file's last change."""
     found = [file for top in Path("/tmp").glob("ministack*") for file in (top, *top.rglob("*"))]
     return {file: file.stat().st_mtime_ns for file in found}
@@ -413,7 +413,7 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
         # During a deployment, the previous version still writes to the stack's own table. So the
-        # role must allow that table and the restored table.
+        # role must allow writes to both tables.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

@@ -210,12 +210,14 @@ pub fn all() -> Vec<Contestant> {
 /// them. The last entry is this project's create, which has the four optimizations, and also this
 /// project's release profile and dependency features.
 #[must_use]
-pub fn measures() -> Vec<Contestant> {
-    let with = |name: &'static str, folder: &str, measures: &str| {
-        let own_client = measures.contains("client");
+pub fn optimizations() -> Vec<Contestant> {
+    let with = |name: &'static str, folder: &str, optimizations: &str| {
+        let own_client = optimizations.contains("client");
         let trust = if own_client { AUTHORITY } else { PUBLIC_WEB };
-        let mut create = rust(folder, "measured-create-user", trust);
-        create.environment.push(("MEASURES", measures.to_owned()));
+        let mut create = rust(folder, "optimized-create-user", trust);
+        create
+            .environment
+            .push(("OPTIMIZATIONS", optimizations.to_owned()));
         Contestant {
             name,
             create,

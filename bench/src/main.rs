@@ -1,4 +1,4 @@
-//! `make bench`: measures what a call of this project's functions costs, compared to an empty function
+//! `make bench`: optimizations what a call of this project's functions costs, compared to an empty function
 //! and to common alternatives.
 //!
 //! It sends events to each function through the Lambda Runtime API, as Lambda does. To compare the
@@ -19,7 +19,7 @@ use bench::{
 /// process is started and measured once.
 const ROUNDS: usize = 15;
 /// The maximum number of rounds for the variants of naive Rust with optimizations.
-const ROUNDS_OF_MEASURES: usize = 5;
+const ROUNDS_OF_OPTIMIZATIONS: usize = 5;
 /// The maximum number of rounds under each quota. It is small, because each run of a slow
 /// contestant takes seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
@@ -41,10 +41,14 @@ async fn main() -> ExitCode {
         },
     };
     let contestants = contestants::all();
-    let measures = contestants::measures();
+    let optimizations = contestants::optimizations();
     let this = contestants.iter().find(|it| it.name == THIS_PROJECT);
     let this = this.expect("this project is measured");
-    for contestant in contestants.iter().chain(&measures).filter(|it| it.works) {
+    for contestant in contestants
+        .iter()
+        .chain(&optimizations)
+        .filter(|it| it.works)
+    {
         check(contestant, this).await;
     }
 
@@ -52,12 +56,12 @@ async fn main() -> ExitCode {
     for operation in [Operation::Create, Operation::List] {
         comparisons.push(at_full_speed("at full speed", &contestants, operation, rounds).await);
     }
-    let rounds_of_measures = rounds.min(ROUNDS_OF_MEASURES);
-    let measures = at_full_speed(
-        "by measure",
-        &measures,
+    let rounds_of_optimizations = rounds.min(ROUNDS_OF_OPTIMIZATIONS);
+    let optimizations = at_full_speed(
+        "by optimization",
+        &optimizations,
         Operation::Create,
-        rounds_of_measures,
+        rounds_of_optimizations,
     )
     .await;
     let mut no_quota = None;
@@ -76,7 +80,7 @@ async fn main() -> ExitCode {
     println!("Measuring pages of a million users …");
     let pages = load::pages(this).await;
 
-    let report = Report::new(rounds, comparisons, measures, no_quota, load, pages);
+    let report = Report::new(rounds, comparisons, optimizations, no_quota, load, pages);
     report.write();
     println!("\n{}", report.markdown());
     ExitCode::SUCCESS

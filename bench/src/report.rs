@@ -19,7 +19,7 @@ pub struct Report {
     rounds: usize,
     comparisons: Vec<Comparison>,
     /// The figures of naive Rust with none, some or all of this project's optimizations.
-    measures: Comparison,
+    optimizations: Comparison,
     /// The error that prevented a limit on the share of a processor, if there was one.
     no_quota: Option<String>,
     load: Vec<Load>,
@@ -52,7 +52,7 @@ impl Report {
     pub fn new(
         rounds: usize,
         comparisons: Vec<Comparison>,
-        measures: Comparison,
+        optimizations: Comparison,
         no_quota: Option<String>,
         load: Vec<Load>,
         pages: Pages,
@@ -64,7 +64,7 @@ impl Report {
             machine: Machine::this(),
             rounds,
             comparisons,
-            measures,
+            optimizations,
             no_quota,
             load,
             pages,
@@ -124,7 +124,7 @@ impl Report {
         for comparison in &self.comparisons {
             text += &table(comparison, &title(comparison));
         }
-        text += &table(&self.measures, "naive Rust, by measure");
+        text += &table(&self.optimizations, "naive Rust, by optimization");
         text += &self.bill();
         text += "| ratio | reached | goal |\n|---|---:|---:|\n";
         for goal in &self.goals {

@@ -127,8 +127,8 @@ pub fn engine() -> Engine {
     engine
 }
 
-/// Returns a socket and the URL of its port. While the socket is open, no program listens on the
-/// port, so every connection to the URL is refused.
+/// Returns a socket and the URL of its port. The socket reserves the port but does not listen. So
+/// every connection to the URL is refused while the socket is open.
 ///
 /// # Panics
 /// There is no free port.

@@ -26,7 +26,7 @@ impl DataFolder {
         let path = &absolute_path(path)?;
         let lock = create(path).map_err(|error| {
             let problem = cannot_be_written(path, &error);
-            format!("{problem}; choose another one, as in `make run DATA_DIR=/tmp/users`")
+            format!("{problem}; choose another folder, as in `make run DATA_DIR=/tmp/users`")
         })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {

@@ -227,7 +227,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
     let Some(result) = api.run(operation.unwrap_or_default(), &body) else {
         return api.refuse(
             "UnknownOperationException",
-            "local/src/engine.rs lists the operations of the local run.",
+            "The local run does not support this operation; local/src/engine.rs lists the supported ones.",
         );
     };
     match result {

@@ -120,7 +120,7 @@ impl Route {
             *method != "ANY" && path.starts_with('/') && !path.ends_with("+}")
         });
         let (method, path) = known.ok_or_else(|| {
-            failed("has no method or no fixed path; add support for it in local/src/gateway.rs")
+            failed("has no method, or its path has a wildcard; add support for such routes in local/src/gateway.rs")
         })?;
         // Follows the references: `integrations/${CreateUserIntegration}`, then
         // `CreateUserFunction.Alias`, then the binary.

@@ -128,7 +128,10 @@ pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);
     let milliseconds = |from: u64, to: u64| {
         // An `f64` holds every whole number up to 2^53 exactly, and 2^53 ns are 104 days.
-        #[expect(clippy::cast_precision_loss, reason = "it is the length of a request")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a request takes less than 104 days"
+        )]
         let nanoseconds = to.saturating_sub(from) as f64;
         format!("{:.1} ms", nanoseconds / 1e6)
     };

@@ -182,7 +182,8 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
         variable: CA_BUNDLE,
         problem,
     };
-    let not_valid = || invalid("names a file that is not all valid PEM certificates".to_owned());
+    let not_valid =
+        || invalid("names a file without a certificate, or with an invalid one".to_owned());
     let pem = fs::read(path)
         .map_err(|error| invalid(format!("names a file that can't be read: {error}")))?;
     for certificate in CertificateDer::pem_slice_iter(&pem) {

@@ -83,7 +83,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
     for (fault, reason) in FAULTS {
         let disk = Disk::new();
         let message = format!(
-            "make run: the data folder {} can't be written: {reason}; choose another one, as in \
+            "make run: the data folder {} can't be written: {reason}; choose another folder, as in \
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );

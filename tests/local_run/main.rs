@@ -463,7 +463,7 @@ fn a_tilde_that_the_shell_has_left_in_the_data_folder_is_the_home_folder() {
         "~/file/data",
         &format!(
             "the data folder {shown}/file/data can't be written: Not a directory (os error 20); choose \
-             another one, as in `make run DATA_DIR=/tmp/users`"
+             another folder, as in `make run DATA_DIR=/tmp/users`"
         ),
     );
     refused(
@@ -663,11 +663,11 @@ fn seed_says_what_is_wrong_in_one_line() {
     for (count, message) in [
         (
             "many",
-            "say how many users, as in `make seed N=1000`, not N=many".to_owned(),
+            "N=many is not a number of users; write for example `make seed N=1000`".to_owned(),
         ),
         (
             "",
-            "say how many users, as in `make seed N=1000`, not N=".to_owned(),
+            "N= is not a number of users; write for example `make seed N=1000`".to_owned(),
         ),
         (
             "1",
@@ -720,7 +720,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
             &file.join("data"),
             format!(
                 "the data folder {}/data can't be written: Not a directory (os error 20); choose \
-                 another one, as in `make run DATA_DIR=/tmp/users`",
+                 another folder, as in `make run DATA_DIR=/tmp/users`",
                 file.display()
             ),
         ),

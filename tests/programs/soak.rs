@@ -78,7 +78,7 @@ async fn main() -> ExitCode {
         interval.tick().await;
         // If a task ends early, the task got a wrong answer and has already printed this answer.
         if running.try_join_next().is_some() {
-            eprintln!("make soak: an answer was wrong. It is printed above");
+            eprintln!("make soak: an answer was wrong. The answer is printed above");
             return ExitCode::FAILURE;
         }
         functions.iter_mut().for_each(Function::look);

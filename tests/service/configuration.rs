@@ -120,7 +120,7 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
             "create-user",
             "AWS_CA_BUNDLE",
             no_certificate,
-            "names a file that is not all valid PEM certificates",
+            "names a file without a certificate, or with an invalid one",
         ),
         (
             "create-user",
@@ -132,7 +132,7 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
             "list-users",
             "AWS_CA_BUNDLE",
             no_certificates,
-            "names a file that is not all valid PEM certificates",
+            "names a file without a certificate, or with an invalid one",
         ),
     ] {
         let mut environment = COMPLETE.to_vec();

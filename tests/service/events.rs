@@ -291,7 +291,7 @@ impl Part {
     }
 }
 
-/// Generates requests that an HTTP API may send. Most requests have only one changed part, because
+/// Generates events that an HTTP API may send to a function. Most requests have only one changed part, because
 /// the service reports only the first invalid part.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![

@@ -317,7 +317,7 @@ fn a_refusal_says_what_to_write_instead() {
     }
     assert_eq!(
         message("\u{93f}नशा"),
-        "The username begins with the combining mark U+093F; put its letter before it."
+        "The username begins with the combining mark U+093F; put a letter before the mark."
     );
     let unknown = UsernameError::DisallowedCharacter { character: None };
     assert_eq!(

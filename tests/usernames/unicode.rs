@@ -525,9 +525,9 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
             }
         }
     }
-    // `unmapped_keys` covers usernames that older releases also accepted. Those releases did not
-    // check composed characters, and did not spell out special letters. Their checksum is the same,
-    // so the keys of these usernames have not changed.
+    // `unmapped_keys` covers only usernames that both this release and older releases accept. The older releases did
+    // not check composed characters, and did not spell out special letters. They gave the same checksum, so the keys of
+    // these usernames have not changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

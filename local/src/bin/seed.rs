@@ -39,9 +39,9 @@ fn main() -> ExitCode {
 
 fn seed() -> Result<String, String> {
     let wanted = std::env::var("N").unwrap_or_default();
-    let wanted: u64 = wanted
-        .parse()
-        .map_err(|_| format!("say how many users, as in `make seed N=1000`, not N={wanted}"))?;
+    let wanted: u64 = wanted.parse().map_err(|_| {
+        format!("N={wanted} is not a number of users; write for example `make seed N=1000`")
+    })?;
     let url = http::users_url(settings::port()?);
     let agent = http::agent(TIMEOUT);
 

@@ -111,7 +111,7 @@ pub(super) fn advice(c: char) -> Cow<'static, str> {
         '\u{b4}' | '\u{201b}' | '\u{2032}' | '\u{55a}' | '\u{5f3}' => "'",
         // Quotation marks, double prime, gershayim.
         '\u{ab}' | '\u{bb}' | '\u{201c}'..='\u{201f}' | '\u{2033}' | '\u{5f4}' => "\"",
-        // Hyphens, dashes and minus, and the Armenian and Hebrew hyphens.
+        // Hyphens (also Armenian and Hebrew), dashes, minus.
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{58a}' | '\u{5be}' => "-",
         // Middle dots and bullet.
         '\u{b7}' | '\u{2022}' | '\u{2027}' | '\u{30fb}' => ".",

@@ -200,7 +200,7 @@ impl fmt::Display for UsernameError {
             }
             Self::LeadingMark { mark } => write!(
                 f,
-                "The username begins with the combining mark U+{:04X}; put its letter before it.",
+                "The username begins with the combining mark U+{:04X}; put a letter before the mark.",
                 u32::from(*mark)
             ),
             Self::MixedScripts => f.write_str(
@@ -263,8 +263,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 ///
 /// This function makes one exception to the rule: a username may end with one `'` after a Hebrew letter. The rule
 /// allows a geresh (U+05F3) after a Hebrew letter, but keyboards send `'` instead of the geresh. If the username stands
-/// in left-to-right text, the `'` may be drawn at the beginning of the username instead of the end. Even so, no two
-/// usernames look alike, because no right-to-left username begins with `'`.
+/// in left-to-right text, the `'` may be drawn at the beginning of the username instead of the end. Even so,
+/// it does not look like another username, because no right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {

@@ -1,5 +1,5 @@
-//! Fuzzes the encoding of cursors. The first line of each input is the prefix of the list. The
-//! target decodes the rest of the input as a cursor. The target also encodes the rest into a
+//! Fuzzes the encoding of cursors. The first line of each input is the prefix of the usernames to list.
+//! The target decodes the rest of the input as a cursor. The target also encodes the rest into a
 //! cursor, as if it were a username's key.
 #![no_main]
 

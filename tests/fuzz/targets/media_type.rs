@@ -21,7 +21,7 @@ static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// Matches one parameter at the start of a text, with the semicolon before the parameter.
+/// Matches a semicolon and the parameter after it, at the start of a text.
 static PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
         r"\A[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|{QUOTED_STRING}))?"

@@ -49,7 +49,7 @@ const ATTEMPTS: usize = 2;
 pub struct Request {
     /// The username: an index into [`USERNAMES`].
     pub username: usize,
-    /// The caller and the Idempotency-Key: an index into [`KEYS`].
+    /// The index in [`KEYS`] of the caller and the Idempotency-Key.
     pub key: Option<usize>,
 }
 
@@ -176,7 +176,7 @@ impl State {
         &mut self.runs[attempt.client][attempt.number]
     }
 
-    /// The caller and the Idempotency-Key of an attempt: an index into [`KEYS`]. `None` if the
+    /// The index in [`KEYS`] of the attempt's caller and Idempotency-Key. `None` if the
     /// attempt has no Idempotency-Key.
     #[must_use]
     pub fn key(&self, attempt: Attempt) -> Option<usize> {
@@ -286,7 +286,7 @@ pub enum Erasure {
     /// Like `DeleteById`, but for an old user: the writes of the attempt that created the user can
     /// no longer arrive.
     DeleteOldById,
-    /// Like `Delete`, then wait until no earlier write can still arrive, and delete again.
+    /// Delete as in `Delete`, wait until no earlier write can arrive any more, and delete again.
     DeleteTwice,
     /// Like `DeleteTwice`, but look up the user first. Each time, delete a user only if it has the
     /// id that was looked up, or the fingerprint and the spelling that were looked up.
@@ -949,7 +949,7 @@ pub const ONE_OWNER: &str = "a username has one owner";
 pub const OWN_USER: &str = "a 201 is about the request's own user";
 /// No attempt gets a replay of a user that the attempt itself created.
 pub const TRUE_REPLAY: &str = "no attempt gets a replay of a user that it created";
-/// No request gets a 409 because of a user that the same request created.
+/// A request that created a user does not get a 409 because of this user.
 pub const TRUE_CONFLICT: &str = "a 409 means that another request created the user";
 /// A list shows every user that a client got in a 201, unless the user was erased.
 pub const LISTED: &str = "a list shows every acknowledged user";

@@ -64,7 +64,9 @@ fn end<'a>(
         let of_prefix = shown.iter().zip(&all.users);
         let of_prefix = of_prefix.filter(|(key, _)| key.starts_with(&walk.prefix));
         if !of_prefix.map(|(_, user)| user).eq(&walk.users) {
-            return Err(format!("a walk contradicts the first walk: {walk:?}"));
+            return Err(format!(
+                "a list at the end contradicts the first list: {walk:?}"
+            ));
         }
     }
     let rows = shown.iter().zip(&all.users).map(|(key, user)| {
@@ -205,7 +207,7 @@ fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     // The tester allows only one open operation per thread. An operation with an unknown outcome
     // stays open, so each operation gets its own thread number.
     let mut tester = LinearizabilityTester::new(Name(None));
-    let sound = "each operation begins and ends once";
+    let sound = "each operation begins once and ends at most once";
     for (_, is_end, at) in events {
         if is_end == 0 {
             tester.on_invoke(at, operations[at].asked).expect(sound);

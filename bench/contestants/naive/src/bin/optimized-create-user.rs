@@ -1,4 +1,4 @@
-//! The naive `POST /api/users` with the optimizations that the variable `MEASURES` names. The benchmark
+//! The naive `POST /api/users` with the optimizations that the variable `OPTIMIZATIONS` names. The benchmark
 //! measures what each optimization gains.
 
 use std::{convert::Infallible, env, process::ExitCode};
@@ -8,8 +8,8 @@ use shared::{config::ConfigError, runtime, table::Table};
 use tokio::runtime::Builder;
 
 fn main() -> Result<ExitCode, Error> {
-    let measures = env::var("MEASURES").unwrap_or_default();
-    let has = |measure| measures.split(',').any(|it| it == measure);
+    let optimizations = env::var("OPTIMIZATIONS").unwrap_or_default();
+    let has = |name| optimizations.split(',').any(|it| it == name);
     let mut builder = if has("thread") {
         Builder::new_current_thread()
     } else {
