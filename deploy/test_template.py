@@ -39,8 +39,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# The combination "everything" has no restored table, because "everything" has events. The template
-# rejects a restored table together with events.
+# The template rejects a restored table together with events. "everything" has events, so it has no
+# restored table.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 

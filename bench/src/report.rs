@@ -20,7 +20,7 @@ pub struct Report {
     comparisons: Vec<Comparison>,
     /// The figures of naive Rust with none, some or all of this project's optimizations.
     optimizations: Comparison,
-    /// The error that prevented a limit on the share of a processor, if there was one.
+    /// The error, if the benchmark could not limit the functions to a share of a processor.
     no_quota: Option<String>,
     load: Vec<Load>,
     pages: Pages,
@@ -38,7 +38,7 @@ struct Machine {
     python: String,
 }
 
-/// A measured value, and the largest value that meets the goal.
+/// A measured value, and the limit that it should not exceed.
 #[derive(Debug, Serialize)]
 struct Goal {
     figure: &'static str,

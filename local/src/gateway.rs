@@ -73,7 +73,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Reads the routes and the CORS settings of a template. The CORS settings apply to `origin` only.
+    /// Reads the routes and the CORS settings of a template. In the local run, web
+    /// pages of `origin` may call the API, and no others.
     ///
     /// # Errors
     /// The template lacks the API or a CORS setting, or has a route that the local run can't serve.

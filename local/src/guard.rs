@@ -15,7 +15,8 @@ use tokio::{
 /// The shell script that starts the guarded process and ends it.
 const SCRIPT: &str = include_str!("guard.sh");
 
-/// How long to wait for a guarded process to stop. The script kills the process slightly earlier.
+/// How long to wait for a guarded process to stop. The script kills the process after a second, so
+/// this wait is slightly longer.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A child process that ends when this value is dropped, or when the current process ends in any way.

@@ -442,7 +442,7 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
-            // Puts the character between a mark above the letter and a mark below the letter.
+            // The text: the letter, a mark that is drawn above it, the character, a mark that is drawn below.
             texts.push(String::from_iter([letter, '\u{301}', c, '\u{323}']));
         }
         respelled += texts.iter().map(|it| check_equivalents(it)).sum::<usize>();

@@ -333,8 +333,7 @@ pub enum Action {
     /// A proxy between the function and the table answers the newest write with its own 200. The
     /// write never reaches the table.
     Forge(Attempt),
-    /// A write of an attempt arrives after the function has stopped waiting for the answer to this
-    /// write.
+    /// A write of an attempt arrives late: the function no longer waits for its answer.
     ArriveLate(Attempt),
     /// A function crashes.
     Crash(Attempt),
@@ -923,9 +922,9 @@ impl Model for Protocol {
     }
 }
 
-/// Whether the erased user is gone from the table. `is_its` gets a user in the table and the erased
-/// user, and decides whether the former counts as the latter. Before the erasure is done, the
-/// result is always true.
+/// Returns true if the erased user is gone from the table, or if the erasure is not done yet.
+/// `is_its` decides whether a user in the table (its first argument) counts as the erased user (its
+/// second argument).
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
