@@ -31,11 +31,12 @@ SEED = 20261124
 
 SECONDS_PER_MINUTE = 60
 # The functions wait up to 50 ms before the first retry and up to 100 ms before the second
-# (shared/src/table.rs). A tick is 25 ms, so these waits are at most two and four ticks.
+# (shared/src/table.rs). A tick is 25 ms, so the first wait is at most two ticks, and the second is
+# at most four ticks.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# Each slot counts the retries that are due in one tick. One slot is for the current tick. The
-# others are for the later ticks in which a retry can be due.
+# The number of slots. A slot counts the retries that are due in one tick: the current tick, or one
+# of the later ticks in which a retry can be due.
 SLOTS = max(RETRY_TICKS) + 1
 
 # The keys of the last `OBSERVED_SECONDS` seconds decide where a partition is split.
@@ -51,11 +52,12 @@ class Rules:
     # The write units that a partition gets per second, as AWS documents them.
     units_per_second: int = 1000
     # How long a partition keeps unused units, in seconds. AWS keeps them for up to 300 seconds, but
-    # advises not to rely on that. With 1, a partition never has more than the units of one second.
+    # advises not to rely on that. If the value is 1, a partition never has more units than it gets
+    # in one second.
     kept_seconds: int = 1
     # A window lasts `window_seconds`. We assume that a window is hot if the partition used at least
-    # `hot_share` of its units for this window. After `hot_windows` hot windows in a row, the
-    # partition is split.
+    # the share `hot_share` of the units that it gets in a window. After `hot_windows` hot windows
+    # in a row, the partition is split.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
@@ -64,8 +66,8 @@ class Rules:
     avoids_futile_splits: bool = True
 
 
-# A function that takes the numbers of the new users, in order of creation, and returns a sort key
-# for each. In this simulation, a sort key is a number, because only the order of the keys matters.
+# A function that returns a sort key for each new user. It takes the users' numbers, in order of
+# creation. In this simulation, a sort key is a number, because only the order of the keys matters.
 Keys = Callable[[np.ndarray, Generator], np.ndarray]
 
 
@@ -86,7 +88,7 @@ def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Split:
-    """The key at which a partition is split, and the upper half's share of the traffic."""
+    """Where a partition is split, and which share of the traffic its upper half then gets."""
 
     point: float
     upper_share: float
@@ -117,8 +119,9 @@ class Partitions:
         self.lower_bounds = np.array([-np.inf])
         # The units that each partition has left.
         self.units = np.array([float(rules.units_per_second)])
-        # How many throttled creates wait for a retry. The axes are the retry (first or second), the
-        # slot in which the retry is due, and the partition.
+        # How many throttled creates wait for a retry. The first axis of the array is the retry
+        # (first or second), the second axis is the slot in which it is due, and the third axis is
+        # the partition.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
         self.given_in_window = np.zeros(1, dtype=np.int64)
         self.hot_windows = np.zeros(1, dtype=np.int64)
@@ -158,7 +161,8 @@ class Partitions:
         return int(accepted.sum()), int(throttled.sum()), int(throttled[-1].sum())
 
     def close_window(self, latest: np.ndarray, rng: Generator) -> None:
-        """Counts hot windows. Splits partitions that were hot for long enough, if a split helps."""
+        """Counts each partition's hot windows. Splits a partition after `hot_windows` hot windows,
+        unless `choose_split` finds no useful split."""
         rules = self.rules
         hot = rules.hot_share * rules.units_per_second * rules.window_seconds
         self.hot_windows = np.where(self.given_in_window >= hot, self.hot_windows + 1, 0)
@@ -177,8 +181,8 @@ class Partitions:
         moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
         self.waiting = np.insert(self.waiting, upper, moved, axis=2)
         self.waiting[:, :, index] -= moved
-        # After a split, each half has at most the units of one second. The count of its hot windows
-        # starts again at 0.
+        # After a split, each half has at most the units that a partition gets in one second. Each
+        # half's count of hot windows starts again at 0.
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
@@ -321,9 +325,10 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Writes text as text, not as curves.
+    # Writes letters as SVG text, not as curves.
     "svg.fonttype": "none",
-    # With a fixed salt for the ids in the file, the same runs give the same file.
+    # matplotlib makes the ids in the file from this salt. By default, the salt is random, so the
+    # same runs would give different files.
     "svg.hashsalt": "item-collection",
     "font.family": "sans-serif",
     "font.size": 9,

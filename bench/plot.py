@@ -68,7 +68,8 @@ def main() -> None:
     # of a create at full speed. The last block names the date and the machine of the measurement.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
-    # Write text as text instead of curves. With a fixed salt, the same results give the same file.
+    # Write letters as text, not as curves. Make the ids in the SVG file from a fixed salt, so that
+    # the same results give the same file.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
     results = json.loads((RESULTS / "results.json").read_text())
     [create] = [

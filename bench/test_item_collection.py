@@ -26,7 +26,8 @@ from item_collection import (
     write_svg,
 )
 
-# With these rules, five hot seconds are enough for a split, so that short runs contain splits.
+# With these rules, a partition is split after five seconds near its limit. So short runs contain
+# splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
 # The same rules, but the table also makes splits that do not spread the traffic.
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
@@ -47,7 +48,8 @@ class Creates(unittest.TestCase):
             "count up": run_of(names_in_order),
             "one": run_of(one_name),
             "count up, split": run_of(names_in_order, rules=BLIND),
-            # This run ends one second after a split. Some creates from before the split still wait.
+            # This run ends one second after a split. At its end, some creates that were throttled
+            # before the split still wait for a retry.
             "no order, split": run_of(random_names, rate=5000, seconds=6),
         }
         for names, run in runs.items():
@@ -55,7 +57,8 @@ class Creates(unittest.TestCase):
                 ended = run.accepted.sum() + run.refused.sum()
                 self.assertEqual(run.sent.sum(), ended + run.in_flight)
                 self.assertGreater(run.refused.sum(), 0)
-                # A waiting create was throttled at least once, and a refused create three times.
+                # Each create that waits was throttled at least once. Each create that was refused
+                # was throttled three times.
                 least = 3 * run.refused.sum() + run.in_flight
                 self.assertGreaterEqual(run.throttled.sum(), least)
 
@@ -109,8 +112,8 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # Each split makes room for only 1,000 more creates: the new partition begins with 1,000
-        # units, but then all creates go to one partition.
+        # After a split, all creates go to one partition, because the names count up. So a split
+        # makes room for only 1,000 more creates: the units with which the new partition begins.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

@@ -109,14 +109,15 @@ def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
     The names of the functions' uploaded archives begin with `build`.
     """
     template = source()
-    # Make each function use its uploaded archive, as `sam package` does.
+    # Replace the path of each function's code by the place of its uploaded archive, as `sam
+    # package` does.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
         function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
-        """Loads no policies that AWS manages, because the template uses none of them."""
+        """Tells SAM that there are no AWS managed policies, because the template uses none."""
 
         def load(self) -> dict[str, str]:
             return {}
@@ -184,8 +185,8 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = Path(tempfile.mkdtemp(prefix="users-api-"))
         self.log = (self.folder / "emulator.log").open("w")
-        # Set only what the emulator needs. The functions inherit the emulator's environment, and
-        # must not get the variables of this process.
+        # Set only the variables that the emulator needs. The functions inherit all variables of the
+        # emulator, and must not get those of this process.
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),

@@ -350,7 +350,7 @@ class Command(unittest.TestCase):
                 try:
                     command.wait(timeout=30)
                 except subprocess.TimeoutExpired:
-                    # Kill the command: the `with` block waits for its end without a time limit.
+                    # Kill the command: the `with` block waits until it ends, without a time limit.
                     command.kill()
                     raise
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
@@ -413,7 +413,7 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
         # During a deployment, the previous version still writes to the stack's own table. So the
-        # role must allow writes to both tables.
+        # role must allow writes to the stack's own table and to the restored table.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

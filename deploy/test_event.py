@@ -58,13 +58,15 @@ HOSTILE = [
     '"' * 80,
     "\\" * 80,
     "𠮷" * 80,
-    # Two usernames with all visible ASCII characters, because one username would be too long.
+    # All visible ASCII characters. They are too many for one username, so each of these two
+    # usernames has about half of them.
     VISIBLE_ASCII[:47],
     VISIBLE_ASCII[47:],
 ]
 
-# --- These functions fill in the pipe's input template in every way that AWS's documentation allows
+# --- AWS's documentation does not say exactly how a pipe fills in its input template
 # (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html).
+# These functions fill in the template in every way that the documentation allows.
 
 PLACEHOLDER = re.compile(r"<\$\.([A-Za-z.]+)>")
 
@@ -164,7 +166,8 @@ class Contract(unittest.TestCase):
     def test_the_contract_is_of_the_same_version_as_that_of_the_api(self) -> None:
         api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
         self.assertEqual(CONTRACT["info"]["version"], api["info"]["version"])
-        # A user's id and username must have the same rules as in openapi.yaml, the API's contract.
+        # The id and the username in an event must have the same rules as in openapi.yaml, the
+        # API's contract.
         user = api["components"]["schemas"]["User"]["properties"]
         detail = CONTRACT["components"]["schemas"]["Detail"]["properties"]
         for name in ("id", "username"):
@@ -283,8 +286,8 @@ class Events(DeployedTest):
         for filled_in, written in READINGS:
             with self.subTest(f"{filled_in.__name__}, {written.__name__}"):
                 detail = filled_in(template, record, written)
-                # Each field must occur once, because a JSON parser keeps only the last of several
-                # fields with the same name.
+                # Each field must occur exactly once. `pairs` shows this, but `json.loads` alone
+                # does not: if a name occurs several times, it keeps only the last field.
                 pairs = json.loads(detail, object_pairs_hook=list)
                 self.assertCountEqual([name for name, _ in pairs], expected)
                 self.assertEqual(json.loads(detail), expected)

@@ -32,8 +32,9 @@ from test_deployed import DeployedTest
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
 
 
-# CloudFormation always fails to create this resource. Because of DependsOn, it creates the
-# functions' new versions before it fails.
+# CloudFormation always fails to create this resource. Because of DependsOn, CloudFormation creates
+# the functions' new versions first. So a deployment with this resource fails after it made new
+# versions.
 BROKEN = {
     "Type": "AWS::Lambda::Url",
     "DependsOn": ["CreateUserFunctionAliaslive", "ListUsersFunctionAliaslive"],
@@ -131,8 +132,9 @@ class Operations(DeployedTest):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # The rollback must remove the failed deployment's version. If the version remained,
-            # Lambda would not publish the same code again.
+            # The rollback must remove the failed deployment's version. Lambda publishes nothing if
+            # the newest version already has the same code, so the next deployment of this code
+            # would fail.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]
@@ -182,8 +184,8 @@ class Operations(DeployedTest):
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
-        # The restored table lacks the users "since" and "taken", which are created after the
-        # restore. In the restored table, another user gets the name "taken".
+        # The users "since" and "taken" are created after the restore, so the restored table lacks
+        # them. Then the test gives the name "taken" to another user in the restored table.
         self.create("since")
         [restored] = self.shell(names, 'echo "$restored"').split()
         taken = self.create("taken").json()
@@ -200,8 +202,8 @@ class Operations(DeployedTest):
         self.emulator.deploy(RestoredTableName=restored)
         self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
-        # After a rollback, the previous version uses the stack's own table again, so the role needs
-        # access to both tables.
+        # After a rollback, the previous version uses the stack's own table again. So the functions'
+        # roles need access to both tables.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):
@@ -250,8 +252,8 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # If another user has taken the name after the erasure, the guide's command to delete must
-        # not delete that user.
+        # After the erasure, another user takes the name. If an operator then repeats the guide's
+        # delete command with the erased user's id, it must not delete the new user.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")
@@ -269,8 +271,8 @@ class Operations(DeployedTest):
         put = {**erase, "Action": "dynamodb:PutItem"}
         put["Resource"] = put["Resource"].replace(own, restored)
         names = f"since=2026-01-01T00:00:00Z own={own} restored={restored}"
-        # The roles below have no permission to read the stack's outputs. So the test gives the
-        # shell the tables' names.
+        # The roles that this test creates may not read the stack's outputs. So the test passes the
+        # tables' names to the shell.
         table = f'output() {{ echo "{own}"; }}'
 
         self.create("ada")

@@ -19,7 +19,7 @@ from emulator import REGION, ROOT, expand, functions, source
 from samcli.cli.types import CfnParameterOverridesType
 
 # The tested combinations of parameters. Each condition of the template is true under at least one
-# combination and false under at least one.
+# combination and false under at least one other.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "the defaults": {},
     "x86_64": {"Architecture": "x86_64"},
@@ -44,7 +44,7 @@ COMBINATIONS["everything"] = {
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
-# The name of each function's binary. The key is the function's logical ID without "Function".
+# Maps each function's logical ID, without "Function", to the name of the function's binary.
 FUNCTIONS = {
     name.removesuffix("Function"): binary
     for binary, function in functions(source()).items()
@@ -52,7 +52,7 @@ FUNCTIONS = {
     if resource == function
 }
 
-# Parameters that a rule of the template rejects. The key is the message of that rule.
+# Maps the message of each rule of the template to parameters that this rule rejects.
 REFUSED: dict[str, dict[str, str]] = {
     "Set JwtAudience too if you set JwtIssuer.": {"JwtIssuer": "https://issuer.example"},
     "The UserCreated pipe can't read a restored table. Set PublishUserCreated to false.": {
@@ -64,7 +64,7 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-# The properties of a function that Lambda does not keep in the function's published versions
+# The properties of a function that Lambda does not copy into the function's published versions
 # (aws/serverless-application-model#3281).
 NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tags"}
 
@@ -115,7 +115,7 @@ def resolve(value: Any, template: dict[str, Any]) -> Any:
 
 
 def refusals(template: dict[str, Any]) -> list[str]:
-    """Returns the messages of the rules that the default values of the parameters violate."""
+    """Returns the message of each rule that the parameters' default values violate."""
     return [
         assertion["AssertDescription"]
         for rule in template["Rules"].values()
@@ -146,8 +146,8 @@ class Template(unittest.TestCase):
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
-                # SAM replaces some parameters with their values. W2001 would report these
-                # parameters as unused.
+                # SAM replaces some parameters with their values. cfn-lint's check W2001 would
+                # report these parameters as unused.
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
@@ -167,7 +167,7 @@ class Template(unittest.TestCase):
                 value = evaluate({"Condition": condition}, template)
                 seen.setdefault(condition, set()).add(value)
         for condition, values in seen.items():
-            # This also checks the conditions that SAM adds for the deployment type.
+            # `seen` also contains the conditions that SAM adds for the deployment type.
             self.assertEqual(values, {True, False}, condition)
 
     def test_what_is_optional_is_there_only_when_it_is_asked_for(self) -> None:
@@ -216,7 +216,7 @@ class Template(unittest.TestCase):
                     self.assertEqual(published, before["function"] != after["function"])
                     if before["version"] != after["version"]:
                         self.assertTrue(published)
-                    # Callers reach the new behavior only through a new version.
+                    # Callers call a published version, so new behavior needs a new version.
                     if before["behavior"] != after["behavior"]:
                         self.assertNotEqual(before["version"], after["version"])
 
@@ -334,7 +334,7 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # The documents also name parameters within sentences. Quotes in such a parameter are
+            # The documents also name parameters within sentences. There, the quotes in a value are
             # escaped as in a TOML string.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]

@@ -33,9 +33,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# A user's id contains the time at which the create request began, but the write may follow some
-# seconds later. If --since is between these two times, the restored table lacks the user, although
-# the time in the id is before --since. So `copy` begins this much earlier than --since.
+# --since is usually the time to which a table was restored. A user's id contains the time at which
+# the create request began, but the write may follow some seconds later. If --since is between these
+# two times, the restored table lacks the user, although the time in its id is before --since. So
+# `copy` also copies users whose ids contain a time up to this margin before --since.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -126,7 +127,8 @@ class Progress:
 def copy(client: Any, args: argparse.Namespace) -> int:
     arguments = ["copy", args.table, args.to, args.since.isoformat()]
     progress = Progress(Path(f"{args.to}.progress"), arguments)
-    # The ids of users that were not copied, because another user has the name in the table `--to`.
+    # The ids of the users that were not copied, because their usernames belong to other users in the
+    # table `--to`.
     refused = progress.state.get("refused", [])
 
     def put(item: Item) -> None:
@@ -144,7 +146,8 @@ def copy(client: Any, args: argparse.Namespace) -> int:
     least = first_id(args.since - MARGIN)
     with ThreadPoolExecutor(WRITERS) as writers:
         for page in pages(client, args.table, args.rate, progress.state["next"], least):
-            # `list` waits for the writes of this page and raises the first error of a write.
+            # `list` waits for the writes of this page. If a write failed, it raises the first
+            # error.
             list(writers.map(put, page.items))
             progress.save(page, refused=refused)
     for user_id in sorted(set(refused)):

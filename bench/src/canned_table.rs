@@ -93,15 +93,15 @@ impl Drop for CannedTable {
 /// The certificate authorities that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Trusts only the authority that signed the table's certificate. In AWS, this project likewise
-    /// trusts only Amazon's authorities.
+    /// Trusts only the authority that signed the table's certificate. In AWS, this project's
+    /// functions likewise trust only Amazon's authorities.
     Authority,
     /// Trusts the authorities of the public web, and the authority that signed the table's certificate.
     PublicWeb,
 }
 
-/// A file of trusted certificates for each [`Trust`]. Each file contains the certificate of the authority
-/// that signed the table's certificate.
+/// One file of trusted certificates for each variant of [`Trust`]. Both files contain the
+/// certificate of the authority that signed the table's certificate.
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -172,7 +172,7 @@ impl Answers {
         if is("Query") {
             ("200 OK", &self.page)
         } else if is("PutItem") && is_warm_up() {
-            // The functions' warm-up sends a put whose condition is never met.
+            // The functions' warm-up sends a `PutItem` whose condition is never met.
             ("400 Bad Request", CONDITION_FAILED)
         } else if is("PutItem") {
             ("200 OK", "{}")
@@ -182,8 +182,8 @@ impl Answers {
     }
 }
 
-/// Answers the requests of a connection one after the other, until the connection ends. A general HTTP
-/// server would be slower, and its time would be a part of each measured time.
+/// Answers the requests of a connection one after the other, until the connection ends. A general
+/// HTTP server would be slower, and each measured time would include the server's time.
 async fn serve(mut stream: TlsStream<TcpStream>, answers: Arc<Answers>) -> io::Result<()> {
     let mut received = Vec::new();
     loop {

@@ -46,7 +46,8 @@ impl Spread {
     }
 }
 
-/// Returns a quantile of sorted values, by nearest rank. A `part` of 0.5 gives the median.
+/// Returns the value below which a `part` of the sorted values lies: 0.5 gives the median. Always
+/// returns one of the values (nearest rank).
 ///
 /// # Panics
 ///
@@ -130,8 +131,8 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// The memory of a function in MB, and the percentage of a processor that Lambda gives to a
-    /// function with this memory. `None` means full speed.
+    /// The quota: the memory of a function in MB, and the percentage of a processor that Lambda
+    /// gives to a function with this memory. `None` if the contestants ran at full speed.
     pub quota: Option<(u32, u32)>,
     /// The figures, in the order of the contestants.
     pub figures: Vec<Figures>,

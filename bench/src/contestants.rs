@@ -15,7 +15,7 @@ use crate::{canned_table::Trust, files::glob};
 
 /// The name of the contestant to which the others are compared.
 pub const THIS_PROJECT: &str = "this project";
-/// The name of the contestant whose create is written by hand.
+/// The name of the contestant that creates users without the SDK and without an async runtime.
 pub const FLOOR: &str = "floor";
 
 /// One of the two functions.
@@ -37,8 +37,8 @@ pub struct Contestant {
     pub create: Program,
     /// The function that lists users, if there is one.
     pub list: Option<Program>,
-    /// Whether the contestant creates users. If `true`, the benchmark checks that it does. Only the
-    /// empty function creates no users.
+    /// Whether the contestant creates users. Only the empty function creates none. The benchmark
+    /// checks that all other contestants create users.
     pub works: bool,
 }
 
@@ -53,14 +53,14 @@ impl Contestant {
     }
 }
 
-/// How to start a function, and the files that are deployed for it.
+/// The command and the environment that start a function, and the function's deployed files.
 #[derive(Clone, Debug)]
 pub struct Program {
     command: Vec<PathBuf>,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
-    /// The name of the environment variable from which the function reads the path of its
-    /// certificate file, and the authorities whose certificates this file must contain.
+    /// The name of the environment variable that holds the path of the function's certificate file,
+    /// and the authorities whose certificates this file must contain.
     trust: (&'static str, Trust),
     /// The files and folders that are deployed to Lambda.
     deployed: Vec<PathBuf>,
@@ -92,7 +92,7 @@ impl Program {
             .map(|(name, value)| (*name, &**value))
     }
 
-    /// Returns the name of the environment variable from which the function reads the path of its
+    /// Returns the name of the environment variable that holds the path of the function's
     /// certificate file, and the authorities whose certificates this file must contain.
     #[must_use]
     pub fn trust(&self) -> (&'static str, Trust) {
@@ -158,8 +158,8 @@ fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
 /// The environment variable from which this project and the AWS CLI read the path of a certificate
 /// file. In the benchmark, this file contains only the certificate of the table's authority.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The environment variable from which naive Rust reads the path of a certificate file. By default,
-/// the SDK's client trusts the system's certificates. This file replaces them.
+/// The environment variable from which naive Rust reads the path of a certificate file. The SDK's
+/// client trusts the certificates of this file instead of the system's certificates.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
 /// Returns all contestants, as `bench/run` builds them.
@@ -206,9 +206,9 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Returns variants of naive Rust's create: without optimizations, and with one, two or four of
-/// them. The last entry is this project's create, which has the four optimizations, and also this
-/// project's release profile and dependency features.
+/// Returns naive Rust's create without optimizations, and its variants with one, two or four
+/// optimizations. The last entry is this project's create. It has the same four optimizations as
+/// the entry before it, and also this project's release profile and dependency features.
 #[must_use]
 pub fn optimizations() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, optimizations: &str| {

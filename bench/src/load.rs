@@ -1,4 +1,5 @@
-//! Measures creates from many concurrent sandboxes, and pages of a table with a million users.
+//! Measures how fast many concurrent sandboxes create users, and how fast a sandbox reads pages of
+//! a table with a million users.
 
 use std::{
     collections::HashMap,

@@ -18,8 +18,8 @@ use crate::{
     quota::Quota,
 };
 
-/// The time limit for an event. Even with a small share of a processor, functions take far less
-/// time.
+/// The time limit for an event. A function takes far less time, even if it gets only a small share
+/// of a processor.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The cost of one phase of a process run.

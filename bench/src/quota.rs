@@ -17,7 +17,7 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Makes a quota with a share of one processor, in percent.
+    /// Makes a quota that limits a process to `percent` percent of one processor.
     ///
     /// # Errors
     ///

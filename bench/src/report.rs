@@ -18,9 +18,11 @@ pub struct Report {
     machine: Machine,
     rounds: usize,
     comparisons: Vec<Comparison>,
-    /// The figures of naive Rust with none, some or all of this project's optimizations.
+    /// The figures of several variants of naive Rust. They have none, some or all of this project's
+    /// optimizations.
     optimizations: Comparison,
-    /// The error, if the benchmark could not limit the functions to a share of a processor.
+    /// Why the benchmark could not limit the functions to a share of a processor. `None` if it
+    /// could.
     no_quota: Option<String>,
     load: Vec<Load>,
     pages: Pages,

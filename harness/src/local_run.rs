@@ -202,7 +202,7 @@ impl LocalRun {
     }
 
     /// Creates a user. Returns an error if no answer comes, so that a test can kill the service
-    /// meanwhile. Does not check the answer against the contract.
+    /// during the request. Does not check the answer against the contract.
     ///
     /// # Errors
     /// No answer comes, for example because the service was killed.
@@ -309,8 +309,8 @@ pub fn output(mut command: Command) -> Output {
     let stdout = read(process.stdout.take().expect("the output is piped"));
     let stderr = read(process.stderr.take().expect("the output is piped"));
     let status = wait(&mut process);
-    // Waits for a limited time, because a process that the command left behind may hold the pipes
-    // open.
+    // Waits for a limited time. If the command left a process behind, that process may hold the
+    // pipes open.
     let [stdout, stderr] = [stdout, stderr].map(|read| {
         let read = read.recv_timeout(PATIENCE);
         read.unwrap_or_else(|_| panic!("{command:?} left a process behind"))
@@ -328,7 +328,7 @@ fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("a pipe can be read");
-        // If the test has already ended, the channel is closed. Ignores the error of `send`.
+        // `send` fails if the test has already ended and dropped the receiver. Ignores this error.
         let _ = give.send(bytes);
     });
     take

@@ -75,8 +75,8 @@ impl Process {
         let table = fs::read_to_string("/proc/net/tcp").expect("Linux reports its sockets");
         let rows = table.lines().skip(1).map(str::split_whitespace);
         let rows = rows.map(Iterator::collect::<Vec<_>>);
-        // Columns are counted from 0. Column 1 is the local address. Column 3 is the state, where
-        // `0A` means listening. Column 9 is the inode number of the socket.
+        // Each row describes a socket. Column 1 (counted from 0) is the local address. Column 3 is
+        // the state, where `0A` means listening. Column 9 is the socket's inode number.
         let own =
             rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
         own.map(|row| address(row[1])).collect()

@@ -149,7 +149,7 @@ impl Sandbox {
         Self::start_command(Command::new(binary), environment).await
     }
 
-    /// Does the same as [`Sandbox::start`], but starts the function with a command.
+    /// Does the same as [`Sandbox::start`], but runs this command instead of a binary.
     ///
     /// # Panics
     /// The process can't be started.
@@ -247,11 +247,11 @@ impl Sandbox {
         poll.duration_since(self.started)
     }
 
-    /// Sends the function an event and returns its reply.
+    /// Sends the function an event and returns the function's reply. `timeout` is the function's
+    /// timeout, after which Lambda would end the function.
     ///
     /// # Panics
-    /// No reply comes within `timeout`, or the reply belongs to another event. Lambda would end the
-    /// function after `timeout`.
+    /// No reply comes within `timeout`, or the reply belongs to another event.
     pub async fn invoke(&mut self, event: Event, timeout: Duration) -> Reply {
         self.invoke_timed(event.into_json(), timeout).await.0
     }
@@ -284,7 +284,7 @@ impl Sandbox {
         let killed = self.process.kill().await;
         killed.expect("the process can be killed");
         self.server.abort();
-        // The reply may have come after the wait but before the kill.
+        // The reply may have come between the end of the wait and the kill.
         let received = received.ok().flatten();
         let received = received.or_else(|| self.replies.try_recv().ok());
         received.map(|received| self.check(received).0)
@@ -354,7 +354,7 @@ impl Sandbox {
 }
 
 async fn next_event(State(api): State<Arc<Api>>) -> Response {
-    // Ignores the error of a closed channel, because the test may have ended already.
+    // If the test has already ended, the channel is closed and `send` fails. Ignores this error.
     let _ = api.polls.send(Instant::now());
     let Some(invocation) = api.events.lock().await.recv().await else {
         // The test has ended, so the function gets no further event.

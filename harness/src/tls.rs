@@ -29,8 +29,9 @@ impl Authority {
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // By default, the authority and the certificates that it signs have the same name. OpenSSL
-        // would treat these certificates as self-signed, so the authority gets another name.
+        // By default, the authority's certificate and the certificates that it signs name the same
+        // subject. OpenSSL would treat the signed ones as self-signed, so the authority gets its
+        // own name.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");

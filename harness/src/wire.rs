@@ -15,9 +15,9 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A fault that the proxy injects into a request. The faults that end the connection imitate a
-/// crash of the table's process. The faults that reset the connection imitate a failure of the
-/// table's machine.
+/// A fault that the proxy injects into a request. If the table's process crashes, its connections
+/// end. If the table's machine fails, its connections are reset. Some faults imitate these two
+/// failures.
 #[derive(Clone, Debug)]
 pub enum WireFault {
     /// The proxy forwards the request after this delay.

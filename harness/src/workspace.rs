@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The top-level folder of the workspace. Searches upward from the current folder. A path from the
-/// build could be wrong, because the workspace may have been moved since.
+/// The top-level folder of the workspace. Searches upward from the current folder. Does not use the
+/// path that cargo sets at build time, because the workspace may have been moved since the build.
 ///
 /// # Panics
 /// The current folder is outside the workspace.

@@ -35,7 +35,8 @@ async function ask(url, options) {
     return { ok: response.ok, link: response.headers.get('Link'), status: response.status, text };
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    // Sets the text only at the first failure, because screen readers read out every new text.
+    // Sets the text only at the first failure. A screen reader would read it out again each time
+    // that it is set.
     if (offline.textContent === '') {
       say(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
     }
@@ -46,8 +47,9 @@ async function ask(url, options) {
 }
 
 /**
- * Returns the text that the page shows for an error. The text comes from the service's problem document
- * or from the gateway's answer. If neither of them gives a reason, the text names the status.
+ * Returns the text that the page shows for an error answer. The text is the reason in the service's
+ * problem document or in the gateway's answer. If the answer gives no reason, the text names the
+ * status.
  */
 function reasonOf({ status, text }) {
   let problem;
@@ -90,16 +92,16 @@ function quote(name) {
 // Signing up.
 
 /**
- * Converts a text as the server does before it counts the characters: to NFC, with ordinary
- * characters in place of half-width and full-width ones.
+ * Makes the same conversions that the server makes before it counts characters: replaces half-width
+ * and full-width characters with ordinary ones, and converts the text to NFC.
  */
 function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
 /**
- * The number of characters of a username in lower case. Usernames that differ only in case have the
- * same number.
+ * Returns how many characters a username has in lower case. The lower case of a letter can have
+ * more characters than the letter, so `isTaken` compares lower-case lengths.
  */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
@@ -107,7 +109,7 @@ function lengthOfKey(text) {
 
 /**
  * If a username is empty or too long, returns an error message. If not, returns an empty string.
- * Sends no request.
+ * This function sends no request.
  */
 function tooShortOrLong(name) {
   const length = [...display(name)].length;
@@ -119,8 +121,8 @@ function tooShortOrLong(name) {
 }
 
 /**
- * Whether a user has this name. Requests the first username that begins with the name. If a user
- * has the name, the API lists that user before users with longer names. So the name is taken if the
+ * Asks the API whether a user has this name: requests the first username that begins with the name.
+ * The API lists the name itself before longer names that begin with it. So the name is taken if the
  * first username is as long as the name.
  */
 async function isTaken(name, signal) {
@@ -133,7 +135,7 @@ async function isTaken(name, signal) {
 let typing;
 let asking = new AbortController();
 
-/** Cancels the check of an earlier name, even if it is already running. */
+/** Cancels the check whether an earlier name is taken, even if the check is already running. */
 function forgetAvailability() {
   clearTimeout(typing);
   asking.abort();
@@ -157,12 +159,12 @@ username.addEventListener('input', () => {
     try {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
-      // The message does not say "available", because the name may be invalid: the list accepts any
-      // prefix, and only the sign-up validates the name.
+      // The message does not say "available", because the name may be invalid. This check uses the
+      // name as a prefix of the list, which may be any text. Only the sign-up validates the name.
       else say(availability, `${quote(name)} is not taken.`, '');
     } catch {
-      // If the check fails, the page shows no result here. The user learns the result when signing up.
-      // If the API can't be reached, `ask` has already shown a message.
+      // If the check fails, the page does not say whether the name is taken. The sign-up will say
+      // so. If the API can't be reached, `ask` has already shown a message.
     }
   }, TYPING_PAUSE);
 });
@@ -178,15 +180,15 @@ function refuse(reason) {
 }
 
 /**
- * The username and the Idempotency-Key of the current sign-up. A retry sends the same key, so that it
- * does not create a second user.
+ * The username and the Idempotency-Key of the last sign-up that has not succeeded. A new attempt
+ * with the same username sends the same key, so that it does not create a second user.
  */
 let attempt = {};
-/** The username that is being sent. */
+/** The username in the sign-up request that waits for its answer, or undefined. */
 let sending;
 /**
- * Whether the user has submitted another name during the current request. The page sends that name
- * when the request has ended.
+ * Whether the user has submitted another name during the current sign-up request. The page sends
+ * that name when the request has ended.
  */
 let isWaiting = false;
 
@@ -266,7 +268,8 @@ async function showPage() {
   try {
     answer = await ask(url, { signal });
   } catch {
-    // Either another page was requested meanwhile, or `ask` has shown that the API can't be reached.
+    // Either a later call of `showPage` has canceled this request, or `ask` has shown that the API
+    // can't be reached.
     return;
   }
   const users = answer.ok ? JSON.parse(answer.text) : [];
@@ -310,7 +313,8 @@ function row(user) {
   return row;
 }
 
-// Sets `aria-disabled` instead of `disabled`, because a button with `disabled` loses the focus.
+// Sets the attribute `aria-disabled`. The attribute `disabled` would take the focus from the
+// button.
 function disable(button, isDisabled) {
   button.setAttribute('aria-disabled', String(isDisabled));
 }

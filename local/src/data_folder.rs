@@ -107,8 +107,9 @@ fn check(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
-    // If the folder holds only files of the local run, makes git ignore the folder. `cargo lambda watch`
-    // then ignores the folder too. Otherwise, each write to the database would cause a rebuild.
+    // If the folder holds only files of the local run, make git ignore the folder. Then
+    // `cargo lambda watch` ignores it too. Otherwise, it would rebuild after each write to the
+    // database.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

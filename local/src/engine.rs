@@ -46,22 +46,22 @@ const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 /// The header by which the functions recognize that a response comes from DynamoDB.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long a stopping engine waits for its unfinished requests, and then as long again for its
-/// threads. A request that takes longer gets no response. A write that got its response is already
-/// stored.
+/// How long a stopping engine waits for its unfinished requests. After that, it waits for its
+/// threads, at most the same time. A request that takes longer gets no response. If a write got a
+/// response, the write is already stored.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine, which stops when this value is dropped.
 ///
-/// The engine has its own thread and its own runtime, because a request blocks a thread while it
-/// waits for the lock of the database. Such a request must not block other tasks of the program
-/// that uses the engine.
+/// While a request waits for the lock of the database, it blocks a thread. So the engine has its
+/// own thread and its own runtime: the request must not block other tasks of the program that uses
+/// the engine.
 pub struct Engine {
     address: SocketAddr,
     database: Database,
     failed: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
-    /// This channel closes when the engine's thread ends, because that thread holds the sender.
+    /// The engine's thread holds the sender, so this channel closes when the thread ends.
     running: oneshot::Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }
@@ -130,8 +130,8 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
-    /// Returns a `Notify`. It wakes its waiter when a request fails for an internal reason, such as
-    /// a full disk.
+    /// Returns a `Notify` that is notified when a request fails for an internal reason, such as a
+    /// full disk.
     #[must_use]
     pub fn failed(&self) -> Arc<Notify> {
         Arc::clone(&self.failed)
@@ -331,7 +331,7 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
             _ = stopping => {
                 is_stopped = true;
                 let _ = finish.send(());
-                // The timeout is for clients that have sent only half a request. The server would
+                // A client may have sent only half a request. Without the timeout, the server would
                 // wait for the other half forever.
                 tokio::time::timeout(STOP_TIMEOUT, serving).await.unwrap_or(Ok(()))
             }

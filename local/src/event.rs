@@ -1,6 +1,6 @@
 //! Converts a request to the event that API Gateway sends a function ([payload format
 //! 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format)).
-//! Converts a function's answer to the response that API Gateway sends the client.
+//! Also converts a function's answer to the response that API Gateway sends the client.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,8 +21,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// If a body's media type begins with one of these prefixes, the event contains the body as text.
-/// If the body has another media type, the event contains it in base64.
+/// The event contains a body as text if the body is UTF-8, and its media type is missing or begins
+/// with one of these prefixes. The event contains all other bodies in base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",
@@ -30,8 +30,8 @@ const TEXT: [&str; 4] = [
     "application/xml",
 ];
 
-/// Converts a request to an event. API Gateway also adds headers such as `x-forwarded-for`, which
-/// this event lacks. In its `requestContext`, this event lacks `accountId`, `apiId`, `authorizer`,
+/// Converts a request to an event. Unlike API Gateway's events, the event has no added headers such
+/// as `x-forwarded-for`. Its `requestContext` has no `accountId`, `apiId`, `authorizer`,
 /// `domainName`, `domainPrefix`, `requestId` and `time`.
 pub(crate) fn from_request(
     route_key: &str,
@@ -114,9 +114,9 @@ fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeM
     joined
 }
 
-/// The text of a header value. JSON can't hold arbitrary bytes. So a value that is not UTF-8 is read as
-/// ISO 8859-1, which earlier versions of HTTP allowed
-/// ([RFC 9110, section 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
+/// The text of a header value. JSON can't hold arbitrary bytes, so a value that is not UTF-8 is
+/// read as ISO 8859-1, which earlier versions of HTTP allowed ([RFC 9110, section
+/// 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     str::from_utf8(bytes).map_or_else(

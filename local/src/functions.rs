@@ -10,8 +10,8 @@ use crate::guard::Guarded;
 /// The name of the table in the local run.
 pub const TABLE_NAME: &str = "users";
 
-/// Gives each dependency the same features as in every other build, so that cargo builds no
-/// dependency twice (see tools/unified).
+/// The feature `all` of the package `unified` gives each dependency the same features in every
+/// build of the workspace, so that cargo builds no dependency twice (see tools/unified).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
 
 /// Checks that cargo-lambda is installed.
@@ -29,8 +29,9 @@ pub fn check_cargo_lambda() -> Result<(), String> {
     }
 }
 
-/// Builds both functions exactly as `cargo lambda watch` would build them at their first request.
-/// `cargo lambda watch` then has nothing to compile, so no request waits for a compiler.
+/// Builds both functions in advance, exactly as `cargo lambda watch` would build each of them at
+/// its first request. So `cargo lambda watch` has nothing to compile, and no request waits for a
+/// compiler.
 ///
 /// # Errors
 /// The shell `sh` can't be started.
@@ -44,8 +45,8 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
 }
 
 /// Serves both functions at an address. A function starts when its first event arrives. If the
-/// function's process ends, the function is restarted. Editing a source file rebuilds and restarts the
-/// affected function.
+/// function's process ends, the function starts again. If a developer edits a source file, each
+/// function that uses the file is rebuilt and starts again.
 ///
 /// # Errors
 /// The shell `sh` can't be started.
@@ -56,15 +57,16 @@ pub fn watch(
     access_key_id: &str,
     agent: Option<&str>,
 ) -> io::Result<Guarded> {
-    // cargo-lambda starts a function with `cargo run`, which starts the binary through this runner.
+    // cargo-lambda starts a function with `cargo run`. This setting makes `cargo run` start the
+    // function's binary through the script sandbox.sh.
     let runner = json!(["sh", "local/src/sandbox.sh"]);
     let mut command = Guarded::command("cargo-lambda");
     command
         .args(["lambda", "watch", "--locked"])
         .args(FEATURES)
         .args(["--config", &format!("target.'cfg(all())'.runner={runner}")])
-        // By default, cargo-lambda listens on every network interface and lets any web page read the
-        // responses.
+        // These options change two defaults: cargo-lambda would listen on every network interface,
+        // and would let any web page read the responses.
         .args(["--invoke-address", &address.ip().to_string()])
         .args(["--invoke-port", &address.port().to_string()])
         .arg("--disable-cors");
@@ -81,16 +83,17 @@ pub fn watch(
     if let Some(agent) = agent {
         command.env("AWS_XRAY_DAEMON_ADDRESS", agent);
     }
-    // By default, cargo-lambda logs a line about every process that it starts. Among these lines, a
-    // developer could miss the functions' lines.
+    // Unless the developer sets RUST_LOG, cargo-lambda logs only warnings and errors. By default,
+    // it would also log every process that it starts, and a developer could miss the functions'
+    // lines.
     if env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "cargo_lambda=warn");
     }
     Guarded::start(command)
 }
 
-/// Makes a cargo command run in the workspace. Removes the variables that `cargo run` sets, because some
-/// crates are rebuilt when those variables change.
+/// Makes a cargo command run in the workspace. If `cargo run` started this program, it has set some
+/// variables. Removes these from the command, because cargo rebuilds some crates when they change.
 fn run_in(root: &Path, command: &mut Command) {
     command.current_dir(root);
     forget(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
@@ -146,7 +149,7 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_secs(2));
 
         drop(sandbox.stdin.take());
-        // The output reaches its end only when every process that can write to it has ended.
+        // The script's output ends only when the script and all its child processes have ended.
         let rest = async { while lines.next_line().await.unwrap().is_some() {} };
         timeout(PATIENCE, rest).await.expect("nothing is left");
         assert!(!sandbox.wait().await.unwrap().success());

@@ -42,8 +42,8 @@ use crate::{
 };
 
 /// How long the gateway waits for a function: the maximum integration timeout of API Gateway.
-/// cargo-lambda has no timeout. Without this limit, a request would wait forever when an edit
-/// restarts its function.
+/// cargo-lambda has no timeout. If a developer edits a function while it handles a request,
+/// cargo-lambda restarts the function. Without this limit, the request would then wait forever.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -54,15 +54,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The largest request body that the gateway reads, in bytes. A much smaller body already makes the
-/// event larger than [`EVENT_LIMIT`], and gets a 413. But many clients read the response only after
-/// they have sent the whole body. So the gateway reads the whole body first.
+/// The largest request body that the gateway reads, in bytes. This limit is much higher than
+/// [`EVENT_LIMIT`]. Many clients read a response only after they have sent the whole body. So the
+/// gateway reads a body to its end, even if the event is then too large and the client gets a 413.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The request header in which a browser says how the page that sends the request is related to the
-/// server: same origin, same site or neither
-/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit this
-/// header.
+/// The request header in which a browser compares the origin of the page that sends the request
+/// with the server's: same origin, same site or neither ([Fetch
+/// Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit this header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -73,8 +72,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Reads the routes and the CORS settings of a template. In the local run, web
-    /// pages of `origin` may call the API, and no others.
+    /// Reads the routes and the CORS settings of a template. In the local run, only the web pages
+    /// of `origin` may call the API.
     ///
     /// # Errors
     /// The template lacks the API or a CORS setting, or has a route that the local run can't serve.
@@ -123,8 +122,9 @@ impl Route {
         let (method, path) = known.ok_or_else(|| {
             failed("has no method, or its path has a wildcard; add support for such routes in local/src/gateway.rs")
         })?;
-        // Follows the references: `integrations/${CreateUserIntegration}`, then
-        // `CreateUserFunction.Alias`, then the binary.
+        // Follows the template's references from the route to the binary. For example, the route
+        // refers to `integrations/${CreateUserIntegration}`, and this integration refers to
+        // `CreateUserFunction.Alias`. The function's resource names the binary.
         let target = properties["Target"].as_str().unwrap_or_default();
         let integration = target.trim_start_matches("integrations/${");
         let integration = resources.get(integration.trim_end_matches('}'));
@@ -159,8 +159,8 @@ impl Route {
     }
 }
 
-/// The CORS settings of `template.yaml`, for one origin. A deployment applies the same settings to the
-/// origins in its parameters.
+/// The CORS settings of `template.yaml`, for one origin. A deployment applies the same settings to
+/// the origins that the template's parameters name.
 #[derive(Debug)]
 struct Cors {
     origin: HeaderValue,
@@ -240,8 +240,8 @@ impl Gateway {
                 self.answer(request, Ipv4Addr::LOCALHOST.into())
             };
             let mut status = ask().await.status();
-            // The first request may time out, because cargo checks for changes and then starts the
-            // function.
+            // The first request may time out, because it waits until cargo has looked for changed
+            // files and has started the function.
             if status == StatusCode::SERVICE_UNAVAILABLE {
                 status = ask().await.status();
             }
@@ -269,8 +269,8 @@ impl Gateway {
         unreachable!("axum serves forever: {ended:?}")
     }
 
-    /// Answers a request. Does not check the request's host, because the free function `answer` has
-    /// checked that it names this machine.
+    /// Answers a request. Does not check the request's host, because the function of the same name
+    /// outside this `impl` has checked that the host is this machine.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -365,8 +365,8 @@ impl Gateway {
         None
     }
 
-    /// Invokes a function as soon as cargo-lambda listens. Does not forward the client's headers,
-    /// because cargo-lambda interprets some headers as its own protocol.
+    /// Waits until cargo-lambda listens, and then invokes a function. Does not forward the client's
+    /// headers, because cargo-lambda interprets some headers as its own protocol.
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Response<Bytes>, String> {
         let functions = self.functions;
         let url = format!("http://{functions}/2015-03-31/functions/{function}/invocations");
@@ -416,10 +416,10 @@ async fn answer(
     response
 }
 
-/// Whether a web page of another origin sends this request. Returns `false` if a person opens a
-/// link to the API. Older browsers do not send `Sec-Fetch-Site`, so the code also uses `Origin`. A
-/// page can't omit `Origin` from a request that could change data. SECURITY.md names an old browser
-/// that omits `Origin` from a form's POST.
+/// Whether a web page of another origin sends this request. Returns `false` if a person follows a
+/// link to the API, even from such a page. Older browsers do not send `Sec-Fetch-Site`. Without
+/// this header, the function checks `Origin`, which a page can't omit from a request that could
+/// change data. SECURITY.md names an old browser that omits `Origin` from a form's POST.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);

@@ -16,21 +16,21 @@ use tokio::{
 const SCRIPT: &str = include_str!("guard.sh");
 
 /// How long to wait for a guarded process to stop. The script kills the process after a second, so
-/// this wait is slightly longer.
+/// this wait is slightly longer than a second.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A child process that ends when this value is dropped, or when the current process ends in any way.
 #[derive(Debug)]
 pub struct Guarded {
     shell: Child,
-    /// The script's standard input. When standard input closes, the script ends its command. The
-    /// operating system closes standard input if the current process dies.
+    /// The script's standard input. When it closes, the script ends the guarded process. If the
+    /// current process dies, the operating system closes it.
     lifeline: Option<ChildStdin>,
 }
 
 impl Guarded {
-    /// Creates a command for [`Self::start`]. Arguments and environment variables can be added to the
-    /// command as usual.
+    /// Creates a command that [`Self::start`] can start. The caller can add arguments and
+    /// environment variables to the command.
     pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "guard.sh"]).arg(program);
@@ -49,8 +49,8 @@ impl Guarded {
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself. The script then sends SIGTERM to the processes that
-    /// remain in the process group.
+    /// Waits for the process to end by itself. When it has ended, the script sends SIGTERM to the
+    /// other processes of the process group.
     ///
     /// # Errors
     /// The operating system does not report the process's status.
@@ -58,9 +58,9 @@ impl Guarded {
         self.shell.wait().await
     }
 
-    /// Closes the script's standard input, so the script ends the process and its process group.
-    /// After a second, the script kills the processes that still run. Waits until the script has
-    /// ended, but at most 1.2 seconds.
+    /// Closes the script's standard input. The script then sends SIGTERM to all processes of the
+    /// process group. A second later, it kills the processes that still run. Waits until the script
+    /// has ended, but at most 1.2 seconds.
     pub async fn stop(mut self) {
         self.lifeline.take();
         let _ = timeout(STOP_TIMEOUT, self.shell.wait()).await;

@@ -2,7 +2,7 @@
 # script sends SIGTERM to the command and its whole process group, and SIGKILL a second later. So
 # the command also ends when the process at the other end of standard input dies, even by SIGKILL.
 #
-# This shell is the leader of its process group; "kill 0" signals every process in the group,
+# This shell leads its process group. "kill 0" sends a signal to every process in the group,
 # including the shell. The signal does not reach a process that the command starts in another group.
 # But such a process inherits standard input from the command, which inherits it from this shell. So
 # the process can notice when standard input closes.

@@ -39,8 +39,8 @@ pub fn origin(port: u16) -> String {
 pub async fn serve(port: Port, users_url: &str) -> Infallible {
     let number = port.number();
     let html = HTML.replace(USERS_URL, users_url);
-    // The policy allows only what the page needs: its own script, style and icon, and calls to the API.
-    // The policy also stops scripts from turning text into markup.
+    // The policy allows only what the page needs: its own script, style and icon, and calls to the
+    // API. The last two directives also stop the script from inserting text as HTML.
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
          connect-src {users_url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -71,8 +71,9 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Serves the page only at the page's own origin. Redirects a request for `localhost` or `[::1]` to
-/// this origin, because the API refuses requests from pages of every other origin.
+/// Serves the page only at its own origin, whose host is 127.0.0.1. Redirects requests for
+/// `localhost` or `[::1]` to this origin, because the API refuses requests from pages of all other
+/// origins.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

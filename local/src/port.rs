@@ -38,7 +38,8 @@ impl Port {
             let v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await {
                 Ok(v6) => Some(v6),
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => None,
-                // The system chose a port that is free only on IPv4, so the loop tries another port.
+                // The system chose a port that is free on IPv4 but taken on IPv6. The loop tries
+                // another port.
                 Err(_) if number == 0 => continue,
                 Err(error) => return Err(error),
             };

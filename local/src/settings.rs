@@ -65,16 +65,17 @@ fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Listens on the port `number`. The error message names `variable`, which sets this port.
+/// Listens on the port `number`. The error message names `variable`, the environment variable that
+/// sets this port.
 ///
-/// `make run` listens before the slow build. A client that connects during the build waits for the
-/// service.
+/// `make run` calls this function before the slow build. So a client that connects during the build
+/// is not refused, but waits for the service.
 ///
 /// # Errors
 /// The port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
-        // Suggests `number` plus 2, because the page may use `number` plus 1.
+        // The message suggests `number` plus 2, because the page may use `number` plus 1.
         let other = number.checked_add(2).unwrap_or(DEFAULT_PORT);
         format!(
             "port {number} can't be used: {error}; stop what uses it, or choose another port, as in \

@@ -127,7 +127,8 @@ impl Printer {
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);
     let milliseconds = |from: u64, to: u64| {
-        // An `f64` holds every whole number up to 2^53 exactly, and 2^53 ns are 104 days.
+        // An `f64` holds every whole number up to 2^53 exactly. So it is exact for up to 2^53 ns,
+        // which are 104 days.
         #[expect(
             clippy::cast_precision_loss,
             reason = "a request takes less than 104 days"

@@ -15,11 +15,11 @@ use serde_json::{Value, value::RawValue};
 ///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID).
 ///    A machine's token without `sub` names its client with one of these claims.
 ///
-/// A usable value is a number, a string that is not blank, or an array or object that contains one of these. A claim
-/// with any other value is skipped.
+/// A usable value is a number or a string that is not blank. An array or an object is usable if it contains a usable
+/// value. A claim with any other value is skipped.
 ///
-/// Two different named callers never compare equal. Two issuers, or two claims, may use one value for different
-/// callers, so the issuer and the claim's name are part of a caller.
+/// Two [`Caller::Named`] values are equal only if they are the same caller. Two issuers, or two claims, may use one
+/// value for different callers, so the issuer and the claim's name are part of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The API has no authorizer, so anyone can call it. The local run is an example.

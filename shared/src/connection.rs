@@ -1,7 +1,7 @@
 //! The HTTP client that the SDK uses. It sends HTTP/1.1 requests, normally over TLS, and reuses its connection.
 //!
 //! A Lambda sandbox sends one request at a time, so it needs one connection and no pool. The SDK's own client supports
-//! pools, HTTP/2, proxies and the system's certificates. These features cost time in each call and at each start.
+//! pools, HTTP/2, proxies and the system's certificates. These features cost time in each call and at each cold start.
 
 use std::{
     error::Error,
@@ -46,8 +46,8 @@ pub struct Connection {
     idle: Arc<Mutex<Option<Idle>>>,
 }
 
-/// The connection that the next request uses. The body of the last response may still be arriving. `kept` waits
-/// until the body is complete.
+/// The connection that the next request uses. The body of the last response may still be arriving on it. The function
+/// `Connection::kept` waits until this body is complete.
 struct Idle {
     connection: SendRequest<SdkBody>,
     since: SystemTime,
@@ -113,8 +113,8 @@ impl Connection {
         }
     }
 
-    /// Returns metadata with a function that drops the idle connection. The SDK calls this function after a temporary
-    /// error, so that the retry uses a new connection.
+    /// Returns the metadata that the SDK asks for. It contains a closure that drops the idle connection. The SDK calls
+    /// this closure after a temporary error, so that the retry uses a new connection.
     fn metadata(&self) -> ConnectionMetadata {
         let this = self.clone();
         ConnectionMetadata::builder()
@@ -151,7 +151,7 @@ where
 {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
-    // Ignore this error, because `try_send_request` returns it too.
+    // Ignore an error of the connection, because `try_send_request` returns the error too.
     tokio::spawn(async {
         let _ = connection.await;
     });

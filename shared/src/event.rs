@@ -3,7 +3,7 @@
 //! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
 //!
 //! `lambda_http` can convert the events of every kind of gateway, but it fails on hosts, queries, headers and bodies
-//! that it can't parse. This module accepts such events, and the handlers decide which requests to refuse.
+//! that it can't parse. This module accepts events with such parts, and the handlers decide which requests to refuse.
 
 use std::{borrow::Cow, fmt};
 
@@ -63,8 +63,8 @@ impl<'a> HttpApiEvent<'a> {
         })
     }
 
-    /// Converts the event to a request. Adds the [`Caller`] to the request's extensions. If the event has a field
-    /// `authorizer` that names no caller, adds no [`Caller`].
+    /// Converts the event to a request, and adds the [`Caller`] to the request's extensions. If the event's field
+    /// `authorizer` is present but names no caller, the request gets no [`Caller`].
     #[must_use]
     pub fn into_request(self) -> Request {
         let body = match self.body {
@@ -105,8 +105,8 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// Names the part that makes an event invalid. The name is "outermost value", a field, or a list of fields of which at
-/// least one is wrong.
+/// Names the part that makes an event invalid: the outermost value, one field, or several fields of which at least one
+/// is wrong.
 fn wrong_member(json: &str) -> &'static str {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -147,8 +147,8 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads the headers. Replaces control characters, which a header can't hold, with U+FFFD, so that the handler sees the
-/// header and can refuse its value.
+/// Reads the headers. A header can't hold control characters, so this function replaces them with U+FFFD. The handler
+/// then sees the header and can refuse its value.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
     struct Headers;
 

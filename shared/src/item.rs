@@ -29,8 +29,8 @@ pub const ID: &str = "id";
 /// The name of the attribute with the create request's fingerprint.
 pub const REQUEST: &str = "request";
 
-/// The partition key of every user. With the same partition key, all users form one item collection, which is sorted by
-/// `username_key`.
+/// The partition key of every user. Because all users have the same partition key, they form one item collection, which
+/// is sorted by `username_key`.
 pub const KIND_USER: &str = "user";
 /// The partition key in warm-up requests. No item ever has this key.
 pub const KIND_WARM_UP: &str = "warm-up";

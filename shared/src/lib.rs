@@ -1,7 +1,7 @@
 //! The code that both functions share: the user, its table item, the table client, the problem documents, and the main
 //! loop with its logs and spans.
 //!
-//! The modules do not import each other in a cycle: `user` imports no other module of this crate, and `item` imports
+//! The modules never import each other in a cycle. `user` imports no other module of this crate, and `item` imports
 //! only `user` and `caller`. Only `problem` maps errors to status codes.
 
 pub mod user;

@@ -193,7 +193,7 @@ impl Problem {
     /// Creates the problem for an event that is not an HTTP API event.
     ///
     /// The metric `InternalErrors` does not count this problem, because the sender is at fault, not the function.
-    /// Otherwise, a stray event could set off the alarm that rolls back a deployment.
+    /// If the metric counted this problem, a stray event could set off the alarm that rolls back a deployment.
     #[must_use]
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(

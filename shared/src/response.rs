@@ -36,8 +36,8 @@ impl LoggedResponse {
 /// Creates a response without a body.
 ///
 /// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. An empty response does not
-/// need this header, but [`json`] calls this function and adds a body. Without the header, a browser might show that
-/// body as a web page and run a script in a username.
+/// need this header. But [`json`] calls this function and adds a body, which may contain usernames. Without the header,
+/// a browser might show this body as a web page. If a username contained a script, the browser would run it.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

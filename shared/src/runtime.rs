@@ -23,13 +23,13 @@ use crate::{
     trace::{self, Agent},
 };
 
-/// The handler is stopped this long before the event's deadline, so that there is time to send the response.
+/// The time between the stop of a slow handler and the event's deadline. The response is sent in this time.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Starts the function, then serves events until Lambda ends the process.
 ///
-/// `start` does the expensive work in Lambda's INIT phase and returns the handler. The function never reports a
-/// failed event to Lambda: after a panic or a missed deadline, it answers with a problem document.
+/// `start` does the expensive work in Lambda's INIT phase and returns the handler. If the handler panics or takes too
+/// long, the function does not report an error to Lambda, but answers with a problem document.
 pub async fn run<S, H, F>(route: &'static str, start: S) -> ExitCode
 where
     S: AsyncFnOnce() -> Result<H, ConfigError>,
@@ -83,8 +83,8 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // Answer with a problem document, which names the reason. If a function reports an error to Lambda instead, the
-        // client gets a 5xx without a reason.
+        // Answers with a problem document, which names the reason. After an error report to Lambda, the client would
+        // get a 5xx without a reason.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {

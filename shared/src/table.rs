@@ -49,9 +49,9 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The root certificates of all public AWS endpoints, as
-/// [Amazon Trust Services](https://www.amazontrust.com/repository/) publishes them. The command
-/// `sha256sum shared/certificates/*` prints their fingerprints, which are also on that page. The system trusts many
-/// more certificates, and reading all of them would lengthen every cold start.
+/// [Amazon Trust Services](https://www.amazontrust.com/repository/) publishes them. To compare their fingerprints with
+/// that page, run `sha256sum shared/certificates/*`. The operating system trusts many more certificates, but reading
+/// all of them would lengthen every cold start.
 const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA1.cer"),
     include_bytes!("../certificates/AmazonRootCA2.cer"),
@@ -165,8 +165,8 @@ impl ClassifyRetry for RetryTransactionConflicts {
     }
 }
 
-/// Returns the certificates to trust. They come from the file that `AWS_CA_BUNDLE` names, or are Amazon's certificates
-/// if the variable is not set.
+/// Returns the certificates to trust. If `AWS_CA_BUNDLE` is set, they come from the file that it names. Otherwise, they
+/// are Amazon's certificates.
 fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = env::var_os(CA_BUNDLE) else {
@@ -198,8 +198,8 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
 }
 
 /// Sends the warm-up request `request`, so that the first real request finds an open connection. The warm-up request
-/// must not change the table. This function waits at most a second for the response. It only logs a warning if the
-/// warm-up request fails, because the first real request may still succeed.
+/// must not change the table. This function waits at most a second for the response. If the warm-up request fails, this
+/// function only logs a warning, because the first real request may still succeed.
 pub async fn warm_up<T>(request: impl Future<Output = Result<T, TableError>>) {
     match tokio::time::timeout(WARM_UP_TIMEOUT, request).await {
         Ok(Ok(_)) => {}
@@ -219,7 +219,7 @@ pub enum TableError {
         /// The error and its whole chain of causes.
         cause: String,
         /// `true` if the traffic reached the limit of a key range, `false` if it reached the limit of the table or the
-        /// account. A key range at its limit means that the item collection of all users has too much traffic
+        /// account. All users are in one item collection, so `true` means that this collection has too much traffic
         /// ([key range throttling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/throttling-key-range-limit-exceeded-mitigation.html)).
         key_range: bool,
     },
@@ -228,7 +228,8 @@ pub enum TableError {
         /// The error and its whole chain of causes.
         cause: String,
     },
-    /// DynamoDB rejected the request, or sent an item that is not a user. The cause is a bug or a wrong deployment.
+    /// The SDK could not send the request, or DynamoDB rejected it or sent an item that is not a user. The cause is a
+    /// bug or a wrong deployment.
     Unexpected {
         /// The error and its whole chain of causes.
         cause: String,
@@ -282,10 +283,10 @@ where
         match &error {
             // DynamoDB did not respond in time, or the response is not valid.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // The first three conditions find every error of the connection, for example an untrusted certificate,
-            // because such an error has a kind: I/O, timeout or other. The error about a response that is not HTTP has
-            // no kind, so `is_no_http` finds it. A failure to sign or to resolve the endpoint has no kind either, but
-            // comes from a wrong deployment. So the last arm makes this failure `Unexpected`.
+            // An error of the connection, for example an untrusted certificate, has a kind: I/O, timeout or other. The
+            // first three conditions find it. The error about a response that is not HTTP has no kind, so `is_no_http`
+            // finds it. A failure to sign the request or to resolve the endpoint has no kind either, but it comes from
+            // a wrong deployment. So the last arm of this `match` makes it `Unexpected`.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -303,9 +304,9 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // `None`: a response without an error code is not from DynamoDB or can't be read.
-                // `Some`: these errors are temporary. A transaction or another region is writing the item, or a part of
-                // the request arrived too late.
+                // `None`: the response has no error code, so it is not from DynamoDB, or it can't be read.
+                // `Some`: these errors are temporary. A transaction or another region is writing the same item, or a
+                // part of the request arrived too late.
                 None
                 | Some(
                     "ReplicatedWriteConflictException"
@@ -316,8 +317,8 @@ where
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
-            // The SDK could not build the request, sign it or resolve the endpoint. This arm also matches the variants
-            // of `SdkError` that a newer SDK adds.
+            // The SDK could not build the request, sign it or resolve the endpoint. This arm also matches variants that
+            // a newer SDK may add to `SdkError`.
             _ => Self::Unexpected { cause },
         }
     }
@@ -347,8 +348,8 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// Implements [`ThrottlingReasons`] for each operation's error type. This macro writes the same `match` for each type:
-/// the types have throttling variants with the same names, but the SDK has no trait that reads their reasons.
+/// Implements [`ThrottlingReasons`] for each operation's error type. The SDK has no trait that reads the reasons from
+/// all these types. Their throttling variants have the same names, so this macro writes the same `match` for each type.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

@@ -19,9 +19,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 const NAMESPACE: &str = "UsersApi";
 /// The dimension of all metrics. Lambda's own metrics have a dimension with the same name.
 const FUNCTION: &str = "FunctionName";
-/// A second dimension, which only the metric `InternalErrors` has. With it, the alarm that rolls back a deployment
-/// counts only the errors of the new version. The other metrics do not have it, because CloudWatch would bill each of
-/// them once for every version.
+/// A second dimension, which only the metric `InternalErrors` has. An alarm rolls back a deployment if the new version
+/// fails. With this dimension, the alarm counts only the errors of the new version. The other metrics do not have the
+/// dimension, because CloudWatch would bill each of them once for every version.
 const VERSION: &str = "FunctionVersion";
 
 /// The metrics that count requests. `Latency`, a metric in the log line of every request, is not one of them.
@@ -37,8 +37,8 @@ pub enum Metric {
     PagesListed,
     /// DynamoDB throttled the last attempt of a request.
     Throttles,
-    /// DynamoDB throttled a request because the traffic reached the limit of a key range, and not the limit of the
-    /// table or account. So the item collection of all users has too much traffic.
+    /// DynamoDB throttled a request because a key range reached its limit. This limit is separate from the limits of
+    /// the table and the account. All users are in one item collection, so this collection has too much traffic.
     KeyRangeThrottles,
     /// A request failed with 500 because of a bug or a wrong deployment.
     InternalErrors,
@@ -69,7 +69,7 @@ pub fn chain(error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string();
-        // Some of the SDK's errors already display their source, so do not repeat the source.
+        // The text of some SDK errors already contains the text of their source. Do not add that text again.
         if !chain.ends_with(&text) {
             chain.push_str(": ");
             chain.push_str(&text);
@@ -220,7 +220,7 @@ struct Line<'a> {
     message: &'a str,
 }
 
-/// Logs why the function ends: it can't start, or Lambda's runtime interface is gone.
+/// Logs why the function ends: either it can't start, or it can no longer reach Lambda's runtime interface.
 pub fn write_fatal(message: &str) {
     write_line(&Line {
         timestamp: timestamp(SystemTime::now()),
@@ -234,8 +234,8 @@ thread_local! {
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Takes the stored place where this thread last panicked, and describes it. The description becomes the `cause` in the
-/// request's log line.
+/// Describes the place where this thread last panicked, and forgets the place. The description becomes the `cause` in
+/// the request's log line.
 #[must_use]
 pub fn take_panic() -> String {
     let place = PANIC_PLACE.take();

@@ -171,10 +171,11 @@ struct Call {
 /// The outcome of an attempt.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// The id that DynamoDB gave the request.
+    /// The id that DynamoDB gave the attempt.
     request_id: Option<String>,
-    /// Why the attempt failed. This is DynamoDB's error code, or the HTTP status if the response has no code. If there
-    /// was no valid response, this is `timeout`, `connection`, `response` or `_OTHER`.
+    /// Why the attempt failed, or `None` if it succeeded. The reason is DynamoDB's error code, or the HTTP status if
+    /// the response has no code. If there was no valid response, the reason is `timeout`, `connection`, `response` or
+    /// `_OTHER`.
     error: Option<Cow<'static, str>>,
     /// The HTTP status of the response.
     status: Option<u16>,
@@ -185,8 +186,8 @@ tokio::task_local! {
     static RECORDING: RefCell<Recording>;
 }
 
-/// Runs `handling`, the future that handles a request. If the request has a recording, [`Attempts`] writes to the
-/// recording while the future runs.
+/// Runs `handling`, the future that handles a request. While the future runs, [`Attempts`] adds the attempts of the
+/// request to `recording`. If `recording` is `None`, the request is not sampled, and nothing is recorded.
 pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -> F::Output {
     let Some(begun) = recording.take() else {
         return handling.await;
@@ -219,7 +220,7 @@ impl Intercept for Attempts {
                 call.retries.extend(before.map(|(_, before)| (now, before)));
                 return;
             }
-            // An example of this header's value is `DynamoDB_20120810.PutItem`.
+            // The header `x-amz-target` names the operation, for example `DynamoDB_20120810.PutItem`.
             let target = context.request().headers().get("x-amz-target");
             let operation = target.and_then(|target| target.rsplit('.').next());
             recording.call = Some(Call {
@@ -250,7 +251,8 @@ impl Intercept for Attempts {
 
 /// Calls `take` with the recording of the current request. Does nothing if the request is not sampled.
 fn note(take: impl FnOnce(&mut Recording)) {
-    // `try_with` fails only outside a sampled request, where there is nothing to record.
+    // `try_with` fails only if the current request is not sampled, or during the warm-up. Ignore this error, because
+    // there is nothing to record.
     let _ = RECORDING.try_with(|recording| take(&mut recording.borrow_mut()));
 }
 
@@ -303,7 +305,7 @@ impl Recording {
     pub fn send(mut self, context: &Context, line: &RequestLine<'_>) {
         let now = self.started.elapsed();
         if let Some(call) = &mut self.call {
-            // If the last attempt has no end, the request's deadline stopped that attempt.
+            // If the end of the last attempt was not recorded, the request's deadline stopped that attempt.
             call.ended.get_or_insert_with(|| (now, Outcome::timeout()));
         }
         let spans = self.encode(now, context, line);
@@ -515,7 +517,7 @@ fn new_id() -> u64 {
 }
 
 // The rest of this file writes the part of Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) that
-// spans need. Cold starts with generated code take longer (docs/decisions/0007).
+// spans need. A crate with generated code, such as `prost`, would make cold starts longer (docs/decisions/0007).
 
 /// The value of an attribute.
 enum Value<'a> {
@@ -557,7 +559,7 @@ fn message(to: &mut Vec<u8>, field: u64, write: &dyn Fn(&mut Vec<u8>)) {
     let start = to.len();
     write(to);
     let end = to.len();
-    // The length of the message is known only now. Write the length, then move it before the message.
+    // The length comes before the message, but is known only now. Write the length at the end, then move it to `start`.
     varint(to, (end - start) as u64);
     let length = to.len() - end;
     to[start..].rotate_right(length);

@@ -16,7 +16,7 @@ export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
 /**
- * Starts a browser without background requests. `args` are more command-line arguments. The
+ * Starts a browser without background requests. `args` are additional command-line arguments. The
  * caller must close the browser.
  */
 export function launch(...args) {

@@ -27,8 +27,8 @@ before(async () => {
     await run.create('secret');
     server = await hostileServer(0);
     // Newer browsers stop requests to this machine if they come from a page at a public address.
-    // The `.example` names resolve to this machine, so the browser sends the requests of the
-    // hostile pages, and the local run itself must refuse them.
+    // But the `.example` names resolve to this machine, so the hostile pages have a local address.
+    // The browser sends their requests, and the local run itself must refuse them.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -63,8 +63,8 @@ async function hasHadNoEffect(name) {
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // If the hostile page had taken an event in place of a function, the gateway would have waited
-    // 30 seconds for the response to this event.
+    // If the hostile page had taken an event that was meant for a function, the gateway would have
+    // waited 30 seconds for the response to this event.
     assert(Date.now() - started < 20_000);
 }
 

@@ -16,11 +16,11 @@ const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'd
 /** Matches the lines that the service prints when it is ready. They contain the API's URL and the page's URL. */
 const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 
-/** The service and its web page. Every later `start` uses the ports and data of the first one. */
+/** The service and its web page. After a `stop`, `start` uses the same ports and data again. */
 export class LocalRun {
     #process;
     #output = '';
-    // 0 means any free port. The first start replaces the zeros with the ports that it got.
+    // 0 means any free port. The first `start` replaces the zeros with the ports that it got.
     #ports = { PORT: '0', PAGE_PORT: '0' };
 
     constructor(data) {

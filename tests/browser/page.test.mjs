@@ -82,8 +82,9 @@ async function eventually(check) {
 }
 
 /**
- * Delays list requests with this prefix by one second. `isAsked` resolves when the page sends the
- * first such request. `isAnswered` resolves 1.5 seconds later, when the response should be there.
+ * From now on, delays the page's list requests with this prefix by one second. The promise
+ * `isAsked` resolves when the page sends the first such request. The promise `isAnswered` resolves
+ * 1.5 seconds later. By then, the response should have arrived.
  */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
@@ -190,7 +191,8 @@ test('an empty username and one that is too long are told without the API', asyn
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // These 160 code points are allowed, because NFC composes them to 80 characters.
+        // This username has 160 code points, but is not too long: NFC composes them to 80
+        // characters.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
@@ -382,7 +384,7 @@ test('an answer to a sign-up says nothing about the name that is typed meanwhile
             await username.press('Enter');
             await ended;
             await page.unroute(run.users);
-            // Gives the page time to handle the response.
+            // Gives the page time to handle the response, which must change nothing.
             await page.waitForTimeout(500);
             assert.equal(await refusal.textContent(), '', name);
             assert.equal(await username.getAttribute('aria-invalid'), null);

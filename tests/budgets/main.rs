@@ -1,5 +1,5 @@
 //! These tests limit two numbers of each function: the crates that it is built from, and its memory
-//! allocations. A busy machine does not change these numbers. `tests/released` limits the size of a
+//! allocations. These numbers are the same on a busy machine. `tests/released` limits the size of a
 //! function's binary, and the benchmark (`make bench`) measures time.
 //!
 //! Each budget in this file is slightly above the value that was measured. Raise a budget only for

@@ -10,8 +10,9 @@ use lambda_http::{
 use serde_json::{Map, Value, json};
 use shared::{event::HttpApiEvent, problem::Problem};
 
-/// Returns the request that a function gets from the gateway for these headers, this query and this body. Like
-/// the gateway, joins the values of repeated headers with commas and replaces invalid UTF-8.
+/// Returns the request that a function gets from the gateway for these headers, this query and this
+/// body. Like the gateway, joins the values of repeated headers with commas. Replaces invalid UTF-8
+/// with U+FFFD, because an event is JSON.
 #[must_use]
 pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) -> Request {
     let headers: Map<String, Value> = headers

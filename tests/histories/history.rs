@@ -57,7 +57,7 @@ pub enum Request {
 /// A request to create a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
-    /// The caller. `None` if there is no authorizer.
+    /// The caller that the token names. `None` if the event has no authorizer.
     pub caller: Option<String>,
     /// The Idempotency-Key.
     pub key: Option<String>,
@@ -74,7 +74,7 @@ pub struct List {
     pub prefix: String,
     /// The largest number of users on the page.
     pub limit: usize,
-    /// The last username on the previous page.
+    /// The last username on the previous page. `None` if this page is the first page.
     pub after: Option<String>,
     /// The number of this request's walk. A walk is a series of requests that read one list page by page.
     pub walk: usize,
@@ -107,8 +107,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the client cannot know if its request took effect, because it got a 503 or because
-    /// the function was killed.
+    /// Whether the client cannot know if its request took effect: the client got a 503, or the
+    /// function was killed.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Killed)

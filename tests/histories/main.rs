@@ -194,8 +194,8 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     ));
 }
 
-/// The faults that the proxy injects into creates and deletes. Each delay is longer than the time that the SDK waits
-/// for an answer.
+/// The faults that the proxy injects into creates and deletes. Each delay is longer than the SDK
+/// waits for an answer.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),

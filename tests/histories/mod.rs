@@ -1,15 +1,15 @@
 //! Many clients send requests to the service at the same time, while faults happen. A history
 //! records these requests and their outcomes. Every history must keep the rules in [`rules`]. These
-//! rules follow from two promises. First, a username belongs to one user. Second, once the service
-//! has told a client of a user, this user is never lost or duplicated.
+//! rules follow from two promises. First, a username belongs to one user. Second, once an answer of
+//! the service has contained a user, this user is never lost or duplicated.
 //!
 //! [`run`](run::run) records a history. It runs the functions' binaries with an engine that
 //! emulates DynamoDB and stores its table in a file. [`check`] finds the rules that a history
 //! breaks. A history that was saved to a file can be checked again.
 //!
 //! A seed decides the maximum age of a page, what each client asks for, and when faults and kills
-//! happen. The seed does not decide how the operating system schedules processes. So two runs with
-//! the same seed make the same choices, but may record different histories.
+//! happen. The operating system, not the seed, decides when each process runs. So two runs with the
+//! same seed make the same choices, but may record different histories.
 
 pub mod history;
 pub mod names;

@@ -1,4 +1,5 @@
-//! Usernames that conflict: several spellings of one name have the same username key.
+//! The usernames that the clients of a run choose from. Many of them conflict, because several
+//! spellings of one name have the same username key.
 //!
 //! The display forms and the keys were written by hand, so that the tests do not compute them with
 //! the service's own code.
@@ -34,7 +35,7 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("カナ", "カナ", "カナ"),
     ("ｶﾅ", "カナ", "カナ"),
     ("ｶナ", "カナ", "カナ"),
-    // These two names sort differently in UTF-8 and in UTF-16, because only the first name is
+    // UTF-8 and UTF-16 sort these two names in opposite orders, because only the first name is
     // outside the Basic Multilingual Plane.
     ("\u{20bb7}", "\u{20bb7}", "\u{20bb7}"),
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
@@ -53,7 +54,7 @@ const PREFIXES: [(&str, &str); 8] = [
 ];
 
 impl Name {
-    /// A random entry of `NAMES`. Each of its three texts gets this number at the end.
+    /// A random entry of `NAMES`, with `number` at the end of each of its three texts.
     pub fn choose(rng: &mut Rng, number: usize) -> Self {
         let (spelling, display, key) = NAMES[rng.usize(..NAMES.len())];
         Self {

@@ -21,35 +21,36 @@ use super::history::{
 pub enum Rule {
     /// The run finished, every answer matched the contract, and no answer was a 500.
     Answer,
-    /// During the whole run, a username belongs to one user, and a user has one username. Only one
-    /// request gets 201s for the username.
+    /// During the whole run, a username belongs to one user, and a user has one username. All 201s
+    /// for a username go to attempts of one request.
     OneOwner,
     /// If a client was told of a user, the list at the end of the run shows this user.
     Kept,
-    /// If a client is told of a user, a create for the user's display form was sent earlier. That
+    /// Before a client is told of a user, a create for the user's display form was sent. That
     /// create got a 201 that is not a replay, or its outcome is unknown.
     Asked,
     /// All attempts of one request get the same user. At most one attempt gets a 201 that is not a
     /// replay. Only a request with an Idempotency-Key gets replays.
     Replay,
-    /// If a request gets a 409, another request may already have created the user with this
-    /// username.
+    /// A request gets a 409 only if another request can have created the user with this username
+    /// before the 409 arrived.
     Conflict,
     /// At least one attempt can be the creator of the user. An attempt can be the creator if it was
     /// sent before any client was told of the user, and if no other attempt of its request got a
-    /// 409. If any attempt got a 201, it belongs to the creator's request. If this 201 is not a
-    /// replay, that attempt is the creator. This rule is checked only if no other rule is broken.
+    /// 409. Every attempt that got a 201 must belong to the creator's request. An attempt that got
+    /// a 201 without a replay must be the creator. This rule is checked only if no other rule is
+    /// broken.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and
     /// cursor. If a page links to a next page, it is full.
     Page,
     /// A page shows every user in its range, except users who were new when the page was requested.
-    /// A user is new until `max_age` seconds after a client was first told of the user.
+    /// A user stops being new `max_age` seconds after a client was first told of the user.
     Complete,
     /// The pages of one walk never show the same user twice.
     Walk,
     /// After the last write, every walk shows exactly the users whose username key begins with the
-    /// walk's prefix. They are sorted by username key.
+    /// walk's prefix. The users are sorted by username key.
     Quiet,
     /// At the end of the run, the table holds exactly the users that the list shows.
     Table,
@@ -102,7 +103,8 @@ pub fn check(history: &History) -> Vec<Violation> {
 enum Identity<'a> {
     /// A request with an Idempotency-Key: its caller, its key and the display form of its username.
     Keyed(Option<&'a str>, &'a str, &'a str),
-    /// A request without an Idempotency-Key: the number of its operation. The client's retry counts as a new request.
+    /// A request without an Idempotency-Key: the number of its operation. The client's retry counts
+    /// as a new request.
     Single(usize),
 }
 
@@ -172,8 +174,8 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Stores the users that the first walk after the last write showed. Compares these users with
-    /// all walks after the last write, and with the table.
+    /// Takes the users from the first walk that began after the last write, and stores them in
+    /// `self.users`. Compares them with all walks after the last write, and with the table.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
@@ -203,7 +205,8 @@ impl<'a> Checker<'a> {
                 limit,
                 users: shown,
             } = walk;
-            // `self.users` is sorted by username key. Each walk must have the same order.
+            // `self.users` is sorted by username key. Each walk must show the users in the same
+            // order.
             let all = self.users.iter();
             let all = all
                 .filter(|(key, _)| key.starts_with(prefix))
@@ -259,8 +262,8 @@ impl<'a> Checker<'a> {
         key
     }
 
-    /// Checks that a user is unchanged in the list at the end of the run. The caller passes only users that a client
-    /// was told of.
+    /// Checks that the list at the end of the run shows this user with the same id and the same
+    /// username. A client was told of the user before.
     fn check_kept(&mut self, user: &ShownUser, key: &str) {
         match self.users.get(key) {
             None => self.report(Rule::Kept, format!("{user:?} is lost")),
@@ -425,8 +428,8 @@ impl<'a> Checker<'a> {
             .is_sorted_by(|one, next| one < next);
         let is_sound = is_sorted
             && keys.len() <= list.limit
-            // DynamoDB ends a page before its limit only if the page reaches one megabyte. All pages in a history are
-            // smaller.
+            // DynamoDB ends a page before its limit only if the page reaches one megabyte. All
+            // pages in a history are smaller.
             && (keys.len() == list.limit || !has_next)
             && keys.iter().all(|key| key.starts_with(&list.prefix));
         if !is_sound {

@@ -202,7 +202,8 @@ fn a_conflict_with_the_request_itself_is_found() {
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Conflict]);
 
-    // Only one request asks for "bea", so no other request explains the 409.
+    // In this history, only one request asks for "ada", and the two creates for "bea" are attempts
+    // of one request. So no other request explains the 409s.
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Taken);
     story.create("ada", Some("one"), "bea", Outcome::Killed);
@@ -233,8 +234,9 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // ada's 201 proves that ada's request created the user. So bea's request created no user, and
-    // the username was still free when cleo got the 409.
+    // All three callers request the username "ada". The 201 proves that the last request created
+    // the user. So bea's request created no user, and the username was still free when cleo got the
+    // 409.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -247,7 +249,8 @@ fn a_creation_of_a_user_that_was_seen_before_is_found() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
-    // The list shows that the user exists already, so this 201 should be marked as a replay.
+    // The list above shows that the user existed before this 201. So the 201 should be marked as a
+    // replay.
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Creator]);
@@ -509,8 +512,8 @@ impl Story {
         self.add(Request::Create(create), outcome);
     }
 
-    /// Adds a list request for one page. The request is a walk of its own, so it has no other
-    /// pages.
+    /// Adds a list request for one page. The request is the only one of its walk, so the walk has
+    /// no other pages.
     fn list(
         &mut self,
         prefix: &str,

@@ -46,13 +46,12 @@ const LISTERS: usize = 3;
 /// always links to a next page.
 const MAX_PAGES: usize = 1000;
 
-/// The possible maximum ages of a page, in seconds. Each run picks one of these values at random.
-/// With 0, the template's default, list-users caches no page. With 2, it caches each page for 2
-/// seconds.
+/// The values for `LIST_MAX_AGE_SECONDS`. Each run picks one of them at random. With 0, the
+/// template's default, list-users caches no page. With 2, it caches each page for 2 seconds.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// The callers and the Idempotency-Keys that clients choose from. Both lists are short, so that the
-/// same key often comes from the same caller, and often from different callers.
+/// The callers and the Idempotency-Keys that clients choose from. Both lists are short. So one
+/// caller often repeats a key, and different callers often send the same key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -73,11 +72,12 @@ pub struct Totals {
     pub operations: usize,
     /// Users in the list at the end of the run.
     pub users: usize,
-    /// Create requests that got a replay, because an earlier attempt had created the user.
+    /// Create requests that got a replay: an earlier request with the same caller and the same
+    /// Idempotency-Key had created the user.
     pub replays: usize,
     /// Create requests that got a 409.
     pub conflicts: usize,
-    /// Pages that clients got as answers.
+    /// List requests that got a page.
     pub pages: usize,
     /// Requests whose outcome is unknown, because the client got a 503 or no answer.
     pub unknown: usize,
@@ -170,8 +170,9 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // How many random numbers a deed draws depends on its outcomes. This must not change the
-        // choices of the next deed, so each deed has its own random generator.
+        // A deed draws more or fewer random numbers, depending on the answers that it gets. Each
+        // deed has its own random generator, so that the answers do not change the choices of the
+        // next deed.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -423,8 +424,8 @@ impl Client {
     /// Sends a create for a username that other clients also request. If the outcome is unknown,
     /// usually sends the create again.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // The username ends in this number, which is larger in later deeds. With the same numbers
-        // in all deeds, all usernames would soon be taken.
+        // The username ends in this number. Later deeds have larger numbers, because otherwise all
+        // usernames would soon be taken.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -531,8 +532,8 @@ impl Client {
     }
 }
 
-/// Converts an answer to an outcome. Returns `None` if the answer has another status than the
-/// requests of a run can get.
+/// Converts an answer to an outcome. Returns `None` if the answer has a status that no request of a
+/// run should get.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {

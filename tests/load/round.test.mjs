@@ -12,7 +12,7 @@ import { LocalRun, root } from '../browser/local_run.mjs';
 // autocannon, which sends the requests, is installed in .tools/load.
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
-/** Requests per second. The local run can answer far more requests, but the machine may be busy. */
+/** Requests per second. The local run can answer far more, but a busy machine may not. */
 const RATE = 50;
 const SECONDS = 5;
 

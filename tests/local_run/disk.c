@@ -1,9 +1,11 @@
-// Simulates a disk that becomes full or read-only on demand. A program loads this library before libc.
-// The library intercepts the program's calls to libc that change files of one folder.
+// Simulates a disk that becomes full or read-only on demand. The program under test loads this
+// library before libc. The library intercepts the program's calls to libc that change files in one
+// folder.
 //
 // The variable FAULTY_FOLDER names the folder, and the variable FAULTY_SWITCH names the switch file.
 // While the switch file contains "full", the disk has no space left. While the file contains
-// "read-only", nothing in the folder can be changed. Child processes do not load the library.
+// "read-only", nothing in the folder can be changed. The program's child processes do not load the
+// library.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -15,8 +15,9 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// The simulated faults of a disk. An entry contains the text of the switch file that causes the
-/// fault (`disk.c`), and then the error message of the operating system.
+/// The simulated faults of a disk. Each entry has two texts: the content of the switch file, which
+/// makes the library (`disk.c`) simulate the fault, and the operating system's message for the
+/// fault.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),
@@ -87,8 +88,8 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // Two starts are refused. At the first, the data folder is empty. At the second, the folder
-        // contains a user.
+        // The local run must refuse to start twice: with an empty data folder, and with a data
+        // folder that contains a user.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();
@@ -107,7 +108,8 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
 /// A data folder on a simulated disk, which a test can make full or read-only.
 struct Disk {
     data: TempDir,
-    /// Contains the switch file, and the library that intercepts calls to libc (`disk.c`).
+    /// The folder with the switch file, which selects the fault, and with the library compiled from
+    /// `disk.c`, which intercepts calls to libc.
     tools: TempDir,
 }
 
@@ -165,7 +167,8 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that the database file is undamaged. Python's SQLite checks it, independently of the engine's SQLite.
+    /// Asserts that the database file is undamaged. Python's SQLite checks the file, so the check
+    /// does not depend on the engine's SQLite.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

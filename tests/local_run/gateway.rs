@@ -129,7 +129,8 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
         )
     };
 
-    // The gateway refuses every client context, because an invalid one would end the function's process.
+    // The gateway refuses every client context, because an invalid client context would end the
+    // function's process.
     let context = ["--client-context-ascii", "{}"];
     let (succeeds, _, message) = invoke("create-user", &context);
     assert!(!succeeds);
@@ -148,8 +149,8 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     assert!(succeeds, "{message}");
     assert_eq!(response.unwrap()["statusCode"], 201);
     assert_eq!(run.list("").usernames(), ["ada"]);
-    // The event file contains the claims of a token. The gateway passes this event on unchanged, so
-    // the function logs the caller that these claims name.
+    // The claims in the event file name a caller. The function logs this caller, because the gateway
+    // passes the event on unchanged.
     run.wait_for_output(r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#);
     run.stop();
 }
@@ -279,8 +280,8 @@ fn requests_from_pages_of_other_origins_are_refused() {
     );
     assert_eq!(run.list("").body, "[]");
 
-    // The gateway allows requests from programs, from the service's own page, and from a person who types the
-    // address or follows a link.
+    // The gateway allows requests from programs and from the service's own page. It also allows the
+    // requests that a browser sends when a person types the address or follows a link.
     let admitted: &[&[(&str, &str)]] = &[
         &[],
         &[("sec-fetch-site", "none")],
@@ -305,8 +306,8 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    // A page can send requests with these media types to another origin without a preflight. In an older
-    // browser, no header of such a request reveals the page's origin.
+    // Without a preflight, a page can send requests with these media types to another origin. In an
+    // older browser, no header of such a request reveals the page's origin.
     for media_type in [
         "",
         "text/plain",
@@ -517,8 +518,8 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         assert_eq!(answer.body_mut().read_to_string().unwrap(), "[]");
-        // For every name but 127.0.0.1, the page's server redirects to the page's own origin. The
-        // HTTP client follows this redirect.
+        // The page's own origin has the name 127.0.0.1. The page's server redirects requests for
+        // `localhost` or `[::1]` to this origin, and the HTTP client follows the redirect.
         let url = format!("http://{name}:{page_port}/");
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");

@@ -29,7 +29,8 @@ use local::http;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-/// Makes the tests run one after another, because a test that edits a source file affects every running service.
+/// Makes the tests run one after another, because a test that edits a source file affects every
+/// running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     // If an earlier test panicked, the lock is poisoned. That test has reported its panic, so this
@@ -55,8 +56,8 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // The last two spans belong to the create. Earlier spans come from the requests with which the
-    // local run checks, at its start, that the functions answer.
+    // The last two spans belong to the create. At its start, the local run sends requests to check
+    // that the functions answer. The earlier spans belong to these requests.
     let [.., invocation, of_table] = &lines[..] else {
         panic!("expected two spans: {output}");
     };
@@ -237,8 +238,8 @@ fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
             scope.spawn(move || {
                 for number in 0.. {
                     let username = format!("user{client}x{number}");
-                    // The signal below kills the service. After that, a request gets no response,
-                    // or a 503 from a function that can't reach its table any more.
+                    // After 100 creates, this test kills the service. Then a request gets no
+                    // response, or a 503 from a function that can't reach its table any more.
                     if !matches!(run.try_create(&username), Ok(answer) if answer.status == 201) {
                         return;
                     }
@@ -274,8 +275,8 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
         for function in &before {
             send_signal(signal, function);
         }
-        // Waits until the processes have exited. A request to an exiting process would fail, as it
-        // does in Lambda.
+        // Waits until the processes have exited, because a request to an exiting process would
+        // fail, as in Lambda.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))
@@ -418,7 +419,8 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // Edits the file again and again until a build starts, because cargo-lambda may not watch the files yet.
+    // Edits the file again and again until a build starts, because cargo-lambda may not watch the
+    // files yet.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;

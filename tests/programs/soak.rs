@@ -76,7 +76,7 @@ async fn main() -> ExitCode {
     interval.tick().await;
     while Instant::now() + INTERVAL < until {
         interval.tick().await;
-        // If a task ends early, the task got a wrong answer and has already printed this answer.
+        // A task ends early only if it got a wrong answer, which it has already printed.
         if running.try_join_next().is_some() {
             eprintln!("make soak: an answer was wrong. The answer is printed above");
             return ExitCode::FAILURE;
@@ -86,7 +86,8 @@ async fn main() -> ExitCode {
         bar.set_message(format!("{} calls", total(&functions)));
     }
     for sandbox in running.join_all().await {
-        // `stop_with_output` also checks the process: it panics if the process has already ended.
+        // This call also checks that the process still runs: `stop_with_output` panics if the
+        // process has already ended.
         sandbox.stop_with_output().await;
     }
     bar.finish();
@@ -297,8 +298,7 @@ fn total(functions: &[Function]) -> usize {
     functions.iter().map(Function::calls).sum()
 }
 
-/// Returns a text table. It shows each process's resources in the first minute and in the last
-/// minute.
+/// Returns a text table with each process's resources in the first minute and in the last minute.
 fn table(functions: &[Function]) -> String {
     let mut text = format!(
         "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}\n",

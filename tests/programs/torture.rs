@@ -1,7 +1,8 @@
-//! `make torture MINUTES=10`: runs clients and injects faults. Records the history of each run
-//! (tests/histories), until the time is up or a history breaks a rule. Prints the seed of each run
-//! before the run begins. The seed is random unless `HISTORY_SEED` sets it.
-//! `target/debug/torture --check FILE` reads a history from a file, and checks the rules again.
+//! `make torture MINUTES=10` starts this program. In each run, it runs clients, injects faults,
+//! records a history and checks the history's rules (tests/histories). It repeats this until the
+//! time is up or a history breaks a rule. It prints the seed of each run before the run begins. The
+//! seed is random unless `HISTORY_SEED` sets it. `target/debug/torture --check FILE` reads a
+//! history from a file, and checks the rules again.
 
 use std::{
     env, fs,
@@ -59,8 +60,8 @@ async fn torture() -> Result<String, String> {
         rounds += 1;
         bar.suspend(|| println!("round {rounds}, seed {seed}"));
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // The run is a separate task. So a panic in the run becomes an error, and the error's
-        // message includes the seed.
+        // The run is a separate task, so that a panic in the run becomes an error of this function.
+        // The error's message includes the seed.
         let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
         let (history, happened) = round
             .await

@@ -1,7 +1,6 @@
-//! Measures how much processor time the spans cost. Compares three kinds of warm creates: creates
-//! without an agent, unsampled creates with an agent, and sampled creates with an agent. Run
-//! `RELEASED=1 cargo run --locked --package tests --bin trace_cost` after `cargo lambda build
-//! --release`.
+//! Measures how much processor time create-user's spans cost. Compares warm creates in three cases:
+//! without an agent, with an agent but not sampled, and with an agent and sampled. Run `RELEASED=1
+//! cargo run --locked --package tests --bin trace_cost` after `cargo lambda build --release`.
 
 use std::{fs, time::Duration};
 
@@ -26,8 +25,9 @@ const WARM_UP: usize = 100;
 async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
-    // This program does not read the datagrams that the agent receives. When the queue of the
-    // agent's socket is full, the operating system discards further datagrams.
+    // This program need not read the datagrams that the agent receives. When the queue of the
+    // agent's socket is full, the operating system discards further datagrams, and create-user does
+    // not wait.
     let cases = [
         ("no agent", None, TRACE_ID),
         ("not sampled", Some(&*address), TRACE_ID),

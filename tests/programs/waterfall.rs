@@ -35,7 +35,7 @@ async fn main() {
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", &*address));
     let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     create.trace(SAMPLED);
-    // The first request after the start is slower. So this create comes first, and the picture
+    // The first create after the start is slower, so the picture does not show it. The picture
     // shows the second create.
     let first = create.invoke(Event::create_user("grace"), TIMEOUT).await;
     assert_eq!(first.into_answer().status, 201);

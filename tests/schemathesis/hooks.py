@@ -57,7 +57,8 @@ def input_that_the_contract_allows_in_words_is_accepted(
         return
     if case.method == "GET":
         # The API may refuse a cursor that belongs to another prefix. It may also refuse a prefix
-        # with U+FFFD: the API replaces invalid UTF-8 with U+FFFD and then can't tell the two apart.
+        # with U+FFFD. The API decodes invalid UTF-8 as U+FFFD, so it can't tell whether a U+FFFD
+        # was in the request or replaces invalid UTF-8.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

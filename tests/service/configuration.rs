@@ -37,8 +37,8 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // To answer, the function needs only the template's variables and Lambda's variables. The
-        // test also sets an endpoint, only so that the function does not call AWS.
+        // The function answers if only the template's variables and Lambda's variables are set. The
+        // test sets one more variable, an endpoint, so that the function does not call AWS.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();
         complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));

@@ -21,8 +21,8 @@ use tokio::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lambda freezes a sandbox between calls. The table may close the connection while the sandbox is
-/// frozen. When the sandbox runs again, the next event and the news that the connection has ended
-/// are both waiting for it.
+/// frozen. When the sandbox runs again, it finds two things at once: the next event, and the end of
+/// the connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_nothing_is_sent_twice()
  {
@@ -55,8 +55,9 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let answer = reply.into_answer();
             assert_eq!(answer.status, status, "{function}, {end:?}: {answer:?}");
             assert_eq!(relay.connections(), 2, "{function}, {end:?}");
-            // The SDK sends the number of each attempt in a header. The function sent two requests,
-            // the warm-up's and the call's. Both are first attempts, so neither was repeated.
+            // A header of each request contains the number of the attempt. The function sent two
+            // requests, the warm-up's and the call's. Both are first attempts, so neither was
+            // repeated.
             assert_eq!(relay.attempts(), ["1", "1"], "{function}, {end:?}");
             sandbox.stop().await;
         }
@@ -113,7 +114,7 @@ impl Relay {
         }
     }
 
-    /// Ends all open connections, and waits until one of them has ended. In this test, only one
+    /// Ends all open connections. Waits until one of them has ended: in this test, only one
     /// connection is open.
     async fn end_connections(&self, end: End) {
         let before = self.end.receiver_count();

@@ -26,8 +26,8 @@ fn the_fuzz_targets_are_built_from_the_same_crates() {
         .map(|(name, _)| name)
         .collect();
     let of_fuzzer = ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"];
-    // These are the JSON parser jiter and the crates that it needs. The fuzz targets compare our
-    // results with jiter's results.
+    // The JSON parser jiter and its dependencies. The fuzz targets compare our results with jiter's
+    // results.
     let of_jiter = [
         "bitvec",
         "funty",

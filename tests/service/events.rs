@@ -25,8 +25,8 @@ const MAX_MEMORY_KIB: usize = 128 * 1024;
 /// The number of events that a test generates to check one property of a function.
 const CASES: u32 = 1000;
 
-/// If an event is not an HTTP API event, the log names one of these parts of the event. The log
-/// never contains the part's value.
+/// The parts of an event that the log may name. If an event is not an HTTP API event, the log names
+/// the wrong part, but never contains its value.
 const MEMBERS: [&str; 4] = [
     "outermost value",
     "version",
@@ -67,7 +67,7 @@ impl Functions {
         self.runtime.block_on(reply).0
     }
 
-    /// Does the same as [`Self::reply`], and checks the answer against the contract.
+    /// Sends an event as [`Self::reply`] does, and checks the answer against the contract.
     fn answer(&self, method: &str, event: String) -> Answer {
         let answer = self.reply(method, event).into_answer();
         contract::check(method, &answer);
@@ -109,8 +109,8 @@ fn any_request_is_answered_and_none_with_a_5xx() {
     }
     functions.stop();
 
-    // Checks that each status occurs often enough. If one validation refused all requests, the rest
-    // of the code would be untested.
+    // Checks that each status occurred often enough. If one validation refused all requests, the
+    // test would not reach the rest of the code.
     let answered = answered.into_inner();
     println!("answered: {answered:?}");
     for (kind, least) in [
@@ -224,9 +224,9 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
     functions.stop();
 }
 
-/// Creates a runner for one property. Each property needs a new runner, because a runner never
-/// resets its count of cases. If the test fails for an event, the runner prints the event, so that
-/// you can add a test for it.
+/// Creates a runner, which checks one property. Each property needs a new runner, because a runner
+/// never resets its count of cases. If the test fails for an event, the runner prints the event, so
+/// that you can add a test for it.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -291,8 +291,8 @@ impl Part {
     }
 }
 
-/// Generates events that an HTTP API may send to a function. Most requests have only one changed part, because
-/// the service reports only the first invalid part.
+/// Generates events that an HTTP API may send to a function. Most events have only one changed
+/// part, because the service reports only the first invalid part.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![
         3 => prop::collection::vec(part(), 1),
@@ -311,8 +311,8 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Generates valid requests. The usernames have only one or two letters, so some usernames are
-/// already taken.
+/// Generates the events of valid requests. The usernames have only one or two letters, so that some
+/// of them are already taken.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {
@@ -499,7 +499,7 @@ fn other_event() -> impl Strategy<Value = Value> {
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
     // An HTTP API event in payload format 2.0 with a wrong value in one field. The value is never
-    // an array, because serde can read an array as a struct, and the event might be valid.
+    // an array: serde can read an array as a struct, so an event with an array might be valid.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);
@@ -566,7 +566,7 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // The service refuses this value in Idempotency-Key and in Content-Type, and ignores it in
+        // The service refuses `value` in Idempotency-Key and in Content-Type, but ignores it in
         // If-None-Match.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");

@@ -103,7 +103,7 @@ async fn a_silent_table_is_answered_503_in_time() {
             get(&lister, Event::list("")),
         )
     };
-    // The functions' timeout, as in `template.yaml`.
+    // `template.yaml` sets this timeout for the functions.
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
     let (created, listed) = answers.expect("both functions answer before their timeout");
     assert_unavailable(&created);
@@ -175,10 +175,10 @@ async fn a_list_that_can_not_be_read_is_a_503_and_the_log_holds_none_of_it() {
     }
 }
 
-/// Every error code that DynamoDB documents for `PutItem`, for `Query` or for all operations. Each
-/// row has DynamoDB's HTTP status, the code, the status of the service's answer, and the number of
-/// attempts. [`OF_A_WRITE`] has the codes that a `Query` never gets. This list does not have
-/// `ConditionalCheckFailedException`, which `create_user.rs` tests.
+/// Every error code that DynamoDB documents for `PutItem`, for `Query` or for all operations,
+/// except `ConditionalCheckFailedException`, which `create_user.rs` tests. Each row has four
+/// values: the HTTP status of DynamoDB's response, the error code, the HTTP status of the service's
+/// answer, and the number of attempts. [`OF_A_WRITE`] has the codes that a `Query` never gets.
 ///
 /// Sources:
 /// [`PutItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html#API_PutItem_Errors),
@@ -186,7 +186,7 @@ async fn a_list_that_can_not_be_read_is_a_503_and_the_log_holds_none_of_it() {
 /// [error handling](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
 /// [common errors](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html).
 const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
-    // Throttling is temporary.
+    // Temporary: throttling.
     (
         "400 Bad Request",
         "ProvisionedThroughputExceededException",
@@ -195,7 +195,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     ),
     ("400 Bad Request", "RequestLimitExceeded", 503, ATTEMPTS),
     ("400 Bad Request", "ThrottlingException", 503, ATTEMPTS),
-    // A conflict with another request for the same item is temporary.
+    // Temporary: a conflict with another request for the same item.
     (
         "400 Bad Request",
         "ReplicatedWriteConflictException",
@@ -214,7 +214,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
         503,
         ATTEMPTS,
     ),
-    // A failure in DynamoDB or on the network is temporary.
+    // Temporary: a failure in DynamoDB or on the network.
     ("400 Bad Request", "RequestTimeoutException", 503, ATTEMPTS),
     (
         "500 Internal Server Error",
@@ -234,7 +234,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
         503,
         ATTEMPTS,
     ),
-    // The deployment is wrong: the role, the credentials, the table or the table's encryption key.
+    // A wrong deployment: its role, its credentials, its table or the table's encryption key.
     ("400 Bad Request", "AccessDeniedException", 500, 1),
     ("403 Forbidden", "ExpiredTokenException", 500, 1),
     ("400 Bad Request", "IncompleteSignature", 500, 1),
@@ -254,7 +254,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     ("400 Bad Request", "ResourceInUseException", 500, 1),
     ("400 Bad Request", "ResourceNotFoundException", 500, 1),
     ("400 Bad Request", "UnrecognizedClientException", 500, 1),
-    // The service has a bug and sent a wrong request.
+    // A bug in the service, which sent a wrong request.
     ("400 Bad Request", "InvalidAction", 500, 1),
     (
         "421 Misdirected Request",
@@ -322,7 +322,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
             sent += attempts;
             assert_eq!(proxy.requests().len(), sent, "{code}, create: {is_create}");
         }
-        // After the error, the same client still works for the next request.
+        // After the error, the table's client still works for the next request.
         let username = format!("user{number}");
         let created = post(&table, Event::create_user(&username)).await;
         assert_eq!(created.status, 201, "{code}");
@@ -332,7 +332,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
 #[tokio::test]
 async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
     let service = Service::start();
-    // The SDK refuses a configuration with both a custom endpoint and FIPS.
+    // This configuration is wrong: the SDK refuses to use both a custom endpoint and FIPS.
     let config = sdk_config()
         .unwrap()
         .use_fips(true)
@@ -380,7 +380,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let throttled = json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            // In some exceptions, the name of this field begins with a capital letter.
+            // The first letter of this name is `t` or `T`. It depends on the exception.
             member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",

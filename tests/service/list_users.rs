@@ -502,7 +502,7 @@ fn the_kept_pages_are_bounded() {
         cache.insert(wanted(limit), Arc::new(page), now);
     }
     let kept = (1..=1000).filter(|limit| cache.get(&wanted(*limit), now).is_some());
-    // The limit of the cache is 8 MiB, which is 83 pages of this size. The cache may keep fewer pages.
+    // The cache holds at most 8 MiB, so at most 83 of these pages. It may drop some pages earlier.
     assert!((42..=83).contains(&kept.count()));
 }
 
@@ -512,8 +512,8 @@ fn age(answer: &Answer) -> u64 {
     age.parse().expect("seconds")
 }
 
-/// Gets the page for this query, and follows the links to the last page. Returns the usernames of
-/// each page.
+/// Gets the page for this query, then each next page by the link in the page before it. Returns the
+/// usernames of each page.
 async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut next = Some(query.to_owned());

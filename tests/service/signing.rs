@@ -75,8 +75,9 @@ fn host() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// In each case, one signer signs several requests with different days and secrets. So the test
-    /// fails if the signer uses an old signing key after the day or the secret has changed.
+    /// In each generated case, one signer signs several requests with different days and secrets.
+    /// So the test fails if the signer uses an old signing key after the day or the secret has
+    /// changed.
     #[test]
     fn every_signature_is_the_one_that_awss_library_makes(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
@@ -150,8 +151,8 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
             None,
             "test",
         );
-        // AWS requires that the signature covers every header `X-Amz-…`. This check omits the date
-        // and the token, because `signed_by_aws` adds them.
+        // AWS requires that the signature covers every header `X-Amz-…`. `signed` omits the headers
+        // with the date and the token, because `signed_by_aws` adds these headers.
         let is_signed = |name: &str| {
             name == "content-type"
                 || name.starts_with("x-amz-")

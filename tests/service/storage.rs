@@ -165,8 +165,8 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
     assert!(size <= 1024, "more than one write unit");
-    // One query can read 1 MiB. The largest page fits, with one more item that shows whether a next
-    // page exists.
+    // One query can read 1 MiB. This is enough for the largest page and for one more item, which
+    // shows whether a next page exists.
     assert!(size * (usize::from(list_users::request::MAX_LIMIT) + 1) < 1024 * 1024);
 }
 
@@ -313,7 +313,7 @@ fn a_template_without_exactly_one_valid_table_is_refused() {
             "Resources: {}".to_owned(),
             "template.yaml: it declares 0 tables instead of one",
         ),
-        // A table with two partition keys, which the engine refuses.
+        // The engine refuses a table with two partition keys.
         (
             template.replace("KeyType: RANGE", "KeyType: HASH"),
             "template.yaml: ",

@@ -166,8 +166,8 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // The log line counts an internal error once for the function and once for its version. The
-        // alarm that rolls back a version needs the second count.
+        // The log line counts an internal error in two metrics: one for the function, and one for
+        // the function's version. The alarm that rolls back a version needs the second metric.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -207,8 +207,8 @@ async fn a_function_answers_503_before_its_deadline() {
     );
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the event's deadline was near");
-    // The function answers 200 ms before its deadline, so the latency is about 2,800 ms. On a busy
-    // machine, the latency may be shorter or longer.
+    // The deadline is 3 s after the event was sent, and the function answers 200 ms earlier. So the
+    // latency is about 2,800 ms, but on a busy machine, it may be shorter or longer.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }

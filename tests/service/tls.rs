@@ -162,7 +162,7 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-/// Returns [`Manner::Tls`] with a certificate for [`HOST`], signed by this authority.
+/// Returns [`Manner::Tls`] with a certificate for [`HOST`] that this authority signed.
 pub(crate) fn vouched_by(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -172,7 +172,7 @@ pub(crate) fn vouched_by(authority: &Authority) -> Manner {
 pub(crate) enum Manner {
     /// Speaks TLS, and forwards the decrypted data to the table.
     Tls(TlsAcceptor),
-    /// Sends these bytes and nothing more.
+    /// Sends these bytes and nothing more. Keeps the connection open.
     Say(&'static [u8]),
     /// Closes the connection without an answer.
     End,
@@ -198,7 +198,7 @@ impl Front {
         let clients = Arc::<Mutex<Vec<SocketAddr>>>::default();
         let (shared_manner, shared_clients) = (Arc::clone(&manner), Arc::clone(&clients));
         let accepting = tokio::spawn(async move {
-            // This set is dropped when the listener ends. All connections end when the set is dropped.
+            // When the listener ends, this set is dropped, and then all connections end.
             let mut running = JoinSet::new();
             while let Ok((client, address)) = listener.accept().await {
                 shared_clients

@@ -203,8 +203,8 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Temporary faults. With each fault come the `error.type` and the possible HTTP statuses that a
-/// retry's event shows.
+/// Temporary faults. After each fault come the `error.type` that a retry's event shows, and the
+/// HTTP statuses that it may show.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -217,8 +217,8 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
         (answer("503 Service Unavailable", ""), "503", &[503]),
         (WireFault::Stall, "timeout", &[]),
         (WireFault::LoseRequest, "connection", &[]),
-        // The table stores the user although the answer, a 200, is cut off. So the table refuses
-        // the next attempt with a 400.
+        // The table stores the user, but its answer, a 200, is cut off. The create's next attempt
+        // gets a 400, because the username is now taken.
         (
             WireFault::TruncateAnswer(Break::Body),
             "response",
@@ -376,7 +376,7 @@ async fn a_function_works_without_an_agent() {
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
         // Calls the function three times, because the operating system reports a closed port only
-        // when the next datagram is sent.
+        // when the function sends its next datagram.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,

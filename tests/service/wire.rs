@@ -115,8 +115,9 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
 /// The faults for both functions, each with the function's reaction.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // First, two delays. The SDK waits 1.2 s for an answer. After a longer delay, the proxy
-        // still forwards the request to the table, although the SDK no longer waits.
+        // Two delays of a request. The SDK waits 1.2 s for an answer, so it waits out only the
+        // first delay. After the second delay, the proxy still forwards the request, for which the
+        // SDK no longer waits.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -162,8 +163,9 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Faults for list-users only. For create-user, the first two answers are not faults, because the
-/// function needs nothing from the body of a successful answer. The other two answers are lists.
+/// Faults for list-users only. The first two answers lack the list of users. That is no fault for
+/// create-user, which needs nothing from the body of a successful answer. The last two answers are
+/// lists, which the table never sends to create-user.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -283,7 +285,7 @@ async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
     // The first attempt times out after 1.2 s, but its delayed request reaches the table after
     // 1.4 s. The second attempt starts after 1.2 s or later, and its request is delayed by 0.6 s.
-    // So this request reaches the table second, after at least 1.8 s.
+    // So the second attempt's request reaches the table later, after at least 1.8 s.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");

@@ -20,7 +20,8 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The scripts that a username may mix with Latin. Some of these scripts may also be mixed with each other.
+/// The scripts that a username may mix with Latin. A username may also mix some of these scripts
+/// with each other.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -41,7 +42,8 @@ fn parse(text: &str) -> Result<Username, UsernameError> {
     Username::parse(text)
 }
 
-/// Returns all assigned characters, grouped by their UTS #39 skeletons. Look-alikes have the same skeleton.
+/// Returns all assigned characters, grouped by their UTS #39 skeletons. Look-alikes have the same
+/// skeleton.
 fn look_alikes() -> BTreeMap<String, Vec<char>> {
     let mut look_alikes: BTreeMap<_, Vec<char>> = BTreeMap::new();
     for c in ('\0'..=char::MAX).filter(|c| script(*c) != Script::Unknown) {
@@ -105,7 +107,8 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
                 let are_east_asian = [one, other]
                     .iter()
                     .all(|c| script(*c) == Script::Latin || EAST_ASIAN.contains(&script(*c)));
-                // A digit may belong to several scripts. A username may mix it with letters of any of these scripts.
+                // A digit may belong to several scripts. A username may mix the digit with letters
+                // of any of these scripts.
                 let is_digit = [one, other]
                     .iter()
                     .any(|c| category(*c) == GeneralCategory::DecimalNumber);
@@ -121,7 +124,8 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
 
 #[tokio::test]
 async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted() {
-    // RFC 8265 treats the two usernames of each pair as different, although a person may confuse them.
+    // RFC 8265 treats the two usernames of each pair as different, although a person may confuse
+    // them.
     let service = Service::start();
     for (one, other) in [
         ("scope", "ѕсоре"),
@@ -143,9 +147,9 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // A Thai ring (U+0E4D) before and after a tone mark. The vowel am consists of this ring and
-        // U+0E32. If a person types am with one key, parsing puts the ring before the tone mark.
-        // The other order arises only if a person types the ring and U+0E32 separately.
+        // A Thai ring (U+0E4D) before and after a tone mark. The vowel "am" consists of this ring
+        // and U+0E32. If a person types "am" with one key, parsing puts the ring before the tone
+        // mark. The other order arises only if a person types the ring and U+0E32 separately.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -184,9 +188,9 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // When parsing replaces a character, the replacement often looks the same. So a username that
-    // still displayed the replaced character could look like another username, the one with the
-    // replacement. A person who types what they see could then find the wrong user.
+    // When parsing replaces a character, the replacement often looks the same. If a username were
+    // displayed with the replaced character, it could look like the username with the replacement.
+    // A person who types what they see could then find the wrong user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -239,7 +243,7 @@ fn the_alternative_that_an_error_suggests_is_allowed() {
 #[test]
 fn right_to_left_usernames_may_end_but_not_begin_with_a_geresh() {
     // In left-to-right text, an apostrophe at the end of a right-to-left name is drawn on the
-    // right. There, it seems to be the name's first character. Still, no other username looks the
+    // right, where it seems to be the name's first character. Still, no other username looks the
     // same, because no right-to-left username begins with an apostrophe.
     let marks = ["", "'", "''", "׳", "\"", "-", "."];
     for before in marks {
@@ -387,13 +391,15 @@ async fn a_username_in_json_escapes_is_the_same_username() {
 
 #[tokio::test]
 async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
-    // RFC 8265 allows any number of marks on a letter. Only the limit of 80 characters restricts the number of marks.
+    // RFC 8265 allows any number of marks on a letter. Only the limit of 80 characters restricts
+    // the number of marks.
     let service = Service::start();
     let marks = ['\u{31b}', '\u{323}', '\u{301}', '\u{334}'];
     let flood = |length: usize| marks.iter().cycle().take(length).collect::<String>();
     let username = format!("q{}", flood(79));
     assert_eq!(service.create(&username).await.status, 201);
-    // The order of two marks does not matter if they have different positions, such as above and below a letter.
+    // The order of two marks does not matter if they have different positions, such as above and
+    // below a letter.
     let mut sorted: Vec<char> = flood(79).chars().collect();
     for _ in 0..2 {
         sorted.sort_unstable();

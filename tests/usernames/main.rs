@@ -1,4 +1,5 @@
-//! Tests of which texts are valid usernames, and which texts are the same username.
+//! These tests check which texts are valid usernames, and which texts are spellings of one
+//! username.
 
 mod hostile;
 mod rules;

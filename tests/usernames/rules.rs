@@ -136,9 +136,9 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // All characters of these texts are allowed, but NFC composes two characters of each text. The
-    // results are a symbol, a titlecase letter and an ĺ. The middle dot before the ĺ is refused,
-    // because a middle dot is allowed only between two plain l.
+    // All characters of these texts are allowed, but NFC composes two characters of each text to
+    // one: a symbol, a titlecase letter and an ĺ. In the last text, the middle dot is refused,
+    // because a middle dot is allowed only between two letters l without accents.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
@@ -176,8 +176,8 @@ fn canonically_equivalent_spellings_are_one_username() {
         ),
         // The order of a mark above a letter and a mark below the letter does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
-        // A joiner is allowed only directly after a virama. In the second spelling below, a nukta
-        // is between virama and joiner, but NFC moves the nukta before the virama.
+        // A joiner is allowed only directly after a virama. The first of the two other spellings
+        // has a nukta between virama and joiner, but NFC moves the nukta before the virama.
         (
             "\u{915}\u{93c}\u{94d}\u{200d}ष",
             &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
@@ -230,7 +230,7 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         check(typed, display, key);
         assert_eq!(UsernamePrefix::parse(typed).unwrap().as_str(), key);
     }
-    // In a prefix, a special letter at the end is spelled out too.
+    // In a prefix, a special letter at the end is spelled out too: և becomes եւ.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
     // The vowel am alone is refused: it is spelled out as two characters, and the first one is a
     // combining mark.
@@ -460,8 +460,8 @@ fn debug_output_holds_no_username() {
 
 #[test]
 fn no_character_takes_more_than_four_bytes_in_lower_case() {
-    // The key is the lower case of the display form. `Username::MAX_KEY_BYTES` is four bytes for
-    // each character of the longest display form. That is enough only if this test passes.
+    // The key is the lower case of the display form. `Username::MAX_KEY_BYTES` allows four bytes
+    // for each character of the longest display form. This test checks that four bytes are enough.
     let longest = ('\0'..=char::MAX).map(|c| c.to_lowercase().map(char::len_utf8).sum::<usize>());
     assert_eq!(longest.max(), Some(4));
 }
@@ -523,8 +523,8 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // A Cherokee key has small letters, so it is refused as a username: RFC 8264's Unicode
-            // version, 6.3, has no small Cherokee letters.
+            // The key of a Cherokee username is not a valid username. It has small Cherokee
+            // letters, which RFC 8264's Unicode version, 6.3, does not have.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
@@ -544,19 +544,19 @@ proptest! {
     #[test]
     fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
-        // Unlike the service, the crate checks characters before it composes them, and does not
-        // spell out special letters. So the test gives the crate the display form, which is already
-        // composed and spelled out.
+        // Unlike the service, the precis crate checks characters before it composes them, and does
+        // not spell out special letters such as ĳ. So the test gives the crate the display form,
+        // which is already composed and spelled out.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // The crate checks characters before it lower-cases them, and its Bidi Rule does
-                // not depend on case. So the crate makes a key of every display form that it
-                // accepts. It lower-cases each letter by itself: Σ becomes σ even at the end of a
-                // word. It keeps ς, which the service replaces with σ.
+                // The crate must make a key of every display form that it accepts: it checks
+                // characters before it lower-cases them, and its Bidi Rule does not depend on case.
+                // The crate lower-cases each letter by itself, so Σ becomes σ even at the end of a
+                // word. But the crate keeps ς, which the service replaces with σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }

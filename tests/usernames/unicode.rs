@@ -1,11 +1,11 @@
-//! Tests of usernames with all characters of Unicode. The expected results come from ICU4X, which has its
-//! own code and tables.
+//! Tests of usernames with all characters of Unicode. The expected results come from ICU4X, which
+//! has its own code and tables. The functions do not use ICU4X to check usernames.
 //!
 //! The tests check two promises. The first promise is that no two users have usernames that RFC
-//! 8265 treats as equal. To check it, this file computes the expected key of each username without
-//! the functions' code: it spells out special letters, converts the result to the form that the RFC
-//! compares, and replaces ς with σ. The second promise is that canonically equivalent texts are the
-//! same username, or are all refused for the same reason.
+//! 8265 treats as equal. To check this promise, this file computes the expected key of each
+//! username in three steps, without the functions' code. It spells out special letters, converts
+//! the result to the form that the RFC compares, and replaces ς with σ. The second promise is that
+//! canonically equivalent texts are the same username, or are all refused for the same reason.
 
 use std::{
     cmp::Reverse,
@@ -122,9 +122,9 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // The vowel SARA AM becomes a ring and the vowel SARA AA. A private-use character stands for
-    // this ring until `ordinary` has moved it, because other rings in the text must stay in their
-    // places.
+    // The next two letters, SARA AM in Thai and in Lao, become a ring and the vowel SARA AA. Only
+    // this new ring must move, not the other rings in the text. So a private-use character stands
+    // for the new ring until `ordinary` has moved it.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -145,8 +145,8 @@ fn ordinary(text: &str) -> String {
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // People type tone marks before SARA AM, so the new ring stands after them. Moves the ring
-    // before them.
+    // People type tone marks before SARA AM, so the new ring stands after the tone marks. The loop
+    // moves the ring before the tone marks.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -164,22 +164,22 @@ pub(crate) fn display_form(text: &str) -> String {
 }
 
 /// Returns whether a character is a Cherokee letter. The key of a username with Cherokee letters is
-/// not a valid username: a key is in lower case, but RFC 8264's tables are for Unicode 6.3, which
-/// has no small Cherokee letters.
+/// not itself a valid username. The reason is that a key is in lower case, but RFC 8264's tables
+/// are for Unicode 6.3, which has no small Cherokee letters.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
 
-/// Parses a text. If the text is a valid username, checks its display form, key and characters
-/// without the functions' code.
+/// Parses a text. If the text is a valid username, compares its display form and key with the forms
+/// that this file computes, and checks its characters.
 fn parse_and_check(text: &str) -> Option<Username> {
     let username = Username::parse(text).ok()?;
     let display = display_form(text);
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // The RFC composes a text only after it has lower-cased the text. The service composes the text
-    // before and after. Both give the same form if the text has no special letters.
+    // The RFC composes a text only after lower-casing. The service composes the text before and
+    // after lower-casing. If the text has no special letters, both ways give the same form.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -189,8 +189,8 @@ fn parse_and_check(text: &str) -> Option<Username> {
     Some(username)
 }
 
-/// Returns whether RFC 8264 §4.2 and §8 allow a character in at least one context of an identifier. Also
-/// returns true for letters, marks and digits that are newer than Unicode 6.3.
+/// Returns whether RFC 8264 §4.2 and §8 allow a character in an identifier, at least beside some
+/// neighbors. Also returns true for letters, marks and digits that are newer than Unicode 6.3.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -261,7 +261,7 @@ fn equivalents(text: &str) -> Vec<String> {
     let singleton = |c: char| SINGLETONS.get(&c).copied().unwrap_or(c);
     let with_singletons: String = composed_text.chars().map(singleton).collect();
     let reordered = marks_reversed(&decomposed_text);
-    // Most texts have no equivalents, so the function returns early.
+    // Most texts have no equivalents. For such a text, the function returns early.
     if [
         &composed_text,
         &decomposed_text,
@@ -291,8 +291,8 @@ fn equivalents(text: &str) -> Vec<String> {
     equivalents
 }
 
-/// Reorders the marks of each letter. Marks at the same position keep their order, so the result is
-/// canonically equivalent.
+/// Reorders the marks of each letter. Marks with the same combining class keep their order, so the
+/// result is canonically equivalent to the input.
 fn marks_reversed(decomposed: &str) -> String {
     let mut characters: Vec<char> = decomposed.chars().collect();
     for letter in characters.chunk_by_mut(|_, next| is_mark(*next)) {
@@ -346,7 +346,7 @@ fn spellings(username: &str) -> Vec<String> {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
     // Adds the upper case and the title case only if RFC 8265 treats them as equal to the username.
-    // It does not treat `SS`, the upper case of `ß`, as equal to `ß`.
+    // For example, the upper case of `ß` is `SS`, which the RFC does not treat as equal to `ß`.
     let capitals = [upper(username), title(username)];
     let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(leads_back));
@@ -354,7 +354,7 @@ fn spellings(username: &str) -> Vec<String> {
     spellings
 }
 
-/// Returns the first letter of each script that is a valid username by itself.
+/// For each script, returns the first letter that is a valid username by itself.
 fn letters() -> BTreeMap<Script, char> {
     let scripts = CodePointMapData::<Script>::new();
     let categories = CodePointMapData::<GeneralCategory>::new();
@@ -442,7 +442,8 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
-            // The text: the letter, a mark that is drawn above it, the character, a mark that is drawn below.
+            // The letter, a mark that is drawn above, the character, and a mark that is drawn
+            // below.
             texts.push(String::from_iter([letter, '\u{301}', c, '\u{323}']));
         }
         respelled += texts.iter().map(|it| check_equivalents(it)).sum::<usize>();
@@ -518,16 +519,15 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
                 continue;
             };
             update(&mut keys, &username);
-            // `unmapped_keys` covers only texts that parsing does not change, except for the width
-            // of characters.
+            // `unmapped_keys` covers only texts in which parsing changes nothing but the width of
+            // characters.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // `unmapped_keys` covers only usernames that both this release and older releases accept. The older releases did
-    // not check composed characters, and did not spell out special letters. They gave the same checksum, so the keys of
-    // these usernames have not changed.
+    // Releases that did not yet check composed characters or spell out special letters also gave
+    // the checksum `unmapped_keys`. So the keys of the usernames that it covers have not changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

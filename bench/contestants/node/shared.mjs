@@ -1,4 +1,4 @@
-/** The code that both functions use: the table's client, users, problems, and the log. */
+/** The code that both functions use: for users, problems, the log, and the client of the table. */
 
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 

@@ -17,16 +17,16 @@ const bidi = bidiFactory();
 const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]`;
 
 /**
- * One character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no
- * property for compatibility characters, so `hasDisallowed` rejects them. The joiners U+200C and
- * U+200D may join only certain letters. JavaScript has no property for these letters either, so the
- * joiners are not allowed here.
+ * Matches a character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no
+ * property for compatibility characters, so `hasDisallowed` rejects them. The joiners
+ * U+200C and U+200D are allowed only beside certain characters. JavaScript has no property for
+ * these characters either, so this expression never matches a joiner.
  */
 const ALLOWED = new RegExp(
   [
     // These characters are allowed in any context: visible ASCII characters, letters, digits, marks
-    // and four of RFC 8264's exceptions (9.6). Not allowed are conjoining jamo (9.9), invisible
-    // characters (9.13) and the other exceptions.
+    // and four exceptions (RFC 8264, section 9.6). The characters after `--` are not allowed: the
+    // exceptions that section 9.6 forbids, conjoining jamo (9.9) and invisible characters (9.13).
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +
@@ -62,7 +62,7 @@ function toDisplay(text) {
   return narrow.normalize("NFC");
 }
 
-/** Whether the text has a character that is not allowed, or not allowed in its context. */
+/** Whether the text has a character that is never allowed, or not allowed in its context. */
 function hasDisallowed(text) {
   const isCompatibility = (character) => character.normalize("NFKC") !== character;
   return text.replace(ALLOWED, "") !== "" || Array.from(text).some(isCompatibility);

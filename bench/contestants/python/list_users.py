@@ -50,7 +50,8 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
     items = found["Items"]
     page = items[:limit]
     users = [shared.user(item["id"]["S"], item["username"]["S"]) for item in page]
-    # DynamoDB ends a page after 1 MB of items and returns the key of the last item.
+    # DynamoDB may stop before the limit, after 1 MB of items. It then returns the key of the last
+    # item.
     last = page[-1] if len(items) > limit else found.get("LastEvaluatedKey")
     return users, last and last["username_key"]["S"]
 

@@ -16,13 +16,14 @@ const UTF_8: [&str; 7] = [
 /// Whether the value of a `Content-Type` header declares JSON in UTF-8.
 ///
 /// JSON is `application/json` or any `application/*+json`
-/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). If there are several `charset` parameters,
-/// all of them must name UTF-8: a correct value does not excuse a wrong value. Other parameters are ignored.
+/// ([RFC 6839 §3.1](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). A `charset` parameter is optional. If there
+/// are several, all of them must name UTF-8. Other parameters are ignored.
 pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
 
-/// Returns whether the value declares JSON in UTF-8. If the value is malformed, the result is `None` or `false`.
+/// Returns `Some(true)` if the value declares JSON in UTF-8. For all other values, malformed or not, returns `None` or
+/// `Some(false)`.
 fn parse(content_type: &[u8]) -> Option<bool> {
     let mut rest = content_type.trim_ascii();
     let is_application = token(&mut rest)?.eq_ignore_ascii_case(b"application");

@@ -23,7 +23,7 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// The maximum length of an Idempotency-Key, in characters.
 /// [The draft of this header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) leaves the
-/// limit to the server. It recommends a UUID, which has 36 characters.
+/// limit to the server. The draft recommends a UUID, which has 36 characters.
 pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -33,8 +33,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct NewUser {
     /// The requested username.
     pub username: Username,
-    /// The fingerprint of the request. Every retry has the same fingerprint. `None` if the request has no
-    /// Idempotency-Key.
+    /// The fingerprint of the request. Every retry of the request has the same fingerprint. `None` if the request has
+    /// no Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
@@ -121,8 +121,8 @@ fn parse_key(value: &str) -> Option<String> {
         }
         key
     } else {
-        // Without quotes, a key must not contain the characters that end or escape a value in Structured Fields. For
-        // example, a gateway may have joined two headers, with a comma between their keys.
+        // Without quotes, a key must not contain `"`, `\`, `,` or `;`, which have a meaning in Structured Fields. For
+        // example, a gateway that joins two headers puts a comma between their keys.
         let is_bare = |c: char| is_visible(c) && !matches!(c, '"' | '\\' | ',' | ';');
         if !value.chars().all(is_bare) {
             return None;
@@ -136,8 +136,8 @@ fn parse_key(value: &str) -> Option<String> {
 
 /// The known fields of the body. Unknown fields are ignored.
 ///
-/// The username stays raw JSON. So the parser also accepts a value that is not a string, even if it is large or deeply
-/// nested. `parse_body` then rejects this value.
+/// The username stays raw JSON, so parsing the body succeeds even if the username is not a string but, for example, a
+/// deeply nested array. `parse_body` then rejects the username.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -201,7 +201,7 @@ fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
             "The body is not JSON: see line {line}, column {column}."
         ))
     };
-    // Without this check, serde would also accept an array.
+    // Without this check, serde would also accept an array instead of the object.
     if !body.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(body) {
             Ok(_) => invalid_body(

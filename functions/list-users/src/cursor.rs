@@ -23,14 +23,15 @@ const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
 /// The maximum length of a cursor, in characters. Base64 encodes three bytes as four characters.
 pub const MAX_CHARS: usize = ((HEADER_BYTES + Username::MAX_KEY_BYTES) * 4).div_ceil(3);
 
-/// Encodes the cursor of the page that begins after `last_key` in the list with this prefix.
+/// Encodes a cursor. Its page begins after `last_key` and lists only users whose keys begin with `prefix`.
 #[must_use]
 pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
     let checksum = checksum(prefix, last_key).to_be_bytes();
     URL_SAFE_NO_PAD.encode([&[VERSION], &checksum[..], last_key.as_bytes()].concat())
 }
 
-/// Decodes a cursor and returns its key. The page begins after this key in the list with this prefix.
+/// Decodes a cursor and returns its key. The page begins after this key and lists only users whose keys begin with
+/// `prefix`.
 ///
 /// # Errors
 /// The cursor is not one that [`encode`] makes for this prefix.

@@ -53,7 +53,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Allows pages to be up to `max_age` old. If `max_age` is zero, there is no cache.
+    /// Creates the cache for pages up to `max_age` old. If `max_age` is zero, there is no cache.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
         if max_age.is_zero() {
@@ -106,8 +106,8 @@ impl PageCache {
 
     /// Caches a page. The page's age counts from `since`, the time just before the page was read.
     ///
-    /// `since` is a wall-clock time, not a monotonic time. A monotonic clock may stop while Lambda freezes the sandbox,
-    /// so pages could expire too late.
+    /// `since` is a wall-clock time. A monotonic clock may stop while Lambda freezes the sandbox, so pages would seem
+    /// too young and expire too late.
     pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }

@@ -78,7 +78,7 @@ pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse,
 ///
 /// A 304 response repeats the caching headers of the 200 response
 /// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). A 304 also repeats the link to the next
-/// page. With `If-None-Match: *`, the client's page may be old and lack this link.
+/// page, because the client's page may lack it: `If-None-Match: *` matches any page, also an old one.
 fn respond(
     page: Arc<Page>,
     not_modified: bool,

@@ -19,7 +19,8 @@ use crate::{
 /// The number of hash bytes in an entity tag. With 16 bytes, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
-/// The number of bytes that the body reserves for one user: the user's JSON with a username of 28 bytes, and a comma.
+/// The number of bytes that the body reserves for each user. They are enough for a comma and the JSON of a user whose
+/// username has 28 bytes.
 const USER_BYTES: usize = 128;
 
 /// A page, ready to send.
@@ -118,8 +119,8 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// Computes a strong entity tag of body and link. If the last page is full, a new user after it changes only its link,
-/// not its body. The tag covers the link, so that clients notice this change.
+/// Computes a strong entity tag of body and link. When a new user follows a full last page, the page gets a link, but
+/// its body stays the same. The tag covers the link, so that clients notice this change.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

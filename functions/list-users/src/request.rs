@@ -66,7 +66,7 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     let limit = limit.as_deref().map_or(Ok(DEFAULT_LIMIT), parse_limit);
     let after = match (&prefix, cursor.as_deref()) {
         (Ok(prefix), Some(cursor)) => parse_cursor(cursor, prefix).map(Some),
-        // A cursor can be checked only if the prefix is valid.
+        // Without a cursor, there is nothing to check. With an invalid prefix, a cursor can't be checked.
         (Err(_), _) | (Ok(_), None) => Ok(None),
     };
     let found = [
@@ -178,7 +178,7 @@ fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldEr
 #[must_use]
 pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        // This also splits a tag that contains a comma. That is harmless, because no tag of this service contains one.
+        // A tag that contains a comma is split too. This is harmless, because the service's tags contain no comma.
         let mut tags = value.as_bytes().split(|&byte| byte == b',');
         value == "*" || tags.any(|tag| strip_weak(tag.trim_ascii()) == etag.as_bytes())
     })

@@ -1,8 +1,8 @@
-//! Maps what people type to a username's display form, and maps the display form to the username's key.
+//! Converts a typed text to the display form of a username, and converts the display form to the username's key.
 //!
-//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces special letters, which
-//! some keyboards send instead of ordinary letters or an apostrophe. The mappings accept any text, even if it is not a
-//! valid username.
+//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces special letters. Some
+//! keyboards send these letters instead of ordinary letters, or instead of an apostrophe. The mappings accept any text,
+//! even if it is not a valid username.
 
 use std::{borrow::Cow, iter};
 
@@ -21,9 +21,9 @@ pub(super) fn to_display(text: &str) -> Cow<'_, str> {
 /// Returns the key of a display form.
 ///
 /// RFC 8264 §5.2.3 requires Unicode's `toLowerCase()`, which turns Σ into ς at the end of a word and into σ elsewhere.
-/// A search prefix may end inside a word. If it ends with Σ, `toLowerCase()` makes this letter ς, although the same
-/// letter of the whole word becomes σ. So the key always has σ instead of ς. As a result, `ΣΊΣΥΦΟΣ` and `Σίσυφος` are
-/// the same username, as the RFC requires, and every prefix of one also finds the other.
+/// A search prefix may end inside a word. If the prefix ends with Σ, `toLowerCase()` makes this letter ς, although the
+/// same letter becomes σ in the whole word. So the key always has σ instead of ς. As a result, `ΣΊΣΥΦΟΣ` and `Σίσυφος`
+/// have the same key, as the RFC requires. Every prefix of either spelling finds the user.
 pub(super) fn to_key(display: &str) -> String {
     let lower = display.to_lowercase().replace('ς', "σ");
     compose(Cow::Owned(lower)).into_owned()
@@ -41,11 +41,11 @@ fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
     mapped.expect("a mapping accepts any text")
 }
 
-/// Whether some keyboards send this character instead of `'`, or instead of a sequence of ordinary letters (ĳ for ij).
+/// Whether `c` is a special letter: some keyboards send it instead of `'`, or instead of a sequence of ordinary letters
+/// (ĳ for ij).
 ///
-/// RFC 8264 refuses these characters (§9.16 and 9.17), but people type their names with them.
-/// `docs/decisions/0002-usernames.md` explains how we chose the characters of this list and which characters are not in
-/// it.
+/// RFC 8264 refuses special letters (§9.16 and 9.17), but people type their names with them.
+/// `docs/decisions/0002-usernames.md` explains how we chose them, and which similar characters we left out.
 fn is_special_letter(c: char) -> bool {
     matches!(
         c,
@@ -53,8 +53,8 @@ fn is_special_letter(c: char) -> bool {
         '\u{2018}' | '\u{2019}'
         // Dutch Ĳ and ĳ.
         | '\u{132}' | '\u{133}'
-        // Catalan ŀ, which becomes l and a middle dot. RFC 5892 allows a middle dot only between two small l, so the
-        // capital Ŀ is not in this list.
+        // Catalan ŀ, which becomes l and a middle dot. RFC 5892 allows a middle dot only between two lower-case l, so
+        // upper-case Ŀ is not in this list.
         | '\u{140}'
         // Croatian and Serbian Ǆ, Ǉ and Ǌ, and Mmuock Ǳ, each in upper, title and lower case.
         | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}'
@@ -71,8 +71,8 @@ fn is_special_letter(c: char) -> bool {
     )
 }
 
-/// Replaces special letters with ordinary ones. Expects a composed text: composition sorts combining marks, so a tone
-/// mark is directly before SARA AM, where [`push_sara_am`] looks for it.
+/// Replaces special letters with ordinary ones. The text must be in Normalization Form C, where combining marks have a
+/// fixed order. In this order, a tone mark is directly before SARA AM, where [`push_sara_am`] looks for it.
 fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(is_special_letter) {
         return text;
@@ -92,9 +92,9 @@ fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Appends the two parts of SARA AM: a ring and SARA AA.
 ///
-/// People type a tone mark before SARA AM and see the tone mark drawn above the ring. The two parts look like this
-/// only if the ring comes before the tone mark in the text. Uniscribe and `HarfBuzz` also use this order to draw SARA
-/// AM.
+/// If people type a tone mark before SARA AM, they see the tone mark above the ring. To look the same, the two parts
+/// need another order: the ring, the tone mark, SARA AA. Uniscribe and `HarfBuzz` use the same order when they draw
+/// SARA AM. So this function inserts the ring before a tone mark at the end of `text`.
 fn push_sara_am(text: &mut String, ring: char, sara_aa: char) {
     let is_tone_mark = |c| matches!(c, '\u{e48}'..='\u{e4b}' | '\u{ec8}'..='\u{ecb}');
     text.insert(text.trim_end_matches(is_tone_mark).len(), ring);
@@ -115,8 +115,8 @@ pub(super) fn advice(c: char) -> Cow<'static, str> {
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{58a}' | '\u{5be}' => "-",
         // Middle dots and bullet.
         '\u{b7}' | '\u{2022}' | '\u{2027}' | '\u{30fb}' => ".",
-        // Tatweel, which only stretches a word. Also invisible characters: soft hyphen, joiners, direction marks,
-        // variation selectors, tags.
+        // Tatweel and lajanyalan, which only stretch a word, and invisible characters: soft hyphen, joiners, direction
+        // marks, variation selectors, tags.
         '\u{640}'
         | '\u{7fa}'
         | '\u{ad}'

@@ -1,10 +1,10 @@
 //! Defines which usernames are allowed and which usernames count as the same.
 //!
 //! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
-//! (`UsernameCasePreserved`) is the username that the user chose, in characters of ordinary width, in Unicode
-//! Normalization Form C, and with special letters spelled out (ĳ becomes ij). The key (`UsernameCaseMapped`) is the
-//! display form in lower case, with σ instead of ς. If two usernames have the same key, only one user can have either
-//! of them. Usernames are never trimmed.
+//! (`UsernameCasePreserved`) is the username that the user chose, with three changes: its characters have ordinary
+//! width, it is in Unicode Normalization Form C, and special letters are spelled out (ĳ becomes ij). The key
+//! (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. Usernames with the same key count as
+//! the same, so only one user can have one of them. Usernames are never trimmed.
 
 use std::fmt;
 
@@ -144,7 +144,7 @@ pub enum UsernameError {
     },
     /// The username contains a character that the `IdentifierClass` of
     /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2) does not allow. Examples are a space, a
-    /// control character, a non-ASCII symbol, and a character that lacks a neighbor that it needs.
+    /// control character, a non-ASCII symbol, and a character without the neighbor that it needs.
     DisallowedCharacter {
         /// The character, if known.
         character: Option<char>,
@@ -218,7 +218,7 @@ impl fmt::Display for UsernameError {
 
 impl std::error::Error for UsernameError {}
 
-/// Checks that every character is in the `IdentifierClass` and follows its context rule, if it has one.
+/// Checks that every character is in the `IdentifierClass`, and follows its context rule if it has such a rule.
 fn check_characters(text: &str) -> Result<(), UsernameError> {
     let class = IdentifierClass::default();
     let Err(error) = class.allows(text) else {
@@ -231,8 +231,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
         // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character,
-        // so this code finds it. First look at the first character that is not a combining mark, because U+200C may
-        // have marks between itself and its neighbor. If this first character needs a left neighbor, it is at fault.
+        // so this code finds it. If the first character that is not a combining mark needs a left neighbor, that
+        // character is at fault. Marks are skipped because U+200C may have marks between itself and its neighbor.
         // Otherwise the last character with a context rule is at fault.
         PrecisError::Invalid
         | PrecisError::Unexpected(
@@ -263,8 +263,8 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 ///
 /// This function makes one exception to the rule: a username may end with one `'` after a Hebrew letter. The rule
 /// allows a geresh (U+05F3) after a Hebrew letter, but keyboards send `'` instead of the geresh. If the username stands
-/// in left-to-right text, the `'` may be drawn at the beginning of the username instead of the end. Even so,
-/// it does not look like another username, because no right-to-left username begins with `'`.
+/// in left-to-right text, the `'` may be drawn at the beginning of the username instead of the end. Even so, the
+/// username does not look like another username, because no right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
@@ -281,9 +281,9 @@ fn breaks_bidi_rule(text: &str) -> bool {
     if !(has(R) || has(AL) || has(AN)) {
         return false;
     }
-    // Check rules 1 to 4 of the Bidi Rule. Rules 5 and 6 are for texts that begin with a left-to-right letter, and
-    // forbid right-to-left characters. This text has a right-to-left character, so it must begin with a right-to-left
-    // letter.
+    // Check only rules 1 to 4 of the Bidi Rule. Rules 5 and 6 are for texts that begin with a left-to-right letter.
+    // Such texts must not contain right-to-left characters. This text contains one, so it must begin with a
+    // right-to-left letter.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))

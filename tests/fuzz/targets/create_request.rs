@@ -1,6 +1,7 @@
-//! Fuzzes the code that reads create requests. Each input consists of header lines, an empty line, and a body. The
-//! service must accept the username in the body, or return a problem that the contract allows. The result must agree
-//! with what jiter, a second JSON parser, reads in the body.
+//! Fuzzes the code that reads create requests. Each input consists of header lines, an empty line,
+//! and a body. The service must either accept the username in the body or return a problem that the
+//! contract allows. The test also parses the body with jiter, a second JSON parser. The service's
+//! result must agree with jiter's.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -45,9 +46,9 @@ fuzz_target!(|message: &[u8]| {
     check_body(&body, &created);
 });
 
-/// Splits a message into headers and body. A `content-length` header of up to 20,000 sets the length
-/// of the body: the body is cut off, or filled up with spaces. So a short message can have a long
-/// body.
+/// Splits a message into headers and body. If a `content-length` header has a value of at most
+/// 20,000, the body is cut off or filled up with spaces to this length. So a short message can have
+/// a long body.
 fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     let mut rest = message;
@@ -93,9 +94,9 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         Ok(JsonValue::Object(members)) => members,
         Ok(_) => return assert_eq!(code, "invalid-body"),
         Err(error) => {
-            // The service skips the values that it does not need and does not decode them. jiter
-            // decodes these values too. So the service may accept a body in which jiter finds an
-            // error of these types.
+            // The service skips the values that it does not need, but jiter decodes all values. So
+            // the service may accept a body in which jiter finds an error of one of the types
+            // below.
             let is_only_read_over = matches!(
                 error.error_type,
                 JsonErrorType::RecursionLimitExceeded

@@ -1,6 +1,6 @@
-//! Fuzzes the encoding of cursors. The first line of each input is the prefix of the usernames to list.
-//! The target decodes the rest of the input as a cursor. The target also encodes the rest into a
-//! cursor, as if it were a username's key.
+//! Fuzzes the encoding of cursors. The first line of each input is the prefix of the usernames to
+//! list. The target uses the rest of the input twice. It decodes the rest as a cursor. It also
+//! encodes the rest into a cursor, as if the rest were a username's key.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,6 @@
-//! Fuzzes the code that reads If-None-Match headers. Each line of the input is a header's value.
-//! The headers may match the page only if a value is `*` or contains the page's entity tag. If all
-//! values are well-formed, they must match the page exactly when RFC 9110 says that they match.
+//! Fuzzes the code that reads If-None-Match headers. Each line of the input is one header's value.
+//! The code may report a match only if a value is `*` or contains the page's entity tag. If all
+//! values are well-formed, the code must report a match exactly when RFC 9110 defines a match.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};

@@ -42,8 +42,8 @@ fuzz_target!(|value: &[u8]| {
         return;
     };
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.clone())]);
-    // The header's value as the function gets it. The gateway replaces invalid UTF-8, and so does
-    // `request`.
+    // The header's value as the function gets it. Like `request`, this line replaces invalid UTF-8
+    // with U+FFFD.
     let text = String::from_utf8_lossy(value.as_bytes());
     let accepted = match parse(&request(&headers, "", r#"{"username": "ada"}"#, false)) {
         Ok(_) => true,

@@ -1,6 +1,6 @@
 //! Fuzzes the code that parses usernames. `check_accepted` checks properties that every accepted
-//! username must have. `check_refused` checks that a refused text has the fault that the error
-//! names.
+//! username must have. If the code refuses a text, `check_refused` checks that the text has the
+//! fault that the error names.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -37,8 +37,8 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // The display form is itself a valid username. A list finds the user if the list's prefix is
-    // the text or the display form.
+    // The display form is itself a valid username. If a list request has the text or the display
+    // form as its prefix, the list contains the user.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
@@ -61,8 +61,8 @@ fn check_accepted(text: &str, username: &Username) {
         Err(error) => panic!("{error}"),
     }
 
-    // The full-width form of the text is the same username. With its ASCII letters in upper case,
-    // the text has the same key.
+    // If the ASCII characters of the text are replaced with full-width ones, the result is the same
+    // username. If its ASCII letters are changed to upper case, the result has the same key.
     let wide: String = text.chars().map(widened).collect();
     assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
     if let Ok(other) = Username::parse(&text.to_ascii_uppercase()) {
@@ -78,8 +78,8 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The text contains the character that the error names, or its decomposed form, or its
-            // full-width or half-width form.
+            // The character that the error names must be in the text, or in the text's NFC or NFKC
+            // form. If the text has half-width characters, this check accepts any character.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);

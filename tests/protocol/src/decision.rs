@@ -1,4 +1,4 @@
-//! What the function decides after the condition of its write failed.
+//! What the create-user function decides after the condition of its write failed.
 
 use create_user::insert::{Insertion, judge};
 use shared::{caller::Caller, item::Fingerprint, user::UserId};
@@ -17,8 +17,9 @@ pub enum Decision {
 }
 
 impl Protocol {
-    /// Calls the service's [`judge`]. If the model leaves out a rule of `judge`, this function
-    /// changes the users that it passes to `judge`, so that the rule has no effect.
+    /// Calls the service's function [`judge`]. If `self.without` names a rule of `judge`, the
+    /// model leaves out this rule: this method changes the users that it passes to `judge`, so that
+    /// the rule has no effect.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);
         let mut found = self.stored(state, found);
@@ -26,8 +27,8 @@ impl Protocol {
             Some(Without::OwnId) => new.user.id = UserId::new(),
             Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
             Some(Without::Key) => {
-                // Give each request without an Idempotency-Key the fingerprint of an empty key.
-                // With this fingerprint, the request can get a replay.
+                // The rule is that a request without an Idempotency-Key gets no replay. Give such a
+                // request the fingerprint of an empty key, so that it can get a replay.
                 for user in [&mut new, &mut found] {
                     user.request
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

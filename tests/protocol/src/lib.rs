@@ -1,8 +1,8 @@
 //! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! A test of `histories` checks only the order of events that happened in its run. The model checks
-//! every possible order, and shows which promises break if a rule is removed.
+//! Each test in `tests/histories` checks only the order of events that happened in its run. The
+//! model checks every possible order, and shows which promises break if a rule is removed.
 //!
 //! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client
 //!   may send its request a second time, before or after the first answer.
@@ -12,7 +12,7 @@
 //! * An operator may erase one user.
 //!
 //! In reality, the function's answer to the client may get lost. In the model, every answer reaches
-//! the client, so the model checks every answer.
+//! the client, so that the model can check every answer.
 //!
 //! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
 //! failed condition. The model also uses the service's types for usernames, keys and fingerprints.
@@ -67,9 +67,9 @@ pub struct Attempt {
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// 0, because all writes of an attempt contain the same user. In a model without this rule
-    /// ([`Without::OneIdARequest`]), each write contains a different user, and this is the write's
-    /// number.
+    /// 0, because all writes of an attempt contain the same user. But in a model with
+    /// [`Without::OneIdARequest`], each write of an attempt contains a different user. There, this
+    /// field is the write's number: 0 or 1.
     pub write: usize,
 }
 
@@ -121,7 +121,8 @@ pub enum Progress {
     Found(Item),
     /// Deleted the user for the first time.
     Deleted(Item),
-    /// Waited until no write of an attempt that was sent before the erasure can still arrive.
+    /// Waited until two things can no longer arrive: writes of attempts that clients sent before
+    /// the erasure, and a late copy of the delete.
     Waited(Item),
     /// Reported that the user is erased.
     Done(Item),
@@ -140,7 +141,7 @@ impl Progress {
     }
 }
 
-/// The state of the whole system. Sets of clients, attempts and users are bit masks.
+/// The state of the whole system. A set of clients, of attempts or of users is a bit mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// The request of each client.
@@ -163,9 +164,9 @@ pub struct State {
     pub progress: Progress,
     /// The attempts that clients sent before the erasure began.
     pub begun: u8,
-    /// The users that the operator deleted on purpose: the user to erase, and users that another
-    /// attempt of the same request created. A deleted user of another request is a mistake, and is
-    /// not included.
+    /// The users that the operator deleted on purpose: the user to erase, and users that other
+    /// attempts of that user's request created. If the operator deletes a user of another request
+    /// by mistake, that user is not in this set.
     pub erased: u16,
     /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,
@@ -286,10 +287,11 @@ pub enum Erasure {
     /// Like `DeleteById`, but for an old user: the writes of the attempt that created the user can
     /// no longer arrive.
     DeleteOldById,
-    /// Delete as in `Delete`, wait until no earlier write can arrive any more, and delete again.
+    /// Delete as in `Delete`, wait until no earlier write can still arrive, and delete again.
     DeleteTwice,
-    /// Like `DeleteTwice`, but look up the user first. Each time, delete a user only if it has the
-    /// id that was looked up, or the fingerprint and the spelling that were looked up.
+    /// Like `DeleteTwice`, but look up the user first. Both deletes have a condition: the user in
+    /// the table has the id of the user that was looked up, or has both its fingerprint and its
+    /// spelling.
     DeleteTwiceByRequest,
     /// Look up the user's id, wait until no earlier write can still arrive, and delete the user
     /// only if the id is still the same.
@@ -358,14 +360,14 @@ pub struct Protocol {
     /// How the operator erases one user, or `None` if no user is erased. In a model with an
     /// erasure, all clients ask for the same name.
     pub erasure: Option<Erasure>,
-    /// Whether the model counts states as one state if their differences no longer matter
+    /// Whether the model treats states as one state if they differ only in what no longer matters
     /// (`merge`).
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// For each username, a number that stands for its key: the index of the first username in
-    /// [`USERNAMES`] with this key.
+    /// For each username, the number of its key. Usernames with the same key have the same number:
+    /// the index of the first of them in [`USERNAMES`].
     keys: [usize; USERNAMES.len()],
 }
 
@@ -426,7 +428,7 @@ impl Protocol {
         }
     }
 
-    /// Where an attempt writes to: the place and the key in [`State::table`].
+    /// The cell of [`State::table`] that an attempt writes: its place and its key.
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -597,12 +599,12 @@ impl Protocol {
         }
     }
 
-    /// Makes states equal if their differences no longer matter. Does nothing while an erasure can
-    /// still delete a user.
+    /// Makes states equal if they differ only in what no longer matters. Does nothing while an
+    /// erasure can still delete a user.
     ///
     /// A write that finds a user changes nothing, and always gets the same answer. So while the
-    /// username is taken, the number of writes that an attempt has sent, and the number of writes
-    /// that may still arrive, do not matter. While the username is free, two late writes have the
+    /// username is taken, two numbers do not matter: how many writes an attempt has sent, and how
+    /// many of its writes may still arrive. While the username is free, two late writes have the
     /// same effect as one: the first write takes the username, and the second write changes
     /// nothing.
     fn merge(&self, state: &mut State) {
@@ -623,9 +625,11 @@ impl Protocol {
         }
     }
 
-    /// Whether the model starts from this list of requests. Two lists are equivalent if swapping
-    /// clients, names, spellings or keys turns one list into the other. Swaps that this model would
-    /// notice do not count. Of equivalent lists, the model starts only from the smallest.
+    /// Whether the model starts from this list of requests. Two lists are equivalent if one becomes
+    /// the other when clients, names, spellings or keys are swapped. Clients are swapped only in
+    /// [`Layout::One`]. Keys are not swapped in a model with [`Without::Caller`], where two keys
+    /// have the same fingerprint. Of all equivalent lists, the model starts only from the smallest
+    /// list.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -633,7 +637,7 @@ impl Protocol {
             more.iter_mut().for_each(change);
             all.append(&mut more);
         };
-        // Adds lists in which the two names, or the two spellings of a name, are swapped.
+        // Add the lists with the two names swapped, and with the two spellings of a name swapped.
         vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
         for name in [0, 2] {
             let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
@@ -696,8 +700,9 @@ impl Model for Protocol {
                 .collect();
         }
         all.retain(|requests| self.is_first(requests));
-        // If several counter-examples are equally short, stateright reports the last one. The
-        // simplest requests come last, so that the reported counter-example is easy to read.
+        // If several counter-examples are equally short, stateright reports the last one. So the
+        // simplest requests are at the end of the list. Then the reported counter-example is easy
+        // to read.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -723,8 +728,9 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // If several counter-examples are equally short, stateright reports the last one. The
-        // simplest actions come last, so that the reported counter-example is easy to read.
+        // If several counter-examples are equally short, stateright reports the last one. So the
+        // simplest actions are at the end of the list. Then the reported counter-example is easy to
+        // read.
         for client in (0..self.clients).rev() {
             for number in (0..ATTEMPTS).rev() {
                 let attempt = Attempt { client, number };
@@ -922,9 +928,9 @@ impl Model for Protocol {
     }
 }
 
-/// Returns true if the erased user is gone from the table, or if the erasure is not done yet.
-/// `is_its` decides whether a user in the table (its first argument) counts as the erased user (its
-/// second argument).
+/// Returns true if the erased user is gone from the table, or if the erasure is not done yet. The
+/// function `is_its` gets a user in the table and the erased user, and decides whether the user in
+/// the table counts as the erased user.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -954,14 +960,14 @@ pub const TRUE_CONFLICT: &str = "a 409 means that another request created the us
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// After the erasure, no user has the erased user's id.
 pub const ERASED: &str = "an erased user does not come back";
-/// The request that created the erased user may have several attempts. If an attempt was sent
-/// before the erasure, the attempt does not create the user again, not even with a new id.
+/// The request that created the erased user may have several attempts. The attempts that were sent
+/// before the erasure do not create the user again, not even with a new id.
 pub const NOT_BROUGHT_BACK: &str =
     "no attempt that was sent before the erasure creates the erased user again";
-/// If the client that created the erased user sent an attempt before the erasure, this attempt
-/// creates no user after the erasure, even if the attempt has no Idempotency-Key.
+/// One client created the erased user. The attempts that this client sent before the erasure create
+/// no user after the erasure. This holds even for an attempt without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
-/// No attempt of the request that created the erased user creates the user again, even if the
-/// attempt is sent after the erasure.
+/// The request that created the erased user may have several attempts. None of them creates the
+/// user again, not even an attempt that was sent after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

@@ -270,8 +270,9 @@ impl<'a> SequentialSpec for Name<'a> {
     type Op = Asked<'a>;
     type Ret = Told<'a>;
 
-    /// Applies an operation: a create takes the username if it is free. The tester calls this
-    /// function for an operation whose outcome is unknown.
+    /// Applies an operation without checking its answer: a create takes the username if the
+    /// username is free. If the outcome of an operation is unknown, the tester calls this function
+    /// instead of `is_valid_step`.
     fn invoke(&mut self, asked: &Asked<'a>) -> Told<'a> {
         if let Asked::Create(number, request) = *asked {
             self.0.get_or_insert(Winner {

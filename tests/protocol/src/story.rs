@@ -24,7 +24,7 @@ pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
         let checker = model
             .clone()
             .checker()
-            // A path of `steps` steps has `steps + 1` states. The maximum depth is one more,
+            // A path of `steps` steps has `steps + 1` states. The maximum depth is `steps + 2`,
             // because stateright does not examine the states at the maximum depth.
             .target_max_depth(steps + 2)
             .finish_when(HasDiscoveries::AnyOf([promise].into()))
@@ -122,8 +122,8 @@ fn asks(state: &State, attempt: Attempt) -> String {
     )
 }
 
-/// Says which region a client uses, or how many shards the client's function uses. In a layout in
-/// which this is the same for all clients, the text is empty.
+/// Says which region a client uses, or how many shards the client's function uses. If the model's
+/// layout treats all clients alike, returns an empty text.
 fn place(model: &Protocol, client: usize) -> &'static str {
     let is_last = client + 1 == model.clients;
     match (model.layout, is_last) {
@@ -141,8 +141,8 @@ fn whose(attempt: Attempt) -> String {
     format!("{}'s {ordinal} request's", NAMES[attempt.client])
 }
 
-/// Describes what a write does to the table, and what the client is told if the answer to the write
-/// reaches the function.
+/// Returns two texts: what an attempt's write does to the table, and what the function tells the
+/// client if the table's answer to the write reaches the function.
 fn arrives(model: &Protocol, state: &State, attempt: Attempt) -> (String, &'static str) {
     let mut after = *state;
     let write = match state.runs[attempt.client][attempt.number] {
@@ -178,7 +178,8 @@ fn owner(item: Item) -> String {
     format!("{}'s", NAMES[item.attempt.client])
 }
 
-/// Describes what happens next if the function gets no answer to its newest write.
+/// Describes what happens if the function gets no answer to the last write that it sent for an
+/// attempt.
 fn then(model: &Protocol, state: &State, attempt: Attempt) -> String {
     let is_last = matches!(
         state.runs[attempt.client][attempt.number],

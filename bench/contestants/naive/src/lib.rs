@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::Client;
 use lambda_http::Error;
 use shared::table::Table;
 
-/// Returns the table that the variable `TABLE_NAME` names. Its client is set up in the first way
-/// that the SDK's guide shows.
+/// Returns the table that the environment variable `TABLE_NAME` names. Creates the table's client
+/// in the first way that the SDK's guide shows.
 ///
 /// # Errors
 ///

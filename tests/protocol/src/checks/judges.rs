@@ -1,6 +1,6 @@
-//! Judges random histories in two ways: with the rules of `tests::histories::rules`, and with the
-//! search of `protocol::linearizable` for an order of the operations. Checks that both ways accept
-//! the same histories.
+//! Judges random histories in two ways: with the rules of `tests::histories::rules`, and with
+//! `protocol::linearizable`, which searches for an order of the operations. Checks that both ways
+//! accept the same histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,8 +87,8 @@ struct Plan {
     unknown: Option<Outcome>,
 }
 
-/// Makes a sound history. Each operation takes effect at one moment, so the operations have an
-/// order.
+/// Makes a sound history. Each operation takes effect at one moment. The order of these moments is
+/// an order of the operations.
 fn sound_history(rng: &mut Rng) -> History {
     let max_age = rng.u64(..2);
     let count = rng.u64(3..12);
@@ -97,7 +97,7 @@ fn sound_history(rng: &mut Rng) -> History {
         .collect();
     plans.sort_by_key(|plan| plan.effect);
     // A client gets a cursor from a page, so the cursor contains a username that some create has
-    // requested. Removes all other cursors.
+    // requested. Removes the cursors that contain any other username.
     let requests = plans.iter().map(|plan| &plan.request);
     let asked: BTreeSet<String> = requests
         .filter_map(|request| match request {
@@ -157,8 +157,8 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// Returns a random operation. The operation's `number` makes its times different from all other
-/// times in the history.
+/// Returns a random operation. Each operation has its own `number`, which makes the operation's
+/// times different from all other times in the history.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
     // Most operations are short, so that few operations overlap.

@@ -1,5 +1,5 @@
-//! Tests of the protocol's model, and of `linearizable`, which judges a history by a search for an
-//! order of its operations.
+//! Tests of the protocol's model, and of `linearizable`. That function judges a history: it
+//! searches for an order of the operations that explains all answers.
 
 mod exploration;
 mod judges;

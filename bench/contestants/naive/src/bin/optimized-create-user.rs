@@ -1,5 +1,5 @@
-//! The naive `POST /api/users` with the optimizations that the variable `OPTIMIZATIONS` names. The benchmark
-//! measures what each optimization gains.
+//! The contestant `naive` as `POST /api/users`, with the optimizations that the variable
+//! `OPTIMIZATIONS` names. The benchmark measures what each optimization gains.
 
 use std::{convert::Infallible, env, process::ExitCode};
 
