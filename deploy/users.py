@@ -127,8 +127,8 @@ class Progress:
 def copy(client: Any, args: argparse.Namespace) -> int:
     arguments = ["copy", args.table, args.to, args.since.isoformat()]
     progress = Progress(Path(f"{args.to}.progress"), arguments)
-    # The ids of the users that were not copied, because their usernames belong to other users in the
-    # table `--to`.
+    # The ids of the users that were not copied, because their usernames belong to other users in
+    # the table `--to`.
     refused = progress.state.get("refused", [])
 
     def put(item: Item) -> None:

@@ -114,7 +114,7 @@ impl Printer {
                     }
                 }
                 Err(error) => {
-                    eprintln!("make run: received a datagram that can't be decoded: {error}")
+                    eprintln!("make run: received a datagram that can't be decoded: {error}");
                 }
             }
         }

@@ -1,5 +1,5 @@
 //! Measures how much processor time create-user's spans cost. Compares warm creates in three cases:
-//! without an agent, with an agent but not sampled, and with an agent and sampled. Run `RELEASED=1
+//! without an agent, not sampled with an agent, and sampled with an agent. Run `RELEASED=1
 //! cargo run --locked --package tests --bin trace_cost` after `cargo lambda build --release`.
 
 use std::{fs, time::Duration};

@@ -346,7 +346,7 @@ async fn beyond_the_basic_multilingual_plane_letters_are_allowed_but_not_symbols
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
     for username in [
-        // The service refuses letters of Adlam, because RFC 8264's Unicode version, 6.3, lacks this
+        // The service refuses letters of Adlam, because RFC 8264 uses Unicode 6.3, which lacks this
         // script.
         "𞤀𞤁",
         // A mathematical letter.
