@@ -41,8 +41,8 @@ fn a_disk_without_space_or_write_access_costs_no_acknowledged_user() {
         assert_eq!(*run.list("").json().as_array().unwrap(), users, "{fault}");
         let data = disk.data().display();
         run.wait_for_output(&format!(
-            "make run: the data folder {data} can't be written: {reason}; creates are answered \
-             503 until the folder can be written\n"
+            "make run: the data folder {data} can't be written: {reason}; creates get 503 until the \
+             folder can be written\n"
         ));
 
         disk.heal();
