@@ -122,9 +122,9 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // The next two letters, SARA AM in Thai and in Lao, become a ring and the vowel SARA AA. Only
-    // this new ring must move, not the other rings in the text. So a private-use character stands
-    // for the new ring until `ordinary` has moved it.
+    // Each of the next two letters, the Thai and the Lao SARA AM, becomes two characters: a ring
+    // and the vowel SARA AA. Only this new ring must move, not the other rings in the text. So a
+    // private-use character stands for the new ring until `ordinary` has moved it.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
