@@ -200,11 +200,14 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
 /// Sends the warm-up request `request`, so that the first real request finds an open connection. The warm-up request
 /// must not change the table. This function waits at most a second for the response. If the warm-up request fails, this
 /// function only logs a warning, because the first real request may still succeed.
-pub async fn warm_up<T>(request: impl Future<Output = Result<T, TableError>>) {
+pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
+where
+    E: std::error::Error,
+{
     match tokio::time::timeout(WARM_UP_TIMEOUT, request).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(
-            cause = %error,
+            cause = chain(&error),
             "the warm-up of the table's client failed"
         ),
         Err(_) => tracing::warn!("the warm-up of the table's client took too long"),
