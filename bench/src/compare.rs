@@ -46,7 +46,7 @@ impl Spread {
     }
 }
 
-/// Returns the value below which a `part` of the sorted values lies: 0.5 gives the median. Always
+/// Returns the quantile of the sorted values at the fraction `part`: 0.5 gives the median. Always
 /// returns one of the values (nearest rank).
 ///
 /// # Panics
