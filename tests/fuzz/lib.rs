@@ -107,7 +107,7 @@ fn code(fault: Value) -> String {
     match (fault.remove("pointer"), fault.remove("parameter")) {
         (Some(pointer), None) => assert_eq!(pointer, "#/username"),
         (None, Some(Value::String(parameter))) => assert!(parameter.chars().count() <= 40),
-        place => panic!("not one of pointer and parameter: {place:?}"),
+        place => panic!("must have either a pointer or a parameter: {place:?}"),
     }
     let code = text(fault.remove("code"));
     text(fault.remove("detail"));

@@ -25,8 +25,8 @@ const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han
 const ALLOWED = new RegExp(
   [
     // These characters are allowed in any context: visible ASCII characters, letters, digits, marks
-    // and four exceptions (RFC 8264, section 9.6). The characters after `--` are not allowed: the
-    // exceptions that section 9.6 forbids, conjoining jamo (9.9) and invisible characters (9.13).
+    // and four characters that RFC 8264 lists (section 9.6). The characters after `--` are not
+    // allowed: those that section 9.6 forbids, conjoining jamo (9.9), invisible characters (9.13).
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +

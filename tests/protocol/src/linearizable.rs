@@ -191,8 +191,8 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether the operations on one username have an order that explains all answers. The order must
-/// also lead to `user`, the user with this username at the end.
+/// Whether the operations on one username have an order that explains all answers and the final
+/// state. `user` is the user that has this username after all operations.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
