@@ -11,8 +11,7 @@ async fn main() -> ExitCode {
     runtime::run("GET /panics", async || Ok::<_, ConfigError>(handle)).await
 }
 
-/// Panics. If the request has a query, the panic's message contains the query. Some functions of the standard library
-/// also put their input into such a message. Without a query, the message is a constant text.
+/// If there is a query, the panic's message contains it, as some messages of the standard library contain their input.
 async fn handle(request: Request) -> Result<LoggedResponse, Problem> {
     let query = request.uri().query().unwrap_or_default();
     assert!(query.is_empty(), "cannot handle {query}");

@@ -15,14 +15,12 @@ use serde_json::{Value, value::RawValue};
 ///    (`OpenID` Connect Core §2), `cid` (Okta), `appid` (Entra ID).
 ///    A machine's token without `sub` names its client with one of these claims.
 ///
-/// A usable value is a number or a string that is not blank. An array or an object is usable if it contains a usable
-/// value. A claim with any other value is skipped.
+/// A usable value is a number, a string that is not blank, or an array or object that contains a usable value.
 ///
-/// Two [`Caller::Named`] values are equal only if they are the same caller. Two issuers, or two claims, may use one
-/// value for different callers, so the issuer and the claim's name are part of a caller.
+/// Two issuers, or two claims, may use one value for different callers, so a value alone names no caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// The API has no authorizer, so anyone can call it. The local run is an example.
+    /// The API has no authorizer, as in the local run.
     Anyone,
     /// The caller that a token names.
     Named {
@@ -70,7 +68,7 @@ impl Caller {
         })
     }
 
-    /// Returns the caller's name for the log: the value of the claim that identifies the caller.
+    /// Returns the value of the claim that identifies the caller, for the log.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -90,7 +88,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Reads the value of a claim. Returns `None` if the value is not usable (see [`Caller`]).
+    /// Returns `None` if the value is not usable (see [`Caller`]).
     fn read(json: &RawValue) -> Option<Self> {
         let json = json.get();
         let value: Value = serde_json::from_str(json).ok()?;
@@ -110,7 +108,7 @@ impl Claim {
     }
 }
 
-/// Returns whether the value is usable: it is or contains a number or a non-blank string.
+/// Whether the value is usable (see [`Caller`]).
 fn names_somebody(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
@@ -133,7 +131,7 @@ struct Jwt<'a> {
     claims: Claims<'a>,
 }
 
-/// The issuer and the claims that may name a caller. Each value stays raw JSON, because a claim may have any type.
+/// Each value stays raw JSON, because a claim may have any type.
 #[derive(Deserialize)]
 struct Claims<'a> {
     #[serde(borrow)]

@@ -7,11 +7,9 @@ use lambda_http::http::Uri;
 /// The environment variable with the name of the table.
 pub const TABLE_NAME: &str = "TABLE_NAME";
 
-/// The environment variable with the AWS region. AWS SDKs read it too.
 const REGION: &str = "AWS_REGION";
 
-/// The environment variables with the endpoint to use instead of the region's default endpoint. If both are set, the
-/// first one takes precedence
+/// The first of these that is set replaces the region's default endpoint
 /// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 
@@ -87,8 +85,7 @@ pub fn region() -> Result<String, ConfigError> {
     })
 }
 
-/// Reads the URL of the table's endpoint. Returns `None` if neither `AWS_ENDPOINT_URL_DYNAMODB` nor `AWS_ENDPOINT_URL`
-/// is set.
+/// Reads the URL of the table's endpoint from `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL`, if one is set.
 ///
 /// # Errors
 /// The variable that takes precedence does not contain an http or https URL, or the URL has a path, a query or a user.

@@ -1,7 +1,7 @@
-//! The HTTP client that the SDK uses. It sends HTTP/1.1 requests, normally over TLS, and reuses its connection.
+//! The SDK's HTTP client: HTTP/1.1, normally over TLS, with one connection that is reused.
 //!
-//! A Lambda sandbox sends one request at a time, so it needs one connection and no pool. The SDK's own client supports
-//! pools, HTTP/2, proxies and the system's certificates. These features cost time in each call and at each cold start.
+//! A Lambda sandbox sends one request at a time, so it needs no pool. The SDK's own client also supports pools, HTTP/2,
+//! proxies and the system's certificates, which cost time in each call and at each cold start.
 
 use std::{
     error::Error,
@@ -31,12 +31,12 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// How long the TCP and TLS handshakes may take together. Within a region, the handshakes usually take a few
-/// milliseconds. A function with the smallest memory size has only a fraction of a core, so its handshakes take longer.
+/// The limit for the TCP and TLS handshakes together. Within a region, they usually take a few milliseconds. With the
+/// smallest memory size, they take longer, because the function has only a fraction of a core.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that was idle for this long is not used again. A connection may break unnoticed while Lambda freezes
-/// the sandbox, and an attempt over a broken connection wastes time. The SDK's own client has the same limit.
+/// A connection may break unnoticed while Lambda freezes the sandbox, and an attempt over a broken connection wastes
+/// time. The SDK's own client has the same limit.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
 /// An HTTP client that keeps one connection to one host.
@@ -46,8 +46,7 @@ pub struct Connection {
     idle: Arc<Mutex<Option<Idle>>>,
 }
 
-/// The connection that the next request uses. The body of the last response may still be arriving on it. The function
-/// `Connection::kept` waits until this body is complete.
+/// The body of the last response may still be arriving on this connection. [`Connection::kept`] waits for its end.
 struct Idle {
     connection: SendRequest<SdkBody>,
     since: SystemTime,
@@ -72,8 +71,7 @@ impl Connection {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the idle connection. Returns `None` if there is none, if DynamoDB closed it, or if it was idle for
-    /// [`IDLE_LIMIT`] or longer.
+    /// Takes the idle connection, unless DynamoDB closed it or it was idle for [`IDLE_LIMIT`] or longer.
     async fn kept(&self) -> Option<SendRequest<SdkBody>> {
         let idle = self.idle().take().filter(|idle| is_fresh(idle.since))?;
         let mut connection = idle.connection;
@@ -113,8 +111,7 @@ impl Connection {
         }
     }
 
-    /// Returns the metadata that the SDK asks for. It contains a closure that drops the idle connection. The SDK calls
-    /// this closure after a temporary error, so that the retry uses a new connection.
+    /// After a temporary error, the SDK calls `poison_fn`, so that the retry uses a new connection.
     fn metadata(&self) -> ConnectionMetadata {
         let this = self.clone();
         ConnectionMetadata::builder()
@@ -158,9 +155,8 @@ where
     Ok(sender)
 }
 
-/// Whether a connection that has been idle since this time may still be used. The wall clock measures the idle time,
-/// because this clock keeps running while the sandbox is frozen. If the clock was set back, the idle time is unknown,
-/// so the connection is not used.
+/// The wall clock measures the idle time, because it keeps running while the sandbox is frozen. If it was set back, the
+/// idle time is unknown, so the connection is not used.
 fn is_fresh(since: SystemTime) -> bool {
     since.elapsed().is_ok_and(|idle| idle < IDLE_LIMIT)
 }

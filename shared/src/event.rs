@@ -1,5 +1,4 @@
-//! Converts the event of an HTTP API to a request, and converts a response to the format that the API expects. The
-//! event and the response have the
+//! Converts the event of an HTTP API to a request, and a response to what the API expects. Both have the
 //! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
 //!
 //! `lambda_http` can convert the events of every kind of gateway, but it fails on hosts, queries, headers and bodies
@@ -22,7 +21,7 @@ use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 
-/// The only supported payload format. The field `version` of an event must have this value.
+/// The required value of an event's field `version`.
 const FORMAT: &str = "2.0";
 
 /// The fields of an HTTP API event that the functions need.
@@ -56,15 +55,14 @@ impl<'a> HttpApiEvent<'a> {
     ///
     /// # Errors
     /// The event is not an HTTP API event. For example, it comes from a REST API or a load balancer. The error names
-    /// the wrong part of the event but hides the part's value, because the value must not appear in the log.
+    /// the wrong part of the event but hides its value, which must not appear in the log.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {
             member: wrong_member(json),
         })
     }
 
-    /// Converts the event to a request, and adds the [`Caller`] to the request's extensions. If the event's field
-    /// `authorizer` is present but names no caller, the request gets no [`Caller`].
+    /// Converts the event to a request, with the [`Caller`] in its extensions unless the field `authorizer` names none.
     #[must_use]
     pub fn into_request(self) -> Request {
         let body = match self.body {
@@ -105,8 +103,7 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// Names the part that makes an event invalid: the outermost value, one field, or several fields of which at least one
-/// is wrong.
+/// Names the part that makes an event invalid. If it names several fields, at least one of them is wrong.
 fn wrong_member(json: &str) -> &'static str {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -147,8 +144,7 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads the headers. A header can't hold control characters, so this function replaces them with U+FFFD. The handler
-/// then sees the header and can refuse its value.
+/// A header can't hold control characters, so they become U+FFFD. The handler then sees the header and can refuse it.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
     struct Headers;
 
@@ -166,7 +162,7 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HeaderMap, A::Error> {
             let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
             while let Some(Text(name)) = map.next_key()? {
-                // Skip a header whose name is invalid, because no handler reads such a header.
+                // No handler reads a header whose name is invalid.
                 let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -183,7 +179,7 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
     deserializer.deserialize_any(Headers)
 }
 
-/// The usual number of headers in an event: the headers of a browser and the headers that the gateway adds.
+/// The usual number of headers: a browser's and the gateway's.
 const EXPECTED_HEADERS: usize = 24;
 
 fn header_value(text: &str) -> HeaderValue {
@@ -210,7 +206,7 @@ const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Builds a URI with this query. The path is always `/`, because each function has only one route.
+/// The path is always `/`, because each function has only one route.
 fn uri(query: &str) -> Uri {
     // `PathAndQuery` would silently drop everything after a `#`, so encode a query that contains a `#`.
     let plain = (!query.contains('#')).then(|| PathAndQuery::try_from(format!("/?{query}")));

@@ -29,8 +29,7 @@ pub const ID: &str = "id";
 /// The name of the attribute with the create request's fingerprint.
 pub const REQUEST: &str = "request";
 
-/// The partition key of every user. Because all users have the same partition key, they form one item collection, which
-/// is sorted by `username_key`.
+/// The partition key of every user. So all users form one item collection, which is sorted by `username_key`.
 pub const KIND_USER: &str = "user";
 /// The partition key in warm-up requests. No item ever has this key.
 pub const KIND_WARM_UP: &str = "warm-up";
@@ -46,12 +45,11 @@ pub type Item = HashMap<String, AttributeValue>;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Computes the fingerprint of a create request from its caller and its Idempotency-Key.
+    /// Hashes the caller and the Idempotency-Key of a create request.
     #[must_use]
     pub fn new(caller: &Caller, idempotency_key: &str) -> Self {
         let mut hash = Sha256::new();
-        // Hash the length of each part before the part. Without the lengths, the parts `ab`, `c` and the parts `a`,
-        // `bc` would have the same hash.
+        // Without the lengths, the parts `ab` and `c` would have the same hash as `a` and `bc`.
         let mut add = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);

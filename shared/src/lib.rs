@@ -1,8 +1,7 @@
-//! The code that both functions share: the user, its table item, the table client, the problem documents, and the main
-//! loop with its logs and spans.
+//! The code that both functions share.
 //!
 //! The modules never import each other in a cycle. `user` imports no other module of this crate, and `item` imports
-//! only `user` and `caller`. Only `problem` maps errors to status codes.
+//! only `user` and `caller`.
 
 pub mod user;
 

@@ -16,15 +16,14 @@ use crate::{
     telemetry::Metric,
 };
 
-/// How many seconds a caller should wait before a retry if the table is busy: one, because DynamoDB refills a table's
-/// throughput every second.
+/// DynamoDB refills a table's throughput every second.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// The media types that `POST /api/users` accepts. A 415 response lists these media types, as
-/// [RFC 9110 §15.5.16](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16) suggests.
+/// The media types that `POST /api/users` accepts. A 415 response lists them
+/// ([RFC 9110 §15.5.16](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16)).
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/*+json");
 
-/// The kinds of problems. Each kind has its own `type` and title, but several kinds can have the same status.
+/// The kinds of problems, each with its own `type` and title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemType {
     /// The body is not a JSON object in UTF-8, or the object has the username more than once.
@@ -95,7 +94,6 @@ impl ProblemType {
         }
     }
 
-    /// Returns the header that this kind of problem adds to the response, if any.
     fn header(self) -> Option<(lambda_http::http::HeaderName, HeaderValue)> {
         match self {
             Self::Unavailable => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
@@ -179,7 +177,7 @@ impl Problem {
         self
     }
 
-    /// Creates the problem for a bug or a wrong deployment. The caller learns only the request's id, not the cause.
+    /// Creates the problem for a bug or a wrong deployment.
     #[must_use]
     pub fn internal_error(cause: impl Into<String>) -> Self {
         Self::new(
@@ -192,8 +190,8 @@ impl Problem {
 
     /// Creates the problem for an event that is not an HTTP API event.
     ///
-    /// The metric `InternalErrors` does not count this problem, because the sender is at fault, not the function.
-    /// If the metric counted this problem, a stray event could set off the alarm that rolls back a deployment.
+    /// The metric `InternalErrors` does not count this problem. Otherwise a stray event, which is the sender's fault,
+    /// could set off the alarm that rolls back a deployment.
     #[must_use]
     pub fn unsupported_event(cause: impl Into<String>) -> Self {
         Self::new(

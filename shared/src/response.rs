@@ -22,7 +22,7 @@ pub struct LoggedResponse {
 }
 
 impl LoggedResponse {
-    /// Creates a `LoggedResponse` from a successful response and the metric that counts it.
+    /// Combines a successful response with the metric that counts it.
     #[must_use]
     pub fn counted(response: Response<Body>, metric: Metric) -> Self {
         Self {
@@ -35,9 +35,8 @@ impl LoggedResponse {
 
 /// Creates a response without a body.
 ///
-/// The header `X-Content-Type-Options: nosniff` stops browsers from guessing the media type. An empty response does not
-/// need this header. But [`json`] calls this function and adds a body, which may contain usernames. Without the header,
-/// a browser might show this body as a web page. If a username contained a script, the browser would run it.
+/// The header `X-Content-Type-Options: nosniff` protects the body that [`json`] adds. Without it, a browser might take
+/// JSON with usernames for a web page, and run a script that a username contains.
 #[must_use]
 pub fn empty(status: StatusCode, cache_control: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::Empty);

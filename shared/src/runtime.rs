@@ -23,13 +23,13 @@ use crate::{
     trace::{self, Agent},
 };
 
-/// The time between the stop of a slow handler and the event's deadline. The response is sent in this time.
+/// The time that is left to send a response when a slow handler is stopped.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Starts the function, then serves events until Lambda ends the process.
 ///
 /// `start` does the expensive work in Lambda's INIT phase and returns the handler. If the handler panics or takes too
-/// long, the function does not report an error to Lambda, but answers with a problem document.
+/// long, the function answers with a problem document, not with an error report to Lambda.
 pub async fn run<S, H, F>(route: &'static str, start: S) -> ExitCode
 where
     S: AsyncFnOnce() -> Result<H, ConfigError>,
@@ -83,8 +83,7 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // Answers with a problem document, which names the reason. After an error report to Lambda, the client would
-        // get a 5xx without a reason.
+        // The problem names the reason. After an error report to Lambda, the client would get a 5xx without one.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {
@@ -135,8 +134,7 @@ where
     }
 }
 
-/// Returns how long the handler may run: until [`DEADLINE_MARGIN`] before the event's deadline. Returns `None`, which
-/// means no limit, if the deadline is in the past. For example, cargo-lambda sends a deadline in 1970.
+/// Returns how long the handler may run. `None` means no limit, because cargo-lambda sends a deadline in 1970.
 fn time_left(context: &Context) -> Option<Duration> {
     let left = context.deadline().duration_since(SystemTime::now()).ok()?;
     Some(left.saturating_sub(DEADLINE_MARGIN))

@@ -1,10 +1,9 @@
 //! Signs the requests to the table with AWS's
 //! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //!
-//! The SDK's own signer supports every service, and derives the day's signing key again for every request. With that
-//! signer, signing would take a quarter of the processor instructions of a create request. The signer in this file
-//! keeps the day's signing key. It supports only the requests that the table's client sends: a `POST` to `/`, without a
-//! query, with the body in memory.
+//! The SDK's own signer derives the day's signing key again for every request. With it, signing would take a quarter of
+//! the processor instructions of a create request. This signer keeps the key. It supports only the requests that the
+//! table's client sends: a `POST` to `/`, without a query, with the body in memory.
 
 use std::{
     fmt::{self, Write as _},
@@ -26,11 +25,8 @@ use aws_smithy_runtime_api::{
 };
 use sha2::{Digest, Sha256};
 
-/// The name of DynamoDB in a signature.
 const SERVICE: &str = "dynamodb";
-/// The header with the time of signing.
 const DATE: &str = "x-amz-date";
-/// The header with the session token.
 const TOKEN: &str = "x-amz-security-token";
 
 /// Signs requests to DynamoDB in one region.
@@ -40,7 +36,7 @@ pub struct Signer {
     key: Mutex<Option<DayKey>>,
 }
 
-/// The signing key of one day, together with the day and the secret access key from which it was derived.
+/// A signing key, with the day and the secret access key from which it was derived.
 struct DayKey {
     day: String,
     secret: String,
@@ -112,7 +108,7 @@ impl Signer {
         let mut canonical = "POST\n/\n\n".to_owned();
         for (name, value) in &headers {
             write!(canonical, "{name}:").expect("a string accepts any text");
-            // For the signature, remove spaces around the value and replace several adjacent spaces with one.
+            // Signature Version 4 trims the value and joins adjacent spaces.
             let mut words = value.split(' ').filter(|word| !word.is_empty());
             canonical.extend(words.next());
             for word in words {
@@ -154,7 +150,6 @@ impl Signer {
     }
 }
 
-/// Appends the SHA-256 hash of the bytes in hexadecimal.
 fn push_hash(text: &mut String, bytes: &[u8]) {
     for byte in Sha256::digest(bytes) {
         for digit in [byte >> 4, byte & 15] {
@@ -189,7 +184,7 @@ impl Sign for Signer {
             authorization,
         } = self.sign(signable, credentials, SystemTime::now());
         let headers = request.headers_mut();
-        // Use `try_insert`, which returns an error if a credential contains characters that a header can't hold.
+        // `try_insert` fails if a credential contains characters that a header can't hold.
         headers.try_insert("host", host)?;
         headers.try_insert(DATE, date)?;
         headers.try_insert("authorization", authorization)?;

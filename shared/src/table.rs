@@ -1,5 +1,4 @@
-//! Configures the client for the table (endpoint, trusted certificates, timeouts, retries) and classifies the client's
-//! errors.
+//! Configures the client for the table, and classifies its errors.
 
 use std::{env, error::Error, fmt, fs, iter, time::Duration};
 
@@ -32,26 +31,23 @@ use crate::{
     trace::Attempts,
 };
 
-/// How long one attempt may take, including the time to connect.
+/// Includes the time to connect.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
-/// How long a request to the table may take, including all its attempts. The Lambda function's timeout must be longer,
-/// so that the function can still respond to the caller.
+/// How long a request to the table may take with all its attempts. The Lambda function's timeout must be longer, so
+/// that the function can still respond.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// The maximum number of attempts: the first attempt and two retries. If every attempt and every wait is as long
-/// as possible, a request takes 3.75 s, which is less than [`OPERATION_TIMEOUT`].
+/// If every attempt and every wait is as long as possible, a request takes 3.75 s, less than [`OPERATION_TIMEOUT`].
 const MAX_ATTEMPTS: u32 = 3;
-/// The maximum wait before the first retry. The maximum wait before the second retry is twice as long. The SDK waits
-/// for a random time up to the maximum.
+/// The SDK waits for a random time: up to this before the first retry, and up to twice this before the second.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long start-up waits for the response to the warm-up request. After this time, start-up cancels the warm-up
-/// request, and the first real request opens the connection.
+/// After this time, start-up cancels the warm-up request, and the first real request opens the connection.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The root certificates of all public AWS endpoints, as
 /// [Amazon Trust Services](https://www.amazontrust.com/repository/) publishes them. To compare their fingerprints with
-/// that page, run `sha256sum shared/certificates/*`. The operating system trusts many more certificates, but reading
-/// all of them would lengthen every cold start.
+/// that page, run `sha256sum shared/certificates/*`. Reading all certificates that the operating system trusts would
+/// lengthen every cold start.
 const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA1.cer"),
     include_bytes!("../certificates/AmazonRootCA2.cer"),
@@ -59,10 +55,9 @@ const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA4.cer"),
     include_bytes!("../certificates/SFSRootCAG2.cer"),
 ];
-/// The environment variable that names a file of certificates to trust instead of Amazon's certificates. The AWS CLI
-/// and SDKs read this variable too.
+/// Names a file of certificates to trust instead of Amazon's. The AWS CLI and SDKs read this variable too.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// The environment variables with the credentials of the function's role. Lambda sets them.
+/// Lambda sets these variables to the credentials of the function's role.
 const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// A client and the name of the table. Cloning a `Table` is cheap, but creating one is expensive.
@@ -84,7 +79,6 @@ impl Table {
             config::required(variable)?;
         }
         let endpoint_url = config::endpoint_url()?;
-        // Lambda puts the role's credentials into environment variables.
         let credentials =
             SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
         let mut config = sdk_config()?
@@ -101,7 +95,7 @@ impl Table {
         Self { client, name }
     }
 
-    /// Returns the client. Each Lambda function calls only one DynamoDB operation with this client.
+    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
@@ -114,12 +108,11 @@ impl Table {
     }
 }
 
-/// Returns the part of the client's configuration that both functions and the tests share. This part lacks the region,
-/// the endpoint, the credentials and the signer.
+/// Returns the client's configuration without the region, the endpoint, the credentials and the signer. Both functions
+/// and the tests share it.
 ///
-/// This function does not call `aws_config::load_defaults`, which would also search for a developer's configuration
-/// files and for credential services that Lambda does not have. The code for that search would be a fifth of the
-/// binary.
+/// `aws_config::load_defaults` would also search for a developer's configuration files and for credential services that
+/// Lambda does not have. The code for that search would be a fifth of the binary.
 ///
 /// # Errors
 /// `AWS_CA_BUNDLE` names a file that can't be read, contains no certificate or contains an invalid certificate.
@@ -136,7 +129,7 @@ pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
         .http_client(Connection::new(trusted_certificates()?))
         .timeout_config(timeouts)
         .retry_config(retries)
-        // The SDK's protection against stalled responses is not needed, because `ATTEMPT_TIMEOUT` also ends them.
+        // `ATTEMPT_TIMEOUT` also ends stalled responses.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(ConfigBuilder::from(&config)
@@ -165,8 +158,6 @@ impl ClassifyRetry for RetryTransactionConflicts {
     }
 }
 
-/// Returns the certificates to trust. If `AWS_CA_BUNDLE` is set, they come from the file that it names. Otherwise, they
-/// are Amazon's certificates.
 fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = env::var_os(CA_BUNDLE) else {
@@ -197,9 +188,9 @@ fn trusted_certificates() -> Result<RootCertStore, ConfigError> {
     Ok(roots)
 }
 
-/// Sends the warm-up request `request`, so that the first real request finds an open connection. The warm-up request
-/// must not change the table. This function waits at most a second for the response. If the warm-up request fails, this
-/// function only logs a warning, because the first real request may still succeed.
+/// Sends `request`, so that the first real request finds an open connection. `request` must not change the table. If it
+/// fails or takes more than a second, this function only logs a warning, because the first real request may still
+/// succeed.
 pub async fn warm_up<T, E>(request: impl Future<Output = Result<T, E>>)
 where
     E: std::error::Error,
@@ -253,9 +244,8 @@ impl std::error::Error for TableError {}
 
 impl TableError {
     /// Checks that a response comes from DynamoDB, which gives each response a request id. A proxy that terminates TLS
-    /// may send a 200 response of its own. Without this check, a proxy's empty response would look like a successful
-    /// create, because DynamoDB's response to a create has no content. A proxy's response with an empty array `Items`
-    /// would look like an empty list of users.
+    /// may send a 200 response of its own. Without this check, its empty body would look like a successful create, and
+    /// its empty array `Items` like a table without users.
     ///
     /// # Errors
     /// The response has no request id.
@@ -284,12 +274,10 @@ where
     fn from(error: SdkError<E>) -> Self {
         let cause = chain(&error);
         match &error {
-            // DynamoDB did not respond in time, or the response is not valid.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
             // An error of the connection, for example an untrusted certificate, has a kind: I/O, timeout or other. The
-            // first three conditions find it. The error about a response that is not HTTP has no kind, so `is_no_http`
-            // finds it. A failure to sign the request or to resolve the endpoint has no kind either, but it comes from
-            // a wrong deployment. So the last arm of this `match` makes it `Unexpected`.
+            // error about a response that is not HTTP has no kind. A failure to sign the request or to resolve the
+            // endpoint has no kind either, but it comes from a wrong deployment, so the last arm makes it `Unexpected`.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -320,23 +308,20 @@ where
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
-            // The SDK could not build the request, sign it or resolve the endpoint. This arm also matches variants that
-            // a newer SDK may add to `SdkError`.
+            // The SDK could not build or sign the request or resolve the endpoint, or a newer SDK has added a variant.
             _ => Self::Unexpected { cause },
         }
     }
 }
 
-/// Returns whether the error is about a response that is not HTTP. Such a response comes from another service or a
-/// broken proxy.
+/// Whether the response is not HTTP. Then it comes from another service or a broken proxy.
 fn is_no_http(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
 }
 
-/// Reads DynamoDB's reasons for throttling from an operation's error. This is a trait, because each operation has its
-/// own error type.
+/// Reads DynamoDB's reasons for throttling from an operation's error. Each operation has its own error type.
 pub trait ThrottlingReasons {
     /// Returns the reasons, or an empty slice if the error is not about throttling.
     fn throttling_reasons(&self) -> &[ThrottlingReason];
@@ -351,8 +336,7 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// Implements [`ThrottlingReasons`] for each operation's error type. The SDK has no trait that reads the reasons from
-/// all these types. Their throttling variants have the same names, so this macro writes the same `match` for each type.
+/// The SDK has no trait that reads the reasons, but the error types' throttling variants have the same names.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

@@ -1,5 +1,5 @@
-//! Writes the log: one JSON line per request on standard output. CloudWatch Logs stores each line as a log event. The
-//! field `_aws` of a line tells CloudWatch which other fields are metrics
+//! Writes the log: one JSON line per request on standard output. The field `_aws` of a line tells CloudWatch which
+//! other fields are metrics
 //! ([embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)).
 //! Therefore metrics need no agent, no extension and no call to another service.
 //!
@@ -15,16 +15,14 @@ use std::{
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-/// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "UsersApi";
-/// The dimension of all metrics. Lambda's own metrics have a dimension with the same name.
+/// The dimension of all metrics, with the same name as the dimension of Lambda's own metrics.
 const FUNCTION: &str = "FunctionName";
-/// A second dimension, which only the metric `InternalErrors` has. An alarm rolls back a deployment if the new version
-/// fails. With this dimension, the alarm counts only the errors of the new version. The other metrics do not have the
-/// dimension, because CloudWatch would bill each of them once for every version.
+/// A second dimension, which only `InternalErrors` has, so that the alarm that rolls back a deployment counts only the
+/// new version's errors. CloudWatch would bill every other metric with this dimension once for every version.
 const VERSION: &str = "FunctionVersion";
 
-/// The metrics that count requests. `Latency`, a metric in the log line of every request, is not one of them.
+/// The metrics that count requests. Every log line also has the metric `Latency`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// A user was created.
@@ -37,8 +35,8 @@ pub enum Metric {
     PagesListed,
     /// DynamoDB throttled the last attempt of a request.
     Throttles,
-    /// DynamoDB throttled a request because a key range reached its limit. This limit is separate from the limits of
-    /// the table and the account. All users are in one item collection, so this collection has too much traffic.
+    /// DynamoDB throttled a request because a key range reached its limit (see
+    /// [`Throttled`](crate::table::TableError::Throttled)).
     KeyRangeThrottles,
     /// A request failed with 500 because of a bug or a wrong deployment.
     InternalErrors,
@@ -69,7 +67,7 @@ pub fn chain(error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string();
-        // The text of some SDK errors already contains the text of their source. Do not add that text again.
+        // The text of some SDK errors already contains the text of their source.
         if !chain.ends_with(&text) {
             chain.push_str(": ");
             chain.push_str(&text);
@@ -112,13 +110,11 @@ impl RequestLine<'_> {
         write_line(self);
     }
 
-    /// Returns the metrics that count the request. A cold start adds [`Metric::ColdStarts`].
     fn counted(&self) -> impl Iterator<Item = Metric> {
         let cold_start = self.cold_start.then_some(Metric::ColdStarts);
         self.metrics.iter().copied().chain(cold_start)
     }
 
-    /// Returns the field `_aws`, which tells CloudWatch which other fields are metrics.
     fn metadata(&self, now: SystemTime) -> Metadata {
         let directive = |dimensions, metrics| Directive {
             namespace: NAMESPACE,
@@ -220,7 +216,7 @@ struct Line<'a> {
     message: &'a str,
 }
 
-/// Logs why the function ends: either it can't start, or it can no longer reach Lambda's runtime interface.
+/// Logs why the function ends.
 pub fn write_fatal(message: &str) {
     write_line(&Line {
         timestamp: timestamp(SystemTime::now()),
@@ -230,12 +226,10 @@ pub fn write_fatal(message: &str) {
 }
 
 thread_local! {
-    /// The place in the code where this thread last panicked.
     static PANIC_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Describes the place where this thread last panicked, and forgets the place. The description becomes the `cause` in
-/// the request's log line.
+/// Describes the place where this thread last panicked, as the `cause` for the log line, and forgets the place.
 #[must_use]
 pub fn take_panic() -> String {
     let place = PANIC_PLACE.take();
@@ -245,8 +239,8 @@ pub fn take_panic() -> String {
 
 /// Sets up the logging of warnings, errors and panics as JSON lines.
 ///
-/// The log line of a panic names the place in the code. The line contains the panic's message only if the message is a
-/// constant text, because a formatted message may contain data.
+/// The log line of a panic contains the panic's message only if the message is a constant text, because a formatted
+/// message may contain data.
 pub fn init() {
     tracing_subscriber::fmt()
         .json()

@@ -2,8 +2,7 @@
 //! one span for that call.
 //!
 //! Both spans go in one UDP datagram to the agent that Lambda runs beside the function. The function does not wait for
-//! the agent. If a datagram is lost, only the spans in it are lost. AWS's own libraries also send spans in this way,
-//! for example
+//! the agent. AWS's own libraries also send spans in this way, for example
 //! [the Python library](https://github.com/aws-observability/aws-otel-python-instrumentation/tree/main/exporters/aws-otel-otlp-udp-exporter).
 //! The spans have the attributes that OpenTelemetry defines for
 //! [Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/) and
@@ -37,19 +36,18 @@ use crate::{
     telemetry::{self, RequestLine},
 };
 
-/// The environment variable with the agent's address. Lambda sets the variable, and X-Ray's libraries read it. The
-/// variable is empty if `Tracing` in the template is `PassThrough`.
+/// Lambda sets this variable, and X-Ray's libraries read it. It is empty if `Tracing` in the template is `PassThrough`.
 const AGENT_ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
 /// The start of every datagram: the header of the agent's protocol, then `T1S`, which marks the spans as sampled.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 
-/// The maximum length of an attribute's text, in bytes. Error codes and request ids come from responses and may be
-/// long. A span has few attributes, so this limit keeps a datagram far below the 64 KiB that UDP and the agent accept.
+/// Error codes and request ids come from responses and may be long. With this limit for each attribute, a datagram
+/// stays far below the 64 KiB that UDP and the agent accept.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// DynamoDB's error code for a write whose condition was false. For a create, this usually means that the username is
-/// taken. That is a normal result, so the write's span does not get the error status.
+/// DynamoDB's error code for a write whose condition was false. A taken username is a normal result, so the write's
+/// span does not get the error status.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 /// The connection to the agent, and the data about the function that every datagram contains.
@@ -62,8 +60,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Connects to the agent at the address in `AWS_XRAY_DAEMON_ADDRESS`. Returns `None` if the variable is unset or
-    /// empty. If the address can't be used, logs a warning and returns `None`.
+    /// Connects to the agent at the address in `AWS_XRAY_DAEMON_ADDRESS`, unless the variable is unset or empty. If the
+    /// address can't be used, logs a warning.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let address = env::var(AGENT_ADDRESS).ok();
@@ -123,7 +121,6 @@ struct Parent {
 impl Parent {
     /// Parses a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
     /// such as `Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;Sampled=1`.
-    /// Returns `None` if the header is invalid or does not contain `Sampled=1`.
     fn parse(header: &str) -> Option<Self> {
         let field = |name| {
             let mut fields = header.split(';').filter_map(|field| field.split_once('='));
@@ -168,7 +165,6 @@ struct Call {
     ended: Option<(Duration, Outcome)>,
 }
 
-/// The outcome of an attempt.
 #[derive(Debug, Default)]
 struct Outcome {
     /// The id that DynamoDB gave the attempt.
@@ -177,17 +173,15 @@ struct Outcome {
     /// the response has no code. If there was no valid response, the reason is `timeout`, `connection`, `response` or
     /// `_OTHER`.
     error: Option<Cow<'static, str>>,
-    /// The HTTP status of the response.
     status: Option<u16>,
 }
 
 tokio::task_local! {
-    /// The recording of the current request, if it is sampled.
     static RECORDING: RefCell<Recording>;
 }
 
-/// Runs `handling`, the future that handles a request. While the future runs, [`Attempts`] adds the attempts of the
-/// request to `recording`. If `recording` is `None`, the request is not sampled, and nothing is recorded.
+/// Runs `handling`. Meanwhile, [`Attempts`] adds the request's attempts to `recording`. If `recording` is `None`, the
+/// request is not sampled.
 pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -> F::Output {
     let Some(begun) = recording.take() else {
         return handling.await;
@@ -249,10 +243,9 @@ impl Intercept for Attempts {
     }
 }
 
-/// Calls `take` with the recording of the current request. Does nothing if the request is not sampled.
 fn note(take: impl FnOnce(&mut Recording)) {
-    // `try_with` fails only if the current request is not sampled, or during the warm-up. Ignore this error, because
-    // there is nothing to record.
+    // `try_with` fails only if the current request is not sampled, or during the warm-up. Then there is nothing to
+    // record.
     let _ = RECORDING.try_with(|recording| take(&mut recording.borrow_mut()));
 }
 
@@ -336,7 +329,6 @@ impl Recording {
         request
     }
 
-    /// Writes the span of the invocation.
     fn invocation(
         &self,
         span: &mut Vec<u8>,
@@ -381,7 +373,6 @@ impl Recording {
         }
     }
 
-    /// Writes the span of the call to the table.
     fn call(&self, span: &mut Vec<u8>, parent: u64, call: &Call) {
         let Some((ended, outcome)) = &call.ended else {
             return;
@@ -434,7 +425,6 @@ impl Recording {
         }
     }
 
-    /// Writes the fields that every span begins with: ids, kind, start and end.
     fn begin(
         &self,
         span: &mut Vec<u8>,
@@ -458,7 +448,6 @@ impl Recording {
 }
 
 impl Outcome {
-    /// The outcome of an attempt that got no response in time.
     fn timeout() -> Self {
         Self {
             error: Some(TIMEOUT.into()),
@@ -466,7 +455,6 @@ impl Outcome {
         }
     }
 
-    /// Writes attributes that describe the error, if the attempt failed.
     fn describe(&self, to: &mut Vec<u8>, field: u64) {
         let Some(error) = &self.error else { return };
         attribute(to, field, "error.type", &Value::Text(error));
@@ -477,8 +465,7 @@ impl Outcome {
     }
 }
 
-/// Encodes the OpenTelemetry resource, which describes the function. The values come from environment variables that
-/// Lambda sets.
+/// Encodes the OpenTelemetry resource from environment variables that Lambda sets.
 fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
     let name = variable("AWS_LAMBDA_FUNCTION_NAME");
     let memory: u64 = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
@@ -510,7 +497,6 @@ fn resource(variable: impl Fn(&'static str) -> String) -> Vec<u8> {
     resource
 }
 
-/// Creates a span id.
 fn new_id() -> u64 {
     // The second half of a UUID version 7 contains enough random bits for a span id.
     Uuid::now_v7().as_u64_pair().1
@@ -519,7 +505,6 @@ fn new_id() -> u64 {
 // The rest of this file writes the part of Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) that
 // spans need. A crate with generated code, such as `prost`, would make cold starts longer (docs/decisions/0007).
 
-/// The value of an attribute.
 enum Value<'a> {
     Text(&'a str),
     Flag(bool),
@@ -543,7 +528,6 @@ fn attribute(to: &mut Vec<u8>, field: u64, key: &str, value: &Value<'_>) {
     });
 }
 
-/// Truncates a string to [`MAX_TEXT_BYTES`].
 fn cut(text: &str) -> &[u8] {
     &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }
@@ -553,7 +537,6 @@ fn failed(span: &mut Vec<u8>) {
     message(span, 15, &|status| number(status, 3, ERROR));
 }
 
-/// Writes a nested message.
 fn message(to: &mut Vec<u8>, field: u64, write: &dyn Fn(&mut Vec<u8>)) {
     varint(to, field << 3 | 2);
     let start = to.len();

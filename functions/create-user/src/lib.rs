@@ -19,8 +19,7 @@ use shared::{
 
 use crate::insert::Insertion;
 
-/// The header that marks a response as replayed: an earlier attempt of the same request created the user. The header
-/// is not standardized yet, but other public APIs use the same name.
+/// This header is not standardized yet, but other public APIs use the same name.
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 
 /// Handles one request.

@@ -22,8 +22,7 @@ pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
 
-/// Returns `Some(true)` if the value declares JSON in UTF-8. For all other values, malformed or not, returns `None` or
-/// `Some(false)`.
+/// `None` and `Some(false)` both mean that the value does not declare JSON in UTF-8.
 fn parse(content_type: &[u8]) -> Option<bool> {
     let mut rest = content_type.trim_ascii();
     let is_application = token(&mut rest)?.eq_ignore_ascii_case(b"application");

@@ -33,8 +33,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct NewUser {
     /// The requested username.
     pub username: Username,
-    /// The fingerprint of the request. Every retry of the request has the same fingerprint. `None` if the request has
-    /// no Idempotency-Key.
+    /// The fingerprint, which every retry of the request shares. `None` if the request has no Idempotency-Key.
     pub request: Option<Fingerprint>,
 }
 
@@ -52,7 +51,6 @@ pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     })
 }
 
-/// Checks that the `Content-Type` declares JSON in UTF-8.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let content_type = headers.get(CONTENT_TYPE);
     if content_type.is_some_and(|value| media_type::is_json(value.as_bytes())) {
@@ -64,7 +62,6 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// Computes the fingerprint of the request from its caller and Idempotency-Key.
 fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
     let Some(key) = idempotency_key(request.headers())? else {
         return Ok(None);
@@ -79,9 +76,9 @@ fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
     Ok(Some(Fingerprint::new(caller, &key)))
 }
 
-/// Reads the Idempotency-Key header. Its value is a Structured Fields string
+/// The header's value is a Structured Fields string
 /// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)), which is in quotes. Many clients send the
-/// key without quotes, which is allowed too. The quotes are not part of the key.
+/// key without quotes, which is allowed too.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
@@ -134,10 +131,8 @@ fn parse_key(value: &str) -> Option<String> {
         .then_some(key)
 }
 
-/// The known fields of the body. Unknown fields are ignored.
-///
-/// The username stays raw JSON, so parsing the body succeeds even if the username is not a string but, for example, a
-/// deeply nested array. `parse_body` then rejects the username.
+/// The username stays raw JSON, so parsing the body succeeds even if the username is, for example, a deeply nested
+/// array. `parse_body` then rejects it.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -169,7 +164,6 @@ fn parse_body(body: &[u8]) -> Result<Username, Problem> {
     Username::parse(&username).map_err(|error| invalid_username(error.code(), error.to_string()))
 }
 
-/// Checks the size of the body and reads it as UTF-8.
 fn text(body: &[u8]) -> Result<&str, Problem> {
     if body.len() > MAX_BODY_BYTES {
         return Err(Problem::new(
@@ -193,7 +187,6 @@ fn text(body: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// Returns the raw JSON of the field `username`, or `None` if the field is missing.
 fn username_member(body: &str) -> Result<Option<&RawValue>, Problem> {
     let not_json = |error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());

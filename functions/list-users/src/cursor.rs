@@ -30,8 +30,7 @@ pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
     URL_SAFE_NO_PAD.encode([&[VERSION], &checksum[..], last_key.as_bytes()].concat())
 }
 
-/// Decodes a cursor and returns its key. The page begins after this key and lists only users whose keys begin with
-/// `prefix`.
+/// Decodes a cursor and returns the key after which its page begins.
 ///
 /// # Errors
 /// The cursor is not one that [`encode`] makes for this prefix.
@@ -45,8 +44,7 @@ pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorErr
         .split_first_chunk::<CHECKSUM_BYTES>()
         .ok_or(CursorError)?;
     let key = str::from_utf8(key).map_err(|_| CursorError)?;
-    // DynamoDB rejects a start key that does not begin with the prefix. A client can forge the checksum, so the code
-    // also checks that the key begins with the prefix.
+    // A client can forge the checksum, and DynamoDB rejects a start key that does not begin with the prefix.
     let is_sound = version == VERSION
         && !key.is_empty()
         && key.starts_with(prefix.as_str())
@@ -62,8 +60,7 @@ fn checksum(prefix: &UsernamePrefix, key: &str) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[VERSION]);
     hasher.update(prefix.as_str().as_bytes());
-    // The byte 0xff separates prefix and key, so that (a, bc) and (ab, c) are different inputs. UTF-8 never contains
-    // this byte.
+    // This byte, which UTF-8 never contains, makes (a, bc) and (ab, c) different inputs.
     hasher.update(&[0xff]);
     hasher.update(key.as_bytes());
     hasher.finalize()

@@ -1,9 +1,8 @@
 //! Caches pages. The environment variable [`LIST_MAX_AGE_SECONDS`] sets the maximum age of a page.
 //!
-//! If the variable is 0 (the template's default), every page comes from a strongly consistent read. A list then shows
-//! all users created before the request. If the variable is n > 0, a page may come from a read up to n seconds ago. The
-//! function then reads with eventual consistency, which costs half as much as strong consistency. The function and its
-//! clients may cache these pages.
+//! If the variable is 0 (the template's default), every read is strongly consistent, so a list shows all users created
+//! before the request. If it is n > 0, a page may come from a read up to n seconds ago, because the function and its
+//! clients may cache pages. Reads are then eventually consistent, which costs half as much.
 
 use std::{
     sync::Arc,
@@ -22,8 +21,7 @@ pub const LIST_MAX_AGE_SECONDS: &str = "LIST_MAX_AGE_SECONDS";
 /// The highest value of [`LIST_MAX_AGE_SECONDS`]: one day.
 pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 
-/// The maximum size of the page cache in one sandbox, in bytes. It is small compared with 128 MB, the least memory that
-/// a Lambda function can have.
+/// Small compared with 128 MB, the least memory that a Lambda function can have.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// The number of pages for which the cache allocates room at the start.
 const EXPECTED_PAGES: usize = 64;
@@ -104,10 +102,8 @@ impl PageCache {
         (age < self.max_age).then_some((kept.page, age))
     }
 
-    /// Caches a page. The page's age counts from `since`, the time just before the page was read.
-    ///
-    /// `since` is a wall-clock time. A monotonic clock may stop while Lambda freezes the sandbox, so pages would seem
-    /// too young and expire too late.
+    /// Caches a page that was read just after `since`. `since` is a wall-clock time: a monotonic clock may stop while
+    /// Lambda freezes the sandbox, so pages would expire too late.
     pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }

@@ -1,8 +1,7 @@
 //! Sends a `Query` and reads the users from its response.
 //!
-//! The SDK's own deserializer makes a map of each item's attributes. With that deserializer, a call for a page of 100
-//! users takes a third more CPU instructions than with this module. So this module deserializes successful responses
-//! itself. The SDK still handles errors and retries.
+//! The SDK's own deserializer makes a map of each item's attributes. With it, a call for a page of 100 users takes a
+//! third more CPU instructions than with this module. The SDK still handles errors and retries.
 
 use std::{
     fmt,
@@ -34,13 +33,11 @@ use shared::{
 pub struct Items {
     /// The items, in the order of their keys. DynamoDB sends this list even if it is empty.
     pub items: Vec<UserItem>,
-    /// The key of the last item that DynamoDB read. If it is `None`, DynamoDB has read all matching
-    /// items.
+    /// The key of the last item that DynamoDB read. `None` if DynamoDB has read all matching items.
     pub last_evaluated_key: Option<UserItem>,
 }
 
-/// The attributes that a page needs. DynamoDB returns items and keys in this form. An item has all these attributes,
-/// but a key has only `username_key`.
+/// The attributes that a page needs. An item has all of them, and a key has only `username_key`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct UserItem {
@@ -127,8 +124,7 @@ impl DeserializeResponse for Reader {
         cfg: &ConfigBag,
     ) -> OutputOrError {
         if !response.status().is_success() {
-            // Let the SDK's own deserializer read the error. `cfg` holds this reader in place of the SDK's
-            // deserializer, so get that deserializer from a new configuration.
+            // `cfg` holds this reader in place of the SDK's deserializer, so get that one from a new configuration.
             let config = Query::new().config();
             let config = config.expect("the SDK configures each operation");
             let sdk = config.load::<SharedResponseDeserializer>();

@@ -35,8 +35,7 @@ pub struct Lister {
 }
 
 impl Lister {
-    /// Creates a lister for this table. Pages may be up to `max_age` old. If `max_age` is zero, pages are always
-    /// current.
+    /// Creates a lister for this table. Pages may be up to `max_age` old.
     #[must_use]
     pub fn new(table: Table, max_age: Duration) -> Self {
         Self {
@@ -45,7 +44,7 @@ impl Lister {
         }
     }
 
-    /// Returns a page. If the page comes from the cache, also returns the page's age.
+    /// Returns a page, and its age if it comes from the cache.
     async fn page(&self, wanted: PageRequest) -> Result<(Arc<Page>, Option<Duration>), TableError> {
         let Some(cache) = self.freshness.cache() else {
             let page = page::query(&self.table, &wanted, true).await?;
@@ -74,10 +73,8 @@ pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse,
     Ok(LoggedResponse::counted(response, Metric::PagesListed))
 }
 
-/// Builds the response: 200 with the page, or 304 if the client already has the page.
-///
 /// A 304 response repeats the caching headers of the 200 response
-/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). A 304 also repeats the link to the next
+/// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). It also repeats the link to the next
 /// page, because the client's page may lack it: `If-None-Match: *` matches any page, also an old one.
 fn respond(
     page: Arc<Page>,

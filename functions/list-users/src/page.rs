@@ -16,11 +16,10 @@ use crate::{
     request::PageRequest,
 };
 
-/// The number of hash bytes in an entity tag. With 16 bytes, two different pages practically never have the same tag.
+/// With 16 bytes, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
-/// The number of bytes that the body reserves for each user. They are enough for a comma and the JSON of a user whose
-/// username has 28 bytes.
+/// Enough for a comma and the JSON of a user whose username has 28 bytes.
 const USER_BYTES: usize = 128;
 
 /// A page, ready to send.
@@ -70,8 +69,7 @@ pub async fn query(
     let next = if has_more {
         users.last().map(|user| link(wanted, user.username.key()))
     } else {
-        // DynamoDB may stop before the limit, for example after 1 MB. Its response then contains the last key that it
-        // read.
+        // DynamoDB may stop before the limit, for example after 1 MB. It then returns the last key that it read.
         let stopped = found.last_evaluated_key.map(UserItem::key).transpose()?;
         stopped.map(|key| link(wanted, &key))
     };
@@ -85,16 +83,13 @@ pub async fn query(
     })
 }
 
-/// Opens the connection and initializes the lazy parts of the SDK before the first request.
-///
-/// The function's role allows only `Query` on the table. So the warm-up sends a `Query`, for a partition key without
-/// items.
+/// Opens the connection and initializes the lazy parts of the SDK before the first request. It sends a `Query`, because
+/// the function's role allows no other operation. The partition key has no items.
 pub async fn warm_up(table: &Table) {
     let query = of_kind(table, KIND_WARM_UP).limit(1);
     shared::table::warm_up(items::send(query)).await;
 }
 
-/// Builds a query for the items with one partition key, sorted by username key.
 fn of_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
     table
         .client()
@@ -119,8 +114,7 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// Computes a strong entity tag of body and link. When a new user follows a full last page, the page gets a link, but
-/// its body stays the same. The tag covers the link, so that clients notice this change.
+/// The tag covers the link too, because a new user after a full last page changes only the link.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

@@ -15,9 +15,8 @@ use crate::cursor;
 
 /// The maximum number of users on a page.
 ///
-/// For the largest page, one `Query` reads 1,001 items of under 1 KiB each; the extra item shows whether there is a
-/// next page. The items fit in the 1 MB that a `Query` can read, and the page fits in the 6 MB that a function may
-/// return.
+/// One `Query` for the largest page reads 1,001 items of under 1 KiB each. They fit in the 1 MB that a `Query` can
+/// read, and the page fits in the 6 MB that a function may return.
 pub const MAX_LIMIT: u16 = 1000;
 
 /// The number of users on a page if the client does not set a limit.
@@ -93,7 +92,6 @@ pub fn parse(request: &Request) -> Result<PageRequest, Problem> {
     }
 }
 
-/// The unparsed query parameters, and the errors for unknown or repeated parameters.
 #[derive(Default)]
 struct Parameters {
     prefix: Option<String>,
@@ -109,7 +107,7 @@ impl Parameters {
             "limit" => &mut self.limit,
             "cursor" => &mut self.cursor,
             _ => {
-                // Shorten the name, because a client may send a name of any length.
+                // A client may send a name of any length.
                 let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
                 let detail = "Unknown parameter. Use prefix, limit or cursor.";
                 self.errors.push(error(&name, "unknown", detail));
@@ -125,11 +123,10 @@ impl Parameters {
     }
 }
 
-/// A problem shows at most this many characters of an unknown parameter's name.
 const MAX_ECHOED_CHARS: usize = 40;
 
-/// The maximum number of errors in a problem. A query string can contain thousands of errors. Without this limit, the
-/// response to such a request would be many times as long as the request.
+/// The maximum number of errors in a problem. Without it, the response to a query string with thousands of errors would
+/// be many times as long as the request.
 pub const MAX_ERRORS: usize = 20;
 
 fn error(parameter: &str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> FieldError {
@@ -178,7 +175,7 @@ fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldEr
 #[must_use]
 pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        // A tag that contains a comma is split too. This is harmless, because the service's tags contain no comma.
+        // This also splits a tag that contains a comma, but the service's tags contain none.
         let mut tags = value.as_bytes().split(|&byte| byte == b',');
         value == "*" || tags.any(|tag| strip_weak(tag.trim_ascii()) == etag.as_bytes())
     })

@@ -8,8 +8,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use uuid::{Uuid, Variant, fmt::Hyphenated};
 
-/// The latest time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. A UUID version 7 can hold
-/// later times, which [`UserId::parse`] refuses.
+/// 9999-12-31T23:59:59.999Z, the latest time that RFC 3339 can express. A UUID version 7 can hold later times.
 const LAST_MILLIS: u128 = 253_402_300_799_999;
 
 /// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
@@ -43,7 +42,6 @@ impl UserId {
     }
 }
 
-/// Returns the first 48 bits of a UUID version 7: its Unix time in milliseconds.
 fn unix_millis(id: Uuid) -> u128 {
     id.as_u128() >> 80
 }

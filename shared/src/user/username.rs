@@ -3,8 +3,8 @@
 //! A username has two forms from [RFC 8265](https://www.rfc-editor.org/rfc/rfc8265). The display form
 //! (`UsernameCasePreserved`) is the username that the user chose, with three changes: its characters have ordinary
 //! width, it is in Unicode Normalization Form C, and special letters are spelled out (ĳ becomes ij). The key
-//! (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. Usernames with the same key count as
-//! the same, so only one user can have one of them. Usernames are never trimmed.
+//! (`UsernameCaseMapped`) is the display form in lower case, with σ instead of ς. Only one user can have a username
+//! with a given key.
 
 use std::fmt;
 
@@ -52,11 +52,10 @@ impl Username {
         if length > Self::MAX_CHARS {
             return Err(UsernameError::TooLong { length });
         }
-        // All rules apply to the display form (RFC 8264 §7), so canonically equivalent spellings get the same result. A
-        // sequence that composes to a symbol counts as that symbol. For example, `=` followed by U+0338 counts as `≠`.
+        // All rules apply to the display form (RFC 8264 §7), so canonically equivalent spellings get the same result.
+        // For example, `=` followed by U+0338 counts as `≠`.
         check_characters(&display)?;
-        // A combining mark is drawn on the character before it. So a mark at the beginning of a username would be drawn
-        // on the text before the username. RFC 5891 §4.2.3.2 has the same rule for host names.
+        // The mark would be drawn on the text before the username. RFC 5891 §4.2.3.2 has the same rule for host names.
         if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
             return Err(UsernameError::LeadingMark { mark });
         }
@@ -72,8 +71,8 @@ impl Username {
         })
     }
 
-    /// Builds a username that was read from the table. Does not check the username, because it was checked before it
-    /// was written. A second check of all usernames on a page would cost more than the rest of the request.
+    /// Does not check the username, because it was checked before it was written. A second check of all usernames on a
+    /// page would cost more than the rest of the request.
     pub(crate) fn from_table(display: String, key: String) -> Self {
         Self { display, key }
     }
@@ -108,8 +107,7 @@ impl UsernamePrefix {
     /// Maps the beginning of a username to the beginning of its key.
     ///
     /// # Errors
-    /// The display form has more than [`Username::MAX_CHARS`] characters. The error value is the number of characters
-    /// in the display form.
+    /// The length of the display form in characters, which is more than [`Username::MAX_CHARS`].
     pub fn parse(input: &str) -> Result<Self, usize> {
         let display = to_display(input);
         let length = display.chars().count();
@@ -230,10 +228,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
-        // A character at the beginning or end lacks the neighbor that it needs. The crate does not say which character,
-        // so this code finds it. If the first character that is not a combining mark needs a left neighbor, that
-        // character is at fault. Marks are skipped because U+200C may have marks between itself and its neighbor.
-        // Otherwise the last character with a context rule is at fault.
+        // A character at the beginning or end lacks the neighbor that it needs, but the crate does not say which. It is
+        // the first character if that one needs a left neighbor, and otherwise the last character with a context rule.
+        // Leading marks are skipped, because U+200C may have marks between itself and its neighbor.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -261,10 +258,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// `precis-profiles` also implements this rule, but refuses every nonspacing mark that is not at the end of the text.
 /// It would therefore refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
-/// This function makes one exception to the rule: a username may end with one `'` after a Hebrew letter. The rule
-/// allows a geresh (U+05F3) after a Hebrew letter, but keyboards send `'` instead of the geresh. If the username stands
-/// in left-to-right text, the `'` may be drawn at the beginning of the username instead of the end. Even so, the
-/// username does not look like another username, because no right-to-left username begins with `'`.
+/// There is one exception: a username may end with one `'` after a Hebrew letter. The rule allows a geresh (U+05F3)
+/// there, but keyboards send `'` instead. In left-to-right text, the `'` may be drawn at the beginning of the username.
+/// Even so, the username does not look like another one, because no right-to-left username begins with `'`.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
@@ -281,9 +277,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
     if !(has(R) || has(AL) || has(AN)) {
         return false;
     }
-    // Check only rules 1 to 4 of the Bidi Rule. Rules 5 and 6 are for texts that begin with a left-to-right letter.
-    // Such texts must not contain right-to-left characters. This text contains one, so it must begin with a
-    // right-to-left letter.
+    // Rules 1 to 4 of the Bidi Rule are enough. Rules 5 and 6 are for texts that begin with a left-to-right letter.
+    // Such texts must not contain right-to-left characters, but this text does.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
