@@ -1,10 +1,7 @@
-# `make help` lists the targets.
-
-# The project installs its tools into .tools, which git ignores.
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-# Tools also put their temporary files, caches and settings into .tools. Only the download caches of cargo, pip and npm
-# are shared with other projects.
+# The tools keep all files in .tools, also temporary files, caches and settings. Only the download caches of cargo, pip
+# and npm are shared with other projects.
 export PIP_CACHE_DIR := $(or $(PIP_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pip)
 export npm_config_cache := $(or $(npm_config_cache),$(HOME)/.npm)
 export TMPDIR := $(CURDIR)/.tools/tmp
@@ -13,7 +10,7 @@ export MPLCONFIGDIR := $(XDG_CACHE_HOME)/matplotlib
 export __SAM_CLI_APP_DIR := $(XDG_CACHE_HOME)/sam
 export NODE_DISABLE_COMPILE_CACHE := 1
 
-# Recipes run one after the other. Parallel recipes could install tools into the same folder at the same time.
+# Parallel recipes could install tools into the same folder at the same time.
 .NOTPARALLEL:
 
 .PHONY: help run seed docs deploy-local test verify names torture fuzz soak mutants advisories bench check
@@ -76,7 +73,6 @@ mutants: check .tools/mutants/bin/cargo-mutants
 .tools/mutants/bin/cargo-mutants: | check
 	cargo install cargo-mutants --version 27.1.0 --locked --root .tools/mutants
 
-# This target is not part of `make verify`, because it needs the advisory database from the internet.
 advisories: check
 	@tools/install dependencies
 	@cargo deny --locked check advisories

@@ -1,12 +1,11 @@
-// Signs users up and lists them with the API's two operations. The server decides which usernames are
-// valid. The script inserts strings as text, never as markup.
+// The server decides which usernames are valid. This script inserts text, never markup.
 
 const usersUrl = document.querySelector('meta[name="users-url"]').content;
 const LONGEST = 80;
 const PAGE_SIZE = 10;
-/** How long the page waits after a keystroke before it sends a request, in milliseconds. */
+/** Milliseconds from a keystroke to the request. */
 const TYPING_PAUSE = 250;
-/** How long the page waits before it tries an unreachable API again, in milliseconds. */
+/** Milliseconds until the page tries an unreachable API again. */
 const RETRY_PAUSE = 2000;
 
 const byId = (id) => document.getElementById(id);
@@ -19,14 +18,13 @@ const position = byId('position');
 const previous = byId('previous');
 const next = byId('next');
 
-// Requests to the API. While the API can't be reached, the page requests the list again and again.
+// Requests to the API.
 
 let retrying;
 
-/** The error that `ask` throws when the API can't be reached. */
 class Unreachable extends Error {}
 
-/** Sends a request. If the API can't be reached, shows a message and soon requests the list again. */
+/** If the API can't be reached, shows a message and soon requests the list again. */
 async function ask(url, options) {
   try {
     const response = await fetch(url, options);
@@ -35,8 +33,7 @@ async function ask(url, options) {
     return { ok: response.ok, link: response.headers.get('Link'), status: response.status, text };
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    // Sets the text only at the first failure. A screen reader would read it out again each time
-    // that it is set.
+    // Sets the text only once, because a screen reader reads it out each time that it is set.
     if (offline.textContent === '') {
       say(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
     }
@@ -46,11 +43,7 @@ async function ask(url, options) {
   }
 }
 
-/**
- * Returns the text that the page shows for an error answer. The text is the reason in the service's
- * problem document or in the gateway's answer. If the answer gives no reason, the text names the
- * status.
- */
+/** The reason in the service's problem document or in the gateway's answer, or else the status. */
 function reasonOf({ status, text }) {
   let problem;
   try {
@@ -66,51 +59,34 @@ function listUrl(parameters) {
   return `${usersUrl}?${new URLSearchParams(parameters)}`;
 }
 
-/**
- * Reads the URL of the next page from a `Link` header (RFC 8288). Returns undefined on the last
- * page.
- */
+/** Reads the next page's URL from a `Link` header (RFC 8288). The last page has no such URL. */
 function nextOf(link, url) {
   const target = /<([^>]*)>;\s*rel="?next"?/.exec(link ?? '')?.[1];
   return target && new URL(target, url).href;
 }
 
-/** Sets an element's text. If `kind` is given, makes it the element's class. */
 function say(element, text, kind) {
   element.textContent = text;
   if (kind !== undefined) element.className = kind;
 }
 
-/**
- * Quotes a name. The isolating marks (U+2068, U+2069) keep a right-to-left name from changing the order
- * of the words around it.
- */
+/** The isolating marks keep a right-to-left name from changing the order of the words around it. */
 function quote(name) {
   return `“\u2068${name}\u2069”`;
 }
 
 // Signing up.
 
-/**
- * Makes the same conversions that the server makes before it counts characters: replaces half-width
- * and full-width characters with ordinary ones, and converts the text to NFC.
- */
+/** Makes half-width and full-width characters ordinary, as the server does before it counts. */
 function display(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
-/**
- * Returns how many characters a username has in lower case. The lower case of a letter can have
- * more characters than the letter, so `isTaken` compares lower-case lengths.
- */
+/** The length in lower case, in which a letter can have more characters than in upper case. */
 function lengthOfKey(text) {
   return [...display(text).toLowerCase().normalize('NFC')].length;
 }
 
-/**
- * If a username is empty or too long, returns an error message. If not, returns an empty string.
- * This function sends no request.
- */
 function tooShortOrLong(name) {
   const length = [...display(name)].length;
   if (length === 0) return `The username is empty; it needs 1 to ${LONGEST} characters.`;
@@ -121,9 +97,8 @@ function tooShortOrLong(name) {
 }
 
 /**
- * Asks the API whether a user has this name: requests the first username that begins with the name.
- * The API lists the name itself before longer names that begin with it. So the name is taken if the
- * first username is as long as the name.
+ * The API lists a name before longer names that begin with it. So a name is taken if the first
+ * username with this prefix is as long as the name.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });
@@ -135,7 +110,6 @@ async function isTaken(name, signal) {
 let typing;
 let asking = new AbortController();
 
-/** Cancels the check whether an earlier name is taken, even if the check is already running. */
 function forgetAvailability() {
   clearTimeout(typing);
   asking.abort();
@@ -159,12 +133,11 @@ username.addEventListener('input', () => {
     try {
       const taken = await isTaken(name, signal);
       if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
-      // The message does not say "available", because the name may be invalid. This check uses the
-      // name as a prefix of the list, which may be any text. Only the sign-up validates the name.
+      // The message does not say "available", because the name may be invalid. A prefix may be any
+      // text, and only the sign-up validates the name.
       else say(availability, `${quote(name)} is not taken.`, '');
     } catch {
-      // If the check fails, the page does not say whether the name is taken. The sign-up will say
-      // so. If the API can't be reached, `ask` has already shown a message.
+      // The sign-up will say whether the name is taken.
     }
   }, TYPING_PAUSE);
 });
@@ -186,10 +159,7 @@ function refuse(reason) {
 let attempt = {};
 /** The username in the sign-up request that waits for its answer, or undefined. */
 let sending;
-/**
- * Whether the user has submitted another name during the current sign-up request. The page sends
- * that name when the request has ended.
- */
+/** Whether the user has submitted another name, which waits for the end of the sign-up request. */
 let isWaiting = false;
 
 const signUp = byId('sign-up');
@@ -223,7 +193,7 @@ signUp.addEventListener('submit', async (event) => {
       attempt = {};
       showPage();
     }
-    // If the user has typed another name meanwhile, the page does not show the result for the old name.
+    // The user has typed another name meanwhile.
     if (username.value !== name) return;
     forgetAvailability();
     if (!answer.ok) {
@@ -248,15 +218,13 @@ signUp.addEventListener('submit', async (event) => {
   }
 });
 
-// The list. `pages` holds the URLs from the first page to the page that is shown. `after` holds the URL
-// of the next page.
+// The list. `pages` holds the URLs of the first to the current page, `after` the next page's URL.
 
 let pages = [listUrl({ limit: PAGE_SIZE })];
 let after;
 let filtering;
 let showing = new AbortController();
 
-/** Loads and shows the page whose URL is the last in `pages`. */
 async function showPage() {
   showing.abort();
   showing = new AbortController();
@@ -268,8 +236,7 @@ async function showPage() {
   try {
     answer = await ask(url, { signal });
   } catch {
-    // Either a later call of `showPage` has canceled this request, or `ask` has shown that the API
-    // can't be reached.
+    // A later `showPage` has canceled the request, or `ask` has shown that the API is unreachable.
     return;
   }
   const users = answer.ok ? JSON.parse(answer.text) : [];
@@ -288,7 +255,7 @@ function positionOf(count) {
     const last = first + count - 1;
     return first === last ? `User ${first}` : `Users ${first} to ${last}`;
   }
-  // Reads the prefix from the list's URL, because the user may have edited the field meanwhile.
+  // Reads the URL, because the user may have edited the field meanwhile.
   const wanted = new URL(pages[0]).searchParams.get('prefix');
   if (wanted === null) return 'Nobody has signed up yet.';
   return `Nobody’s username begins with ${quote(wanted)}.`;
@@ -313,8 +280,7 @@ function row(user) {
   return row;
 }
 
-// Sets the attribute `aria-disabled`. The attribute `disabled` would take the focus from the
-// button.
+// The attribute `disabled` would take the focus from the button.
 function disable(button, isDisabled) {
   button.setAttribute('aria-disabled', String(isDisabled));
 }

@@ -1,4 +1,4 @@
-//! The folder that holds the local run's data.
+//! The local run's data folder.
 
 use std::{
     env,
@@ -8,8 +8,8 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-/// A folder that this process has locked, so that no other process uses it. When the process ends, even
-/// by a crash, the operating system releases the lock.
+/// A folder that this process has locked, so that no other process uses it. The operating system
+/// releases the lock even after a crash.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -54,20 +54,19 @@ impl DataFolder {
     /// Checks that the folder accepts more data.
     ///
     /// # Errors
-    /// The folder can't be written. The message says why.
+    /// The folder can't be written.
     pub fn check(&self) -> Result<(), String> {
         check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
     }
 
-    /// The path of the file in which the embedded DynamoDB stores its data.
+    /// The path of the embedded DynamoDB's file.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join("dynamodb.sqlite")
     }
 }
 
-/// The absolute path of the folder that `DATA_DIR` names. Expands a leading `~`, because only some
-/// shells expand it in `DATA_DIR=~/users`.
+/// Expands a leading `~`, because only some shells expand it in `DATA_DIR=~/users`.
 fn absolute_path(path: &Path) -> Result<PathBuf, String> {
     let mut parts = path.components();
     let first = parts.next();
@@ -98,8 +97,7 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     )
 }
 
-/// Checks that the folder has room for more data: writes 1 MiB to an unnamed file, which disappears when
-/// the file is closed. A few hundred users need about 1 MiB.
+/// Writes 1 MiB, which a few hundred users need. The unnamed file disappears when it is closed.
 fn check(path: &Path) -> io::Result<()> {
     tempfile::tempfile_in(path)?.write_all(&vec![0; 1 << 20])
 }
@@ -107,9 +105,8 @@ fn check(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
-    // If the folder holds only files of the local run, make git ignore the folder. Then
-    // `cargo lambda watch` ignores it too. Otherwise, it would rebuild after each write to the
-    // database.
+    // `cargo lambda watch` ignores what git ignores. Otherwise, it would rebuild after each write
+    // to the database.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

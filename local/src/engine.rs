@@ -40,22 +40,19 @@ use crate::{loopback, template};
 /// The largest request that DynamoDB accepts, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
-/// The prefix of every operation's name in the header `X-Amz-Target`.
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 
 /// The header by which the functions recognize that a response comes from DynamoDB.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long a stopping engine waits for its unfinished requests. After that, it waits for its
-/// threads, at most the same time. A request that takes longer gets no response. If a write got a
-/// response, the write is already stored.
+/// How long a stopping engine waits for its unfinished requests, and then again for its threads. A
+/// request that takes longer gets no response. A write that got a response is already stored.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine, which stops when this value is dropped.
 ///
-/// While a request waits for the lock of the database, it blocks a thread. So the engine has its
-/// own thread and its own runtime: the request must not block other tasks of the program that uses
-/// the engine.
+/// A request that waits for the database's lock blocks a thread. So the engine has its own thread
+/// and runtime, and the request does not block other tasks of the program.
 pub struct Engine {
     address: SocketAddr,
     database: Database,
@@ -67,8 +64,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine that keeps its data only in memory. The engine rejects requests that do not
-    /// carry the access key ID `access_key_id`.
+    /// Starts an engine that keeps its data only in memory. It rejects requests without this access
+    /// key ID.
     ///
     /// # Errors
     /// There is no free port.
@@ -78,8 +75,7 @@ impl Engine {
     }
 
     /// Starts an engine that keeps its data in a file. Acknowledged writes survive a crash. Only
-    /// one process may have the file open. The engine rejects requests that do not carry the access
-    /// key ID `access_key_id`.
+    /// one process may have the file open. The engine rejects requests without this access key ID.
     ///
     /// # Errors
     /// The file can't be opened, or there is no free port.
@@ -130,28 +126,24 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
-    /// Returns a `Notify` that is notified when a request fails for an internal reason, such as a
-    /// full disk.
+    /// Notified when a request fails for an internal reason, such as a full disk.
     #[must_use]
     pub fn failed(&self) -> Arc<Notify> {
         Arc::clone(&self.failed)
     }
 
-    /// Waits until the engine ends by itself. The engine prints the cause to standard error before it
-    /// ends.
+    /// Waits until the engine ends by itself. The cause is then on standard error.
     pub async fn ended(&mut self) {
         let Err(_) = (&mut self.running).await;
     }
 
-    /// Returns the database itself. Use it for work that would be slow over HTTP, such as inserting
-    /// a million items.
+    /// For work that would be slow over HTTP, such as inserting a million items.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Creates the template's table unless a table with this name exists. Returns whether the table was
-    /// created.
+    /// Returns whether the table was missing, and so was created from the template.
     ///
     /// # Errors
     /// The template does not declare exactly one table, the engine does not support that table, or the
@@ -200,8 +192,6 @@ impl Drop for Engine {
     }
 }
 
-/// The state of the engine's HTTP API.
-///
 /// The engine does not use the HTTP server of dynoxide, because that server accepts any credentials.
 struct Api {
     database: Database,
@@ -245,8 +235,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
 
 impl Api {
     /// Whether a request carries the engine's access key ID and has an IP address in its `Host`
-    /// header. This keeps out web pages that reach the engine by DNS rebinding: their requests have
-    /// the page's host name in the `Host` header, not an IP address.
+    /// header. A web page that reaches the engine by DNS rebinding sends its host name there.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let text = |name| {
             headers
@@ -261,7 +250,6 @@ impl Api {
         is_address && credential == Some(&self.access_key_id)
     }
 
-    /// Runs an operation. Returns `None` if the `match` below does not list the operation.
     fn run(&self, operation: &str, input: &[u8]) -> Option<Result<String, DynoxideError>> {
         let database = &self.database;
         Some(match operation {
@@ -280,7 +268,7 @@ impl Api {
         })
     }
 
-    /// Builds the response to an invalid request, in DynamoDB's error format.
+    /// Writes an error in DynamoDB's format.
     fn refuse(&self, error: &str, message: &str) -> Response {
         let error = format!("com.amazon.coral.service#{error}");
         let body = json!({ "__type": error, "message": message });
@@ -297,7 +285,6 @@ impl Api {
     }
 }
 
-/// Runs one operation on its JSON input.
 fn run<I: DeserializeOwned, O: Serialize>(
     input: &[u8],
     operation: impl FnOnce(I) -> Result<O, DynoxideError>,
@@ -386,7 +373,6 @@ mod tests {
         assert!(std::net::TcpStream::connect(engine.address).is_err());
     }
 
-    /// Sends an operation to an engine, with these headers in addition to `X-Amz-Target`.
     fn ask(
         engine: &Engine,
         operation: &str,

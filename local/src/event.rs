@@ -1,6 +1,5 @@
-//! Converts a request to the event that API Gateway sends a function ([payload format
+//! Converts requests to events, and answers to responses, as API Gateway does ([payload format
 //! 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format)).
-//! Also converts a function's answer to the response that API Gateway sends the client.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,8 +20,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The event contains a body as text if the body is UTF-8, and its media type is missing or begins
-/// with one of these prefixes. The event contains all other bodies in base64.
+/// A UTF-8 body is text in the event if its media type is missing or begins with one of these
+/// prefixes. Every other body is base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",
@@ -30,9 +29,9 @@ const TEXT: [&str; 4] = [
     "application/xml",
 ];
 
-/// Converts a request to an event. Unlike API Gateway's events, the event has no added headers such
-/// as `x-forwarded-for`. Its `requestContext` has no `accountId`, `apiId`, `authorizer`,
-/// `domainName`, `domainPrefix`, `requestId` and `time`.
+/// Unlike API Gateway's events, the event has no added headers such as `x-forwarded-for`. Its
+/// `requestContext` has no `accountId`, `apiId`, `authorizer`, `domainName`, `domainPrefix`,
+/// `requestId` and `time`.
 pub(crate) fn from_request(
     route_key: &str,
     path: &str,
@@ -96,13 +95,13 @@ fn is_text(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The headers for the event. Cookies are left out, because an event has a separate field for them.
+/// Leaves out cookies, because an event has a separate field for them.
 fn joined_headers(headers: &HeaderMap) -> BTreeMap<&str, String> {
     let headers = headers.iter().filter(|(name, _)| *name != COOKIE);
     joined(headers.map(|(name, value)| (name.as_str(), text(value))))
 }
 
-/// Maps each name to its value. If a name is repeated, its values are joined with commas.
+/// Joins the values of a repeated name with commas.
 fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeMap<N, String> {
     let mut joined = BTreeMap::<N, String>::new();
     for (name, value) in values {
@@ -114,8 +113,8 @@ fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeM
     joined
 }
 
-/// The text of a header value. JSON can't hold arbitrary bytes, so a value that is not UTF-8 is
-/// read as ISO 8859-1, which earlier versions of HTTP allowed ([RFC 9110, section
+/// JSON can't hold arbitrary bytes, so a value that is not UTF-8 is read as ISO 8859-1, which
+/// earlier versions of HTTP allowed ([RFC 9110, section
 /// 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
@@ -125,7 +124,6 @@ fn text(value: &HeaderValue) -> String {
     )
 }
 
-/// A function's answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -139,7 +137,7 @@ struct Answer {
     is_base64_encoded: bool,
 }
 
-/// Converts a function's answer to a response, or returns `None` if the answer is invalid.
+/// Returns `None` if the answer is invalid.
 pub(crate) fn into_response(answer: &[u8]) -> Option<Response> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let body = match answer.body {

@@ -7,11 +7,10 @@ use tokio::process::Command;
 
 use crate::guard::Guarded;
 
-/// The name of the table in the local run.
+/// The local run's table.
 pub const TABLE_NAME: &str = "users";
 
-/// The feature `all` of the package `unified` gives each dependency the same features in every
-/// build of the workspace, so that cargo builds no dependency twice (see tools/unified).
+/// Stops cargo from building a dependency twice (tools/unified/Cargo.toml).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
 
 /// Checks that cargo-lambda is installed.
@@ -29,9 +28,8 @@ pub fn check_cargo_lambda() -> Result<(), String> {
     }
 }
 
-/// Builds both functions in advance, exactly as `cargo lambda watch` would build each of them at
-/// its first request. So `cargo lambda watch` has nothing to compile, and no request waits for a
-/// compiler.
+/// Builds both functions exactly as `cargo lambda watch` would at their first requests, so that no
+/// request waits for a compiler.
 ///
 /// # Errors
 /// The shell `sh` can't be started.
@@ -44,9 +42,8 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
     Guarded::start(command)
 }
 
-/// Serves both functions at an address. A function starts when its first event arrives. If the
-/// function's process ends, the function starts again. If a developer edits a source file, each
-/// function that uses the file is rebuilt and starts again.
+/// Serves both functions at `address`. A function starts when its first event arrives. It starts
+/// again when its process ends, and after an edit of a source file that it uses.
 ///
 /// # Errors
 /// The shell `sh` can't be started.
@@ -57,21 +54,20 @@ pub fn watch(
     access_key_id: &str,
     agent: Option<&str>,
 ) -> io::Result<Guarded> {
-    // cargo-lambda starts a function with `cargo run`. This setting makes `cargo run` start the
-    // function's binary through the script sandbox.sh.
+    // cargo-lambda starts a function with `cargo run`, which starts the binary through this runner.
     let runner = json!(["sh", "local/src/sandbox.sh"]);
     let mut command = Guarded::command("cargo-lambda");
     command
         .args(["lambda", "watch", "--locked"])
         .args(FEATURES)
         .args(["--config", &format!("target.'cfg(all())'.runner={runner}")])
-        // These options change two defaults: cargo-lambda would listen on every network interface,
-        // and would let any web page read the responses.
+        // By default, cargo-lambda listens on every network interface and lets any web page read
+        // the responses.
         .args(["--invoke-address", &address.ip().to_string()])
         .args(["--invoke-port", &address.port().to_string()])
         .arg("--disable-cors");
     run_in(root, &mut command);
-    // Removes the developer's own AWS settings, so that the functions can't use the developer's account.
+    // The functions must not use the developer's AWS account.
     forget(&mut command, &["AWS_"]);
     command
         .env("TABLE_NAME", TABLE_NAME)
@@ -83,17 +79,16 @@ pub fn watch(
     if let Some(agent) = agent {
         command.env("AWS_XRAY_DAEMON_ADDRESS", agent);
     }
-    // Unless the developer sets RUST_LOG, cargo-lambda logs only warnings and errors. By default,
-    // it would also log every process that it starts, and a developer could miss the functions'
-    // lines.
+    // By default, cargo-lambda logs every process that it starts, and a developer could miss the
+    // functions' lines.
     if env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "cargo_lambda=warn");
     }
     Guarded::start(command)
 }
 
-/// Makes a cargo command run in the workspace. If `cargo run` started this program, it has set some
-/// variables. Removes these from the command, because cargo rebuilds some crates when they change.
+/// If `cargo run` started this program, it has set variables. The command must not inherit them,
+/// because cargo rebuilds some crates when these variables change.
 fn run_in(root: &Path, command: &mut Command) {
     command.current_dir(root);
     forget(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
@@ -124,7 +119,6 @@ mod tests {
 
     use super::*;
 
-    /// How long a test waits for a line.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]

@@ -41,9 +41,8 @@ use crate::{
     template::Resources,
 };
 
-/// How long the gateway waits for a function: the maximum integration timeout of API Gateway.
-/// cargo-lambda has no timeout. If a developer edits a function while it handles a request,
-/// cargo-lambda restarts the function. Without this limit, the request would then wait forever.
+/// The maximum integration timeout of API Gateway. cargo-lambda has no timeout, so a request would
+/// wait forever if cargo-lambda restarts its function after an edit.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -54,14 +53,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The largest request body that the gateway reads, in bytes. This limit is much higher than
-/// [`EVENT_LIMIT`]. Many clients read a response only after they have sent the whole body. So the
-/// gateway reads a body to its end, even if the event is then too large and the client gets a 413.
+/// The largest request body that the gateway reads, in bytes. Many clients read a response only
+/// after they have sent the whole body. So the gateway also reads bodies far above [`EVENT_LIMIT`]
+/// to their end, and then answers 413.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The request header in which a browser compares the origin of the page that sends the request
-/// with the server's: same origin, same site or neither ([Fetch
-/// Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit this header.
+/// The header in which a browser says whether a page of the same origin, of the same site or of
+/// neither sends the request ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can
+/// neither set nor omit this header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -72,8 +71,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Reads the routes and the CORS settings of a template. In the local run, only the web pages
-    /// of `origin` may call the API.
+    /// Reads a template. Only web pages of `origin` may call the API.
     ///
     /// # Errors
     /// The template lacks the API or a CORS setting, or has a route that the local run can't serve.
@@ -89,10 +87,8 @@ impl Api {
         api.map_err(|error| format!("template.yaml: {error}"))
     }
 
-    /// Finds the route of a request, and the values of the path parameters. Like API Gateway, this
-    /// function
-    /// [prefers](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation)
-    /// the route with the fewest parameters.
+    /// Prefers the route with the fewest path parameters, [as API Gateway
+    /// does](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation).
     fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
         let routes = self.routes.iter().filter(|route| route.method == *method);
         let routes = routes.filter_map(|route| Some((route, route.parameters(path)?)));
@@ -100,7 +96,6 @@ impl Api {
     }
 }
 
-/// One route of the API.
 #[derive(Debug)]
 struct Route {
     /// The method and the path, such as `GET /api/users`.
@@ -122,9 +117,8 @@ impl Route {
         let (method, path) = known.ok_or_else(|| {
             failed("has no method, or its path has a wildcard; add support for such routes in local/src/gateway.rs")
         })?;
-        // Follows the template's references from the route to the binary. For example, the route
-        // refers to `integrations/${CreateUserIntegration}`, and this integration refers to
-        // `CreateUserFunction.Alias`. The function's resource names the binary.
+        // For example, the route refers to `integrations/${CreateUserIntegration}`. The integration
+        // refers to `CreateUserFunction.Alias`. The function names the binary.
         let target = properties["Target"].as_str().unwrap_or_default();
         let integration = target.trim_start_matches("integrations/${");
         let integration = resources.get(integration.trim_end_matches('}'));
@@ -140,7 +134,7 @@ impl Route {
         })
     }
 
-    /// Returns the values of the path parameters, or `None` if the path does not match this route.
+    /// Returns `None` if the path does not match this route.
     fn parameters(&self, path: &str) -> Option<Map<String, Value>> {
         let mut parameters = Map::new();
         let mut segments = path.split('/');
@@ -159,8 +153,7 @@ impl Route {
     }
 }
 
-/// The CORS settings of `template.yaml`, for one origin. A deployment applies the same settings to
-/// the origins that the template's parameters name.
+/// The CORS settings of `template.yaml`, but for one origin instead of those of its parameters.
 #[derive(Debug)]
 struct Cors {
     origin: HeaderValue,
@@ -171,8 +164,7 @@ struct Cors {
 impl Cors {
     fn of(resources: &Resources, origin: &str) -> Result<Self, String> {
         let apis = resources.of_type("AWS::ApiGatewayV2::Api");
-        // In the template, `CorsConfiguration` is `!If [HasCors, {…}, nothing]`, so index 1 holds the
-        // settings.
+        // `CorsConfiguration` is `!If [HasCors, {…}, nothing]`, so index 1 holds the settings.
         let api = apis.first().ok_or("it has no API")?;
         let cors = &api["Properties"]["CorsConfiguration"][1];
         let failed = |name| format!("the API's CorsConfiguration has no {name}");
@@ -209,8 +201,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Creates a gateway that invokes the functions at this address, where cargo-lambda serves Lambda's
-    /// Invoke API.
+    /// `functions` is the address at which cargo-lambda serves Lambda's Invoke API.
     #[must_use]
     pub fn new(api: Api, functions: SocketAddr) -> Self {
         let mut connector = HttpConnector::new();
@@ -253,11 +244,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// Serves a port. Never returns.
+    /// Serves the API.
     pub async fn serve(self, port: Port) -> Infallible {
         let number = port.number();
-        // Sets TCP_NODELAY, because otherwise the body of a response waits until the client has
-        // acknowledged the headers.
+        // Without this, the body of a response waits until the client has acknowledged the headers.
         let port = port.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
@@ -269,8 +259,7 @@ impl Gateway {
         unreachable!("axum serves forever: {ended:?}")
     }
 
-    /// Answers a request. Does not check the request's host, because the function of the same name
-    /// outside this `impl` has checked that the host is this machine.
+    /// Does not check the request's host, because the free function `answer` has checked it.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -302,9 +291,8 @@ impl Gateway {
         response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Answers a request to Lambda's Invoke API. Developers use this API to send a function an
-    /// event that they wrote. Such an event can claim any caller. So no web page may use this API,
-    /// not even the local run's own page.
+    /// Answers Lambda's Invoke API, by which developers send a function their own event. Such an
+    /// event can claim any caller. So no web page may use this API, not even the local run's.
     async fn answer_invocation(&self, function: &str, request: Request) -> Response {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
@@ -312,8 +300,7 @@ impl Gateway {
         }
         let invalid =
             |message| invocation_refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message);
-        // Rejects headers that set a client context or an identity, because a function's runtime
-        // exits if it can't read their values.
+        // A function's runtime exits if it can't read a client context or an identity.
         let is_context = |name: &HeaderName| {
             name.as_str().starts_with("lambda-runtime-") || name == "x-amz-client-context"
         };
@@ -353,20 +340,19 @@ impl Gateway {
         (answer.status(), headers, answer.into_body()).into_response()
     }
 
-    /// Invokes a function. If the function does not answer, prints the cause to standard error.
     async fn call(&self, function: &str, event: Bytes) -> Option<Response<Bytes>> {
         let failure = match timeout(INTEGRATION_TIMEOUT, self.invoke(function, event)).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error,
             Err(_) => format!("no answer in {} seconds", INTEGRATION_TIMEOUT.as_secs()),
         };
-        // Like API Gateway, this gateway does not name the cause in the response to the client.
+        // As with API Gateway, the response does not name the cause.
         eprintln!("make run: {function}: {failure}");
         None
     }
 
-    /// Waits until cargo-lambda listens, and then invokes a function. Does not forward the client's
-    /// headers, because cargo-lambda interprets some headers as its own protocol.
+    /// Waits until cargo-lambda listens. Does not forward the client's headers, because
+    /// cargo-lambda interprets some headers as its own protocol.
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Response<Bytes>, String> {
         let functions = self.functions;
         let url = format!("http://{functions}/2015-03-31/functions/{function}/invocations");
@@ -416,10 +402,9 @@ async fn answer(
     response
 }
 
-/// Whether a web page of another origin sends this request. Returns `false` if a person follows a
-/// link to the API, even from such a page. Older browsers do not send `Sec-Fetch-Site`. Without
-/// this header, the function checks `Origin`, which a page can't omit from a request that could
-/// change data. SECURITY.md names an old browser that omits `Origin` from a form's POST.
+/// Whether a web page of another origin sends this request. A link that a person follows does not
+/// count. Older browsers do not send `Sec-Fetch-Site`, but send `Origin` with a request that could
+/// change data; SECURITY.md names an exception.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
@@ -430,10 +415,7 @@ fn is_from_another_page(request: &Request) -> bool {
     }
 }
 
-/// Reads a body.
-///
-/// # Errors
-/// Returns the status of the response: 413 if the body is too large, 400 if the body is incomplete.
+/// The error is the status of the response.
 async fn read(body: Body) -> Result<Bytes, StatusCode> {
     to_bytes(body, BODY_LIMIT).await.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
@@ -444,21 +426,20 @@ async fn read(body: Body) -> Result<Bytes, StatusCode> {
     })
 }
 
-/// Returns the name of the function in a path of Lambda's Invoke API.
+/// The function's name in a path of Lambda's Invoke API.
 fn invoked(path: &str) -> Option<&str> {
     let function = path.strip_prefix("/2015-03-31/functions/")?;
     function.strip_suffix("/invocations")
 }
 
-/// Converts a path to the form that API Gateway compares with the routes: percent-decoded, except for
-/// `%25`.
+/// The path that API Gateway compares with the routes: percent-decoded, except for `%25`.
 fn decoded(path: &str) -> String {
     let path = path.replace("%25", "%2525");
     let bytes: Vec<u8> = percent_decode_str(&path).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Builds an error response in the format of API Gateway.
+/// Writes an error in API Gateway's format.
 fn refusal(status: StatusCode) -> Response {
     let message = match status {
         StatusCode::PAYLOAD_TOO_LARGE => Some("Request Entity Too Large"),
@@ -467,7 +448,7 @@ fn refusal(status: StatusCode) -> Response {
     json_response(status, &json!({ "message": message }))
 }
 
-/// Builds an error response that `cargo lambda invoke` can display.
+/// Writes an error that `cargo lambda invoke` can display.
 fn invocation_refusal(status: StatusCode, kind: &str, message: &str) -> Response {
     json_response(
         status,
@@ -480,7 +461,6 @@ fn json_response(status: StatusCode, body: &Value) -> Response {
     (status, headers, body.to_string()).into_response()
 }
 
-/// Joins the messages of an error and of all its causes.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let causes = iter::successors(Some(error), |&error| error.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();

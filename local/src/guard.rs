@@ -12,25 +12,22 @@ use tokio::{
     time::timeout,
 };
 
-/// The shell script that starts the guarded process and ends it.
 const SCRIPT: &str = include_str!("guard.sh");
 
-/// How long to wait for a guarded process to stop. The script kills the process after a second, so
-/// this wait is slightly longer than a second.
+/// Slightly longer than the second after which the script kills the process.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A child process that ends when this value is dropped, or when the current process ends in any way.
 #[derive(Debug)]
 pub struct Guarded {
     shell: Child,
-    /// The script's standard input. When it closes, the script ends the guarded process. If the
-    /// current process dies, the operating system closes it.
+    /// The script's standard input. When this input closes, even because the current process dies,
+    /// the script ends the guarded process.
     lifeline: Option<ChildStdin>,
 }
 
 impl Guarded {
-    /// Creates a command that [`Self::start`] can start. The caller can add arguments and
-    /// environment variables to the command.
+    /// A command for [`Self::start`]. The caller can add arguments and environment variables.
     pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "guard.sh"]).arg(program);
@@ -49,8 +46,8 @@ impl Guarded {
         Ok(Self { shell, lifeline })
     }
 
-    /// Waits for the process to end by itself. When it has ended, the script sends SIGTERM to the
-    /// other processes of the process group.
+    /// Waits for the process to end by itself. The script then sends SIGTERM to the other processes
+    /// of the process group.
     ///
     /// # Errors
     /// The operating system does not report the process's status.
@@ -58,9 +55,8 @@ impl Guarded {
         self.shell.wait().await
     }
 
-    /// Closes the script's standard input. The script then sends SIGTERM to all processes of the
-    /// process group. A second later, it kills the processes that still run. Waits until the script
-    /// has ended, but at most 1.2 seconds.
+    /// Makes the script send SIGTERM to all processes of the process group and, a second later,
+    /// SIGKILL to those that still run. Waits at most 1.2 seconds for the script to end.
     pub async fn stop(mut self) {
         self.lifeline.take();
         let _ = timeout(STOP_TIMEOUT, self.shell.wait()).await;

@@ -2,10 +2,9 @@
 # script sends SIGTERM to the command and its whole process group, and SIGKILL a second later. So
 # the command also ends when the process at the other end of standard input dies, even by SIGKILL.
 #
-# This shell leads its process group. "kill 0" sends a signal to every process in the group,
-# including the shell. The signal does not reach a process that the command starts in another group.
-# But such a process inherits standard input from the command, which inherits it from this shell. So
-# the process can notice when standard input closes.
+# This shell leads its process group, and "kill 0" sends a signal to every process in the group. A
+# process that the command starts in another group gets no signal. But it inherits standard input,
+# so it can notice when standard input closes.
 stopping=
 trap 'stopping=yes' TERM
 exec 3<&0
@@ -27,7 +26,7 @@ while :; do
 done
 [ -z "$stopping" ] || kill -KILL 0
 kill -KILL "$watcher"
-# The command has ended. End the processes that it left behind, such as a compiler.
+# End the processes that the command left behind, such as a compiler.
 trap '' TERM
 kill -TERM 0
 exit "$status"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-/// Returns the URL of `/api/users` at this port of the local machine.
+/// The URL of `/api/users` on this machine.
 #[must_use]
 pub fn users_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}/api/users")

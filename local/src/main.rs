@@ -27,10 +27,8 @@ use tokio::{
     task,
 };
 
-/// The time between two checks of the parent process.
 const PARENT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The time between two checks of a disk that is full or read-only.
 const DISK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
@@ -44,7 +42,6 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the service until it is stopped.
 async fn run() -> Result<(), String> {
     let mut stop =
         pin!(stop_requested().map_err(|error| format!("can't wait for signals: {error}"))?);
@@ -83,8 +80,7 @@ async fn run() -> Result<(), String> {
     }
 
     println!("Starting the functions …");
-    // Finds a free port for cargo-lambda: opens a listener on any free port, keeps its address, and
-    // closes it, so that cargo-lambda can use the port.
+    // The listener closes at once, so that cargo-lambda can use its port.
     let listener = loopback::listen();
     let address = listener.and_then(|listener| listener.local_addr());
     let address = address.map_err(no_port)?;
@@ -141,9 +137,7 @@ fn start_engine(template: &str, data: &DataFolder, access_key_id: &str) -> Resul
     Ok(engine)
 }
 
-/// Checks the data folder each time that a request fails in the embedded DynamoDB. If the folder
-/// can't be written, prints why. Prints another line when the folder can be written again. Never
-/// returns.
+/// When a request fails in the embedded DynamoDB, checks whether the data folder is the cause.
 async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     loop {
         failed.notified().await;
@@ -158,15 +152,13 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
     }
 }
 
-/// Checks that the folder accepts more data. The check runs on another thread. On the current
-/// thread, the check would block the gateway.
+/// Checks the folder on another thread. On the current thread, the check would block the gateway.
 async fn check(data: &Arc<DataFolder>) -> Result<(), String> {
     let data = Arc::clone(data);
     let checked = task::spawn_blocking(move || data.check()).await;
     checked.expect("a check does not panic")
 }
 
-/// Prints that the service is ready, and how to use it.
 fn announce(users_url: &str, page_url: &str, data: &Path) {
     let data = data.display();
     println!(
@@ -182,8 +174,7 @@ The users are kept in {data}. Saving an edit rebuilds the function. Ctrl-C stops
     );
 }
 
-/// Waits for Ctrl-C, SIGTERM, SIGHUP, or the end of the parent process. The parent is `make`. A
-/// killed `make` sends no signal, so this function checks at intervals whether `make` still runs.
+/// Waits for a signal or the end of the parent process, `make`: a killed `make` sends no signal.
 fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -204,7 +195,6 @@ fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Prints the functions' spans if `TRACE` is 1. Never returns.
 async fn print_spans(printer: Option<&Printer>) -> Infallible {
     match printer {
         Some(printer) => printer.print().await,

@@ -1,5 +1,4 @@
-//! Serves the web page on which a person can try the service. The page has its own port, so its origin
-//! differs from the API's origin.
+//! Serves the web page on which a person can try the service, at another origin than the API's.
 
 use std::convert::Infallible;
 
@@ -23,7 +22,6 @@ const HTML: &str = include_str!("../page/index.html");
 const STYLE: &str = include_str!("../page/page.css");
 const SCRIPT: &str = include_str!("../page/page.js");
 
-/// The placeholder for the users URL in the page's HTML.
 const USERS_URL: &str = "{users_url}";
 
 /// The page's origin as browsers write it: without a path, and without the default port 80.
@@ -35,12 +33,11 @@ pub fn origin(port: u16) -> String {
     }
 }
 
-/// Serves the page, which calls the API at `users_url`. Never returns.
+/// Serves the page, which calls the API at `users_url`.
 pub async fn serve(port: Port, users_url: &str) -> Infallible {
     let number = port.number();
     let html = HTML.replace(USERS_URL, users_url);
-    // The policy allows only what the page needs: its own script, style and icon, and calls to the
-    // API. The last two directives also stop the script from inserting text as HTML.
+    // The last two directives stop the script from inserting text as HTML.
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
          connect-src {users_url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -67,13 +64,11 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
     unreachable!("axum serves forever: {ended:?}")
 }
 
-/// The header that forbids web pages of other origins to show or load the files of our page.
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Serves the page only at its own origin, whose host is 127.0.0.1. Redirects requests for
-/// `localhost` or `[::1]` to this origin, because the API refuses requests from pages of all other
-/// origins.
+/// Redirects requests for `localhost` or `[::1]` to the page's own origin, because the API refuses
+/// requests from pages of all other origins.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

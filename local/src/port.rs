@@ -1,5 +1,4 @@
-//! The ports that the local run offers to programs on this machine. Other machines can't reach these
-//! ports.
+//! The ports that the local run offers to programs on this machine alone.
 
 use std::{
     io,
@@ -16,8 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// The host names that a request may use for this machine.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// A port on 127.0.0.1 and, if the machine has IPv6, also on `::1`. The name `localhost` may resolve to
-/// either address.
+/// A port on 127.0.0.1 and, if the machine has IPv6, on `::1`. `localhost` may resolve to either.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -26,8 +24,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Listens on a port; 0 means any free port. If a client connects before the port is served, the
-    /// client waits.
+    /// Listens on a port; 0 means any free port.
     ///
     /// # Errors
     /// The port is in use or reserved.
@@ -38,8 +35,7 @@ impl Port {
             let v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await {
                 Ok(v6) => Some(v6),
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => None,
-                // The system chose a port that is free on IPv4 but taken on IPv6. The loop tries
-                // another port.
+                // The system chose a port that is free on IPv4 but taken on IPv6.
                 Err(_) if number == 0 => continue,
                 Err(error) => return Err(error),
             };
@@ -77,9 +73,9 @@ impl Listener for Port {
     }
 }
 
-/// Whether a request names this machine and this port as its host. This check stops DNS rebinding: if an
-/// attacker's host name resolves to this machine, the browser lets the attacker's page send requests to
-/// this machine and read the responses. But those requests name the attacker's host.
+/// Whether a request names this machine and this port as its host. This check stops DNS rebinding:
+/// an attacker's host name may resolve to this machine, but requests of the attacker's page carry
+/// that name.
 ///
 /// A request may name the host in the header `Host`, in its target (RFC 9112, section 3.2.2), or in
 /// both. An HTTP/2 request may lack the header `Host`.

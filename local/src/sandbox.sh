@@ -1,11 +1,9 @@
-# Runs a function. When the function's process ends, this script starts the function again after a
-# second. Lambda does something similar: it replaces the sandbox. Without this script, cargo-lambda
-# would start the function again only after the next edit of the code. Until then, requests would
-# get no answer.
+# Runs a function, and starts it again a second after its process ends. Lambda, too, replaces a
+# sandbox. cargo-lambda would start the function again only after the next edit of the code. Until
+# then, requests would get no answer.
 #
-# The function ends when the local run ends. The local run holds the other end of this script's
-# standard input. When that end closes, this script kills its own process group, which contains the
-# function.
+# The local run holds the other end of standard input. When that end closes, this script kills its
+# own process group, which contains the function.
 #
 # `pkill -f create-user` must find only the function, not this script. So this script first runs
 # itself again, with the function's path in an environment variable instead of in the arguments.

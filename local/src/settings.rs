@@ -15,8 +15,7 @@ pub fn port() -> Result<u16, String> {
     read_port("PORT", DEFAULT_PORT)
 }
 
-/// Reads `PAGE_PORT`, the page's port. By default, `PAGE_PORT` is the port after `PORT`, or any free
-/// port if `PORT` is 0.
+/// Reads `PAGE_PORT`. The default is the port after `PORT`, or any free port if `PORT` is 0.
 ///
 /// # Errors
 /// The value is not a number from 0 to 65535.
@@ -39,8 +38,7 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
     })
 }
 
-/// Reads `TRACE`, which says whether to print the spans that X-Ray would receive. The value 1 means yes;
-/// 0 or no value means no.
+/// Reads `TRACE`, which says whether to print the spans that X-Ray would receive.
 ///
 /// # Errors
 /// The value is neither 0 nor 1.
@@ -59,14 +57,12 @@ pub fn data_folder() -> Option<PathBuf> {
     set("DATA_DIR").map(PathBuf::from)
 }
 
-/// A variable's value. An empty value counts as unset, because `make` passes an empty value for an unset
-/// variable.
+/// An empty value counts as unset, as in `make run PORT=`.
 fn set(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
-/// Listens on the port `number`. The error message names `variable`, the environment variable that
-/// sets this port.
+/// Listens on a port, which the environment variable `variable` sets.
 ///
 /// `make run` calls this function before the slow build. So a client that connects during the build
 /// is not refused, but waits for the service.
@@ -75,7 +71,7 @@ fn set(variable: &str) -> Option<OsString> {
 /// The port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
-        // The message suggests `number` plus 2, because the page may use `number` plus 1.
+        // The page may use `number` plus 1.
         let other = number.checked_add(2).unwrap_or(DEFAULT_PORT);
         format!(
             "port {number} can't be used: {error}; stop what uses it, or choose another port, as in \

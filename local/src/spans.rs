@@ -24,9 +24,9 @@ const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
 /// The spans of one request to a function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The attributes of the resource, which is the function that sent the spans.
+    /// The attributes of the function that sent the spans.
     pub resource: Value,
-    /// The spans. The first span is the span of the invocation.
+    /// The first span is the invocation's.
     pub spans: Vec<Span>,
 }
 
@@ -99,11 +99,10 @@ impl Printer {
         Ok(self.socket.local_addr()?.to_string())
     }
 
-    /// Prints one line for each span. Never returns.
+    /// Prints one line for each span.
     pub async fn print(&self) -> Infallible {
         let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
         loop {
-            // If a read fails, waits for the next datagram.
             let Ok(length) = self.socket.recv(&mut datagram).await else {
                 continue;
             };
@@ -127,8 +126,7 @@ impl Printer {
 pub fn lines(spans: &[Span]) -> Vec<String> {
     let begun = spans.first().map_or(0, |span| span.start_time_unix_nano);
     let milliseconds = |from: u64, to: u64| {
-        // An `f64` holds every whole number up to 2^53 exactly. So it is exact for up to 2^53 ns,
-        // which are 104 days.
+        // An `f64` holds every whole number up to 2^53 exactly, and 2^53 ns are 104 days.
         #[expect(
             clippy::cast_precision_loss,
             reason = "a request takes less than 104 days"

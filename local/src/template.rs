@@ -6,14 +6,9 @@ use dynoxide::actions::create_table::CreateTableRequest;
 use serde_json::{Map, Value as Json};
 use serde_norway::Value;
 
-/// The resources of a template.
 pub(crate) struct Resources(Value);
 
 impl Resources {
-    /// Parses the text of a template.
-    ///
-    /// # Errors
-    /// The text is not YAML.
     pub(crate) fn parse(template: &str) -> Result<Self, String> {
         let template: Value =
             serde_norway::from_str(template).map_err(|error| error.to_string())?;
@@ -25,7 +20,6 @@ impl Resources {
         &self.0[id]
     }
 
-    /// All resources of a type.
     pub(crate) fn of_type(&self, kind: &str) -> Vec<&Value> {
         let resources = self.0.as_mapping().into_iter().flatten();
         let resources = resources.map(|(_, resource)| resource);
@@ -35,14 +29,12 @@ impl Resources {
     }
 }
 
-/// The CloudFormation type of a table.
 const TABLE: &str = "AWS::DynamoDB::Table";
 
-/// The table properties that are passed to the engine unchanged.
+/// The table properties that the engine gets unchanged.
 const PASSED_ON: [&str; 3] = ["AttributeDefinitions", "KeySchema", "BillingMode"];
 
-/// The table properties that the engine does not get, because it would refuse or ignore them. They
-/// matter only in an AWS account.
+/// The table properties that matter only in an AWS account. The engine would refuse or ignore them.
 const LEFT_OUT: [&str; 7] = [
     "ContributorInsightsSpecification",
     "DeletionProtectionEnabled",

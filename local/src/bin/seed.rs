@@ -19,9 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use local::{http, settings};
 use ureq::Agent;
 
-/// The number of parallel workers.
 const WORKERS: usize = 8;
-/// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -58,7 +56,7 @@ fn seed() -> Result<String, String> {
                 // The workers share one counter, so that all workers together create `wanted` users.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
                     if let Err(error) = create_one(&agent, &url) {
-                        // Sets the counter to `wanted`, so that the other workers stop too.
+                        // The other workers stop too.
                         taken.store(wanted, Ordering::Relaxed);
                         let mut failure = failure.lock().expect("no holder panics");
                         failure.get_or_insert(error);
@@ -78,7 +76,6 @@ fn seed() -> Result<String, String> {
     Ok(format!("Created {created} users in {seconds:.1} s."))
 }
 
-/// Creates a user. If the username is taken or refused, tries another username.
 fn create_one(agent: &Agent, url: &str) -> Result<(), String> {
     loop {
         let body = serde_json::json!({ "username": a_username() }).to_string();
@@ -95,7 +92,6 @@ fn create_one(agent: &Agent, url: &str) -> Result<(), String> {
     }
 }
 
-/// Makes a plausible username from names of one language.
 fn a_username() -> String {
     macro_rules! name {
         ($locale:expr) => {
