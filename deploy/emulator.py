@@ -1,4 +1,4 @@
-"""Starts an emulator of AWS (ministack), deploys the template to it, calls it, and stops it.
+"""Deploys the template to an emulator of AWS (ministack).
 
 The emulator listens on loopback only, keeps its state in a temporary folder, and ends with this
 process.
@@ -35,8 +35,7 @@ REGION = "eu-central-1"
 STACK = "users"
 BUCKET = "artifacts"
 
-# The time limits for the start of the emulator and for a deployment, and the pause between two
-# checks, all in seconds.
+# In seconds.
 START_TIMEOUT = 30
 DEPLOY_TIMEOUT = 120
 PAUSE = 0.05
@@ -47,13 +46,11 @@ logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
 class DeployError(Exception):
-    """The emulator did not start, or the stack was not deployed. The message tells users why."""
+    """The emulator did not start, or the stack was not deployed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP response as the client gets it."""
-
     status: int
     headers: dict[str, str]
     body: str
@@ -65,9 +62,9 @@ class Answer:
 def request(
     method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Answer:
-    """Sends a request and returns the response, even if its status is an error."""
+    """Returns the response even if its status is an error."""
     wanted = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-    # Do not use a proxy, because the emulator runs on this machine.
+    # No proxy, because the emulator runs on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         response = opener.open(wanted, timeout=30)
@@ -79,7 +76,7 @@ def request(
 
 
 def request_token(url: str, client: str, *scopes: str) -> str:
-    """Gets an access token with these scopes. `client` has the form `ID:SECRET`."""
+    """`client` has the form `ID:SECRET`."""
     form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
     headers = {
         "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
@@ -90,7 +87,7 @@ def request_token(url: str, client: str, *scopes: str) -> str:
 
 
 def source() -> dict[str, Any]:
-    """Returns template.yaml as parsed, before SAM expands it."""
+    """Returns template.yaml before SAM expands it."""
     return yaml_parse((ROOT / "template.yaml").read_text())
 
 
@@ -104,20 +101,16 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
-    """Returns the template as SAM expands it for CloudFormation.
-
-    The names of the functions' uploaded archives begin with `build`.
-    """
+    """Expands the template as SAM does. The names of the uploaded archives begin with `build`."""
     template = source()
-    # Replace the path of each function's code by the place of its uploaded archive, as `sam
-    # package` does.
+    # Replace each function's path by the place of its uploaded archive, as `sam package` does.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
         function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
-        """Tells SAM that there are no AWS managed policies, because the template uses none."""
+        """The template uses no AWS managed policies."""
 
         def load(self) -> dict[str, str]:
             return {}
@@ -126,19 +119,14 @@ def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
 
 
 def adapt(template: dict[str, Any]) -> list[str]:
-    """Removes from an expanded template what the emulator does not support. Returns the names of
-    the removed parts, each with its reason.
-
-    Apart from these parts, the deployed stack is the same as in an AWS account.
-    """
+    """Removes what the emulator does not support. Returns the removed parts with their reasons."""
     dropped = []
     for name, resource in list(template["Resources"].items()):
         kind = resource["Type"]
-        # The emulator does not support gradual deployments. It moves an alias in one step.
+        # The emulator moves an alias in one step.
         if kind.startswith("AWS::CodeDeploy::") or name == "CodeDeployServiceRole":
             reason = "no CodeDeploy"
-        # The emulator does not support alarms on expressions. Alarms on one metric stay in the
-        # template, but the emulator gives them no data.
+        # Alarms on one metric stay in the template, but the emulator gives them no data.
         elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             reason = "no alarms on expressions"
         elif resource.pop("UpdatePolicy", None) is not None:
@@ -152,7 +140,6 @@ def adapt(template: dict[str, Any]) -> list[str]:
 
 
 def released(binary: str) -> Path:
-    """Returns the path of the binary that `cargo lambda build --release` made for a function."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     path = target / "lambda" / binary / "bootstrap"
     if not path.is_file():
@@ -161,10 +148,7 @@ def released(binary: str) -> Path:
 
 
 def zipped(path: Path, comment: bytes = b"") -> bytes:
-    """Makes a Lambda archive of a binary.
-
-    The archive does not contain the build time, so the same binary always gives the same archive.
-    """
+    """The archive has no build time, so the same binary always gives the same archive."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
@@ -176,8 +160,6 @@ def zipped(path: Path, comment: bytes = b"") -> bytes:
 
 
 class Emulator:
-    """A running emulator."""
-
     def __init__(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -185,14 +167,12 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = Path(tempfile.mkdtemp(prefix="users-api-"))
         self.log = (self.folder / "emulator.log").open("w")
-        # Set only the variables that the emulator needs. The functions inherit all variables of the
-        # emulator, and must not get those of this process.
+        # The functions inherit the emulator's variables, and must not get those of this process.
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
-            # This emulator's own folders for keys and stored objects. By default, all emulators
-            # share their folders.
+            # By default, all emulators share the folders for their keys and stored objects.
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),
@@ -249,7 +229,6 @@ class Emulator:
         raise DeployError(f"the emulator did not start:\n{log}")
 
     def stop(self) -> None:
-        """Ends the emulator and everything that it started, and removes its state."""
         self.process.stdin.close()
         # The guard gives the emulator a second to end, then kills its remaining processes.
         self.process.wait(timeout=5)
@@ -257,14 +236,12 @@ class Emulator:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, service: str, **credentials: str) -> Any:
-        """Returns a client of an AWS service, by default with the account's credentials."""
+        """By default, the client has the account's credentials."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """Uploads the archives under names that begin with `build`.
-
-        A ZIP comment changes the archives' bytes, as another build of the code would.
-        """
+        """The archives' names begin with `build`. A ZIP comment changes the archives' bytes, as
+        another build of the code would."""
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -273,12 +250,8 @@ class Emulator:
     def deploy(
         self, more: dict[str, Any] | None = None, build: str = "", **parameters: str
     ) -> Stack:
-        """Creates or updates the stack with these parameters and the extra resources in `more`.
-
-        The functions' code is in the uploaded archives whose names begin with `build`.
-
-        Raises DeployError when CloudFormation rolls back.
-        """
+        """Creates or updates the stack, with the extra resources in `more`. The code is in the
+        uploaded archives whose names begin with `build`."""
         machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
         parameters = {"Architecture": machine, **parameters}
         template = expand(parameters, build)
@@ -325,8 +298,6 @@ class Emulator:
 
 @dataclass(frozen=True)
 class Stack:
-    """The deployed template."""
-
     emulator: Emulator
     outputs: dict[str, str]
     # The parts of the template that the emulator does not support.
@@ -334,16 +305,13 @@ class Stack:
 
     @property
     def users_url(self) -> str:
-        """The URL of /api/users on the emulator.
-
-        All APIs of the emulator have the same host, so the API's ID is in the path.
-        """
+        """All APIs of the emulator have the same host, so the API's ID is in the path."""
         api = self.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
         return f"{self.emulator.url}/_aws/execute-api/{api}/$default/api/users"
 
     @property
     def token_url(self) -> str:
-        """The emulator's token endpoint. All domains of user pools share it."""
+        """On the emulator, all domains of user pools share this endpoint."""
         return f"{self.emulator.url}/oauth2/token"
 
     @property
@@ -358,6 +326,5 @@ class Stack:
         return client["UserPoolClient"]["ClientSecret"]
 
     def token(self, *scopes: str) -> str:
-        """Gets an access token of the machine client with these scopes."""
         client = f"{self.outputs['ClientId']}:{self.client_secret()}"
         return request_token(self.token_url, client, *scopes)

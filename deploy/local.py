@@ -9,8 +9,7 @@ from emulator import DeployError, Emulator
 
 
 def main() -> int:
-    # Handle SIGINT and SIGTERM in the same way. SIGINT needs a handler too, because a shell starts
-    # background processes with SIGINT ignored.
+    # SIGINT needs a handler too, because a shell starts background processes with SIGINT ignored.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:

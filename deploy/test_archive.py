@@ -16,8 +16,7 @@ from pathlib import Path
 from emulator import ROOT, functions, released, source, zipped
 from samcli.lib.package.utils import make_zip_with_lambda_permissions
 
-# Two build times, in seconds since 1970. Both are after 1980, because a ZIP archive can't hold
-# earlier times.
+# In seconds since 1970. Both are after 1980, because a ZIP archive can't hold earlier times.
 TIMES = (500_000_000, 1_700_000_000)
 
 
@@ -45,7 +44,7 @@ class Archive(unittest.TestCase):
                 self.assertEqual(len(archives), 1, f"{archived.__name__} of {binary}")
 
     def copies(self, path: Path) -> list[Path]:
-        """Returns two copies of a binary, with different build times and in different folders."""
+        """Copies a binary to two folders, with different build times."""
         copies = []
         for time in TIMES:
             folder = tempfile.mkdtemp()

@@ -27,8 +27,6 @@ JSON = {"content-type": "application/json"}
 
 
 class DeployedTest(unittest.TestCase):
-    """A test with its own stack."""
-
     parameters: ClassVar[dict[str, str]] = {}
     emulator: Emulator
     stack: Stack
@@ -66,10 +64,7 @@ class DeployedTest(unittest.TestCase):
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
     def empty_table(self, name: str) -> None:
-        """Creates an empty table with the keys of the stack's table.
-
-        A test uses the empty table as a restored table.
-        """
+        """Creates a table with the keys of the stack's table, to use as a restored table."""
         table = self.emulator.client("dynamodb")
         own = table.describe_table(TableName=self.stack.outputs["TableName"])["Table"]
         table.create_table(
@@ -86,7 +81,6 @@ class DeployedTest(unittest.TestCase):
         return self.emulator.client("dynamodb", **self.credentials_of(arn))
 
     def credentials_of(self, arn: str) -> dict[str, str]:
-        """Returns the credentials of a role, as arguments for boto3."""
         sts = self.emulator.client("sts")
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
         return {
@@ -114,7 +108,6 @@ class Login(DeployedTest):
 
     def test_a_tampered_token_is_refused(self) -> None:
         header, claims, signature = self.token.split(".")
-        # Try changed claims with the old signature, and the old claims with a changed signature.
         other = "A" if signature[10] != "A" else "B"
         padded = claims + "=" * (-len(claims) % 4)
         changed = json.loads(base64.urlsafe_b64decode(padded)) | {"sub": "somebody-else"}
@@ -202,7 +195,6 @@ class Api(DeployedTest):
                 self.assertNotIn(personal, log)
 
     def log_lines(self, function: str) -> list[dict[str, Any]]:
-        """Returns the log lines that a function wrote for its requests."""
         logs = self.emulator.client("logs")
         group = f"/aws/lambda/{STACK}-{function}"
         lines = []
@@ -324,8 +316,7 @@ class Command(unittest.TestCase):
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
-            # The command creates its files in TMPDIR. TMPDIR also marks the command's processes:
-            # `processes_with` looks for `folder` in the environment of each process.
+            # TMPDIR gets the command's files, and marks its processes for `processes_with`.
             env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -350,7 +341,7 @@ class Command(unittest.TestCase):
                 try:
                     command.wait(timeout=30)
                 except subprocess.TimeoutExpired:
-                    # Kill the command: the `with` block waits until it ends, without a time limit.
+                    # The `with` block would wait for the command without a time limit.
                     command.kill()
                     raise
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
@@ -364,7 +355,6 @@ class Command(unittest.TestCase):
 
 
 def emulator_files_in_tmp() -> dict[Path, int]:
-    """Returns the emulator's files in /tmp, with the time of each file's last change."""
     found = [file for top in Path("/tmp").glob("ministack*") for file in (top, *top.rglob("*"))]
     return {file: file.stat().st_mtime_ns for file in found}
 
@@ -396,7 +386,7 @@ class Lifecycle(DeployedTest):
         updated = self.emulator.deploy(ListMaxAgeSeconds="5")
         self.assertEqual(updated.outputs, self.stack.outputs)
         self.assertGreater(int(self.live_version()), int(before))
-        # The previous version must still exist, because a rollback needs it.
+        # A rollback needs the previous version.
         functions = self.emulator.client("lambda")
         name = self.resource("ListUsersFunction")
         versions = functions.list_versions_by_function(FunctionName=name)["Versions"]
@@ -412,8 +402,7 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
-        # During a deployment, the previous version still writes to the stack's own table. So the
-        # role must allow writes to the stack's own table and to the restored table.
+        # During a deployment, the previous version still writes to the stack's own table.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

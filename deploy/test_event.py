@@ -28,8 +28,7 @@ PARAMETERS = {"PublishUserCreated": "true"}
 
 VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
-# Valid usernames that an EventBridge pipe could damage. Many look like parts of JSON or of the
-# pipe's input template.
+# Valid usernames that an EventBridge pipe could damage.
 HOSTILE = [
     'a"b',
     '"',
@@ -58,8 +57,7 @@ HOSTILE = [
     '"' * 80,
     "\\" * 80,
     "𠮷" * 80,
-    # All visible ASCII characters. They are too many for one username, so each of these two
-    # usernames has about half of them.
+    # All visible ASCII characters, which are too many for one username.
     VISIBLE_ASCII[:47],
     VISIBLE_ASCII[47:],
 ]
@@ -79,30 +77,25 @@ def found(record: dict[str, Any], path: str) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """Returns a string with quotes and escapes, as in JSON."""
     return json.dumps(value, default=in_base64)
 
 
 def without_escapes(value: Any) -> str:
-    """Returns a string with quotes but without escapes. EventBridge rules insert strings in this
-    way."""
+    """EventBridge rules insert strings in this way."""
     return f'"{value}"' if isinstance(value, str) else as_json(value)
 
 
 def without_quotes(value: Any) -> str:
-    """Returns a string without quotes and without escapes."""
     return value if isinstance(value, str) else as_json(value)
 
 
 def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces all placeholders in one pass. If an inserted text contains a placeholder, the
-    placeholder stays."""
+    """A placeholder within an inserted text stays."""
     return PLACEHOLDER.sub(lambda path: written(found(record, path[1])), template)
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces one placeholder after the other. Each step also replaces its placeholder within the
-    texts that earlier steps inserted."""
+    """Each step also replaces its placeholder within the texts that earlier steps inserted."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(found(record, path)))
     return template
@@ -114,12 +107,12 @@ READINGS = list(
 
 
 def in_base64(value: bytes) -> str:
-    """Encodes a binary attribute in base64, because JSON has no binary values."""
+    """For binary attributes, because JSON has no binary values."""
     return base64.b64encode(value).decode()
 
 
 def resolved(schema: Any) -> Any:
-    """Returns a schema of the contract. Replaces each reference by the schema that it names."""
+    """Replaces each reference in a schema of the contract by the schema that it names."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return resolved(CONTRACT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
@@ -128,7 +121,6 @@ def resolved(schema: Any) -> Any:
 
 
 def faults(event: dict[str, Any]) -> list[str]:
-    """Returns a list of the differences between an event and the contract."""
     schema = resolved(MESSAGE["payload"])
     Draft7Validator.check_schema(schema)
     validator = Draft7Validator(schema, format_checker=FormatChecker())
@@ -166,8 +158,6 @@ class Contract(unittest.TestCase):
     def test_the_contract_is_of_the_same_version_as_that_of_the_api(self) -> None:
         api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
         self.assertEqual(CONTRACT["info"]["version"], api["info"]["version"])
-        # The id and the username in an event must have the same rules as in openapi.yaml, the
-        # API's contract.
         user = api["components"]["schemas"]["User"]["properties"]
         detail = CONTRACT["components"]["schemas"]["Detail"]["properties"]
         for name in ("id", "username"):
@@ -200,7 +190,7 @@ class Events(DeployedTest):
         self.assertEqual(self.create("ada").status, 201)
 
     def stream_records(self) -> list[dict[str, Any]]:
-        """Returns the records of the table's stream, in the form in which a pipe gets them."""
+        """Returns the records of the table's stream as a pipe gets them."""
         streams = self.emulator.client("dynamodbstreams")
         [stream] = streams.list_streams(TableName=self.stack.outputs["TableName"])["Streams"]
         arn = stream["StreamArn"]
@@ -211,7 +201,7 @@ class Events(DeployedTest):
             )["ShardIterator"]
             records += streams.get_records(ShardIterator=iterator)["Records"]
         for record in records:
-            # JSON has no dates, so convert the date of each record to seconds since 1970.
+            # JSON has no dates, so use seconds since 1970.
             created = record["dynamodb"]["ApproximateCreationDateTime"]
             record["dynamodb"]["ApproximateCreationDateTime"] = int(created.timestamp())
         return records
@@ -230,7 +220,7 @@ class Events(DeployedTest):
 
     def test_a_new_user_becomes_an_event_and_nothing_else_does(self) -> None:
         user = self.create("grace", idempotency_key="key").json()
-        # A repeated create must add no record to the stream. The pipe must publish only new users.
+        # A repeated create must add no record to the stream.
         self.assertEqual(self.create("grace", idempotency_key="key").status, 201)
         table = self.emulator.client("dynamodb")
         name = self.stack.outputs["TableName"]
@@ -250,8 +240,7 @@ class Events(DeployedTest):
             [(it["eventName"], self.passes(it)) for it in of_grace],
             [("INSERT", True), ("INSERT", False), ("MODIFY", False)],
         )
-        # The stream record contains the fingerprint of the request. The event must not contain the
-        # fingerprint.
+        # The record contains the request's fingerprint, which the event must not contain.
         self.assertIn("request", of_grace[0]["dynamodb"]["NewImage"])
         self.assert_is_published(of_grace[0], user)
 
@@ -273,8 +262,6 @@ class Events(DeployedTest):
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:
-        """Fills in the pipe's template in each way of `READINGS`, and asserts that each result is
-        the user's event."""
         template = self.pipe()["TargetParameters"]["InputTemplate"]
         created_at = record["dynamodb"]["ApproximateCreationDateTime"]
         self.assertLess(abs(created_at - time.time()), 60)
@@ -286,8 +273,7 @@ class Events(DeployedTest):
         for filled_in, written in READINGS:
             with self.subTest(f"{filled_in.__name__}, {written.__name__}"):
                 detail = filled_in(template, record, written)
-                # Each field must occur exactly once. `pairs` shows this, but `json.loads` alone
-                # does not: if a name occurs several times, it keeps only the last field.
+                # Each name must occur once. By default, `json.loads` keeps the last of several.
                 pairs = json.loads(detail, object_pairs_hook=list)
                 self.assertCountEqual([name for name, _ in pairs], expected)
                 self.assertEqual(json.loads(detail), expected)

@@ -1,12 +1,11 @@
-"""Tests of docs/operations.md: runs its commands on an emulator of AWS.
+"""Runs the commands of docs/operations.md on an emulator of AWS.
 
-The tests change details of the commands, such as paths and the token endpoint.
+The tests change details of the commands, such as paths. The emulator restores a table as it is now,
+not as it was at the given time.
 
 `make verify` runs them. To run only them, after `make deploy-local` has built the functions:
 
     .tools/emulator/bin/python -m unittest discover -s deploy -p test_operations.py
-
-The emulator restores a table as it is now, not as it was at the given time.
 """
 
 from __future__ import annotations
@@ -32,9 +31,8 @@ from test_deployed import DeployedTest
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
 
 
-# CloudFormation always fails to create this resource. Because of DependsOn, CloudFormation creates
-# the functions' new versions first. So a deployment with this resource fails after it made new
-# versions.
+# CloudFormation always fails to create this resource. Because of DependsOn, the functions' new
+# versions exist by then.
 BROKEN = {
     "Type": "AWS::Lambda::Url",
     "DependsOn": ["CreateUserFunctionAliaslive", "ListUsersFunctionAliaslive"],
@@ -50,8 +48,6 @@ def commands(heading: str) -> list[str]:
 
 
 class Operations(DeployedTest):
-    """Each test runs shell blocks of docs/operations.md, first the block that sets variables."""
-
     folder: ClassVar[str]
 
     @classmethod
@@ -62,7 +58,7 @@ class Operations(DeployedTest):
         cls.folder = folder.name
 
     def shell(self, *blocks: str, credentials: dict[str, str] | None = None) -> str:
-        """Runs these blocks in a shell that stops at the first failure. Returns their output."""
+        """Runs the guide's block that sets variables, then these blocks. Returns the output."""
         account = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         environment = {name.upper(): value for name, value in (credentials or account).items()}
         environment |= {
@@ -92,7 +88,6 @@ class Operations(DeployedTest):
         return ran.stdout
 
     def versions(self, function: str) -> list[int]:
-        """Returns the version numbers of a function."""
         client = self.emulator.client("lambda")
         listed = client.list_versions_by_function(FunctionName=self.resource(function))["Versions"]
         return [int(it["Version"]) for it in listed if it["Version"] != "$LATEST"]
@@ -132,9 +127,8 @@ class Operations(DeployedTest):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # The rollback must remove the failed deployment's version. Lambda publishes nothing if
-            # the newest version already has the same code, so the next deployment of this code
-            # would fail.
+            # The rollback must remove the failed deployment's version. If the newest version has
+            # the same code, Lambda publishes nothing, and the next deployment of this code fails.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]
@@ -184,8 +178,8 @@ class Operations(DeployedTest):
         names = restore.split("aws ")[0]
         self.create("before")
         self.shell(restore)
-        # The users "since" and "taken" are created after the restore, so the restored table lacks
-        # them. Then the test gives the name "taken" to another user in the restored table.
+        # The restored table lacks the users "since" and "taken". There, another user gets the name
+        # "taken".
         self.create("since")
         [restored] = self.shell(names, 'echo "$restored"').split()
         taken = self.create("taken").json()
@@ -195,15 +189,14 @@ class Operations(DeployedTest):
         self.emulator.client("dynamodb").put_item(TableName=restored, Item=item)
         refused = self.shell(names, wait, rest, copy.rstrip() + " 2>&1 || echo refused")
         self.assertRegex(refused, f"not copied: {taken['id']}; .*\nrefused\n$")
-        # Running the copy again has the same result.
+        # A second copy refuses the same user, so it fails too.
         self.shell(names, copy.rstrip() + " || true")
         self.assertEqual(list(Path(self.folder).glob("*.progress*")), [])
 
         self.emulator.deploy(RestoredTableName=restored)
         self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
-        # After a rollback, the previous version uses the stack's own table again. So the functions'
-        # roles need access to both tables.
+        # After a rollback, the previous version uses the stack's own table again.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):
@@ -252,8 +245,8 @@ class Operations(DeployedTest):
         self.assertNotIn("ada", names)
         self.assertLessEqual(set(created), set(names))
 
-        # After the erasure, another user takes the name. If an operator then repeats the guide's
-        # delete command with the erased user's id, it must not delete the new user.
+        # Another user takes the name. A delete command with another id, such as the erased user's,
+        # must not delete the new user.
         self.shell(find.replace("$(aws", "$(echo 01a20f20-8028-76b1-aae4-c77b21b19de7; : ||"))
         taken = self.create("ada").json()
         once_more = delete.replace("$id", "01a20f20-8028-76b1-aae4-c77b21b19de7")
@@ -271,8 +264,7 @@ class Operations(DeployedTest):
         put = {**erase, "Action": "dynamodb:PutItem"}
         put["Resource"] = put["Resource"].replace(own, restored)
         names = f"since=2026-01-01T00:00:00Z own={own} restored={restored}"
-        # The roles that this test creates may not read the stack's outputs. So the test passes the
-        # tables' names to the shell.
+        # The roles that this test creates may not read the stack's outputs.
         table = f'output() {{ echo "{own}"; }}'
 
         self.create("ada")

@@ -18,8 +18,6 @@ from cfnlint.config import ManualArgs
 from emulator import REGION, ROOT, expand, functions, source
 from samcli.cli.types import CfnParameterOverridesType
 
-# The tested combinations of parameters. Each condition of the template is true under at least one
-# combination and false under at least one other.
 COMBINATIONS: dict[str, dict[str, str]] = {
     "the defaults": {},
     "x86_64": {"Architecture": "x86_64"},
@@ -39,8 +37,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# The template rejects a restored table together with events. "everything" has events, so it has no
-# restored table.
+# Not in "everything", because the template rejects a restored table together with events.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
@@ -70,8 +67,7 @@ NOT_IN_A_VERSION = {"CodeSigningConfigArn", "ReservedConcurrentExecutions", "Tag
 
 
 def evaluate(value: Any, template: dict[str, Any]) -> Any:
-    """Evaluates a condition with the default values of the parameters. The method `expanded` makes
-    the values of a test the default values."""
+    """Evaluates a condition with the parameters' default values, which `expanded` sets."""
     if not isinstance(value, dict):
         return value
     [(function, argument)] = value.items()
@@ -94,7 +90,7 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
 
 
 def resolve(value: Any, template: dict[str, Any]) -> Any:
-    """Returns the value of a property if each parameter has its default value."""
+    """Does for a property what `evaluate` does for a condition."""
     if isinstance(value, list):
         return [resolve(it, template) for it in value]
     if not isinstance(value, dict):
@@ -146,8 +142,7 @@ class Template(unittest.TestCase):
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
-                # SAM replaces some parameters with their values. cfn-lint's check W2001 would
-                # report these parameters as unused.
+                # SAM replaces some parameters with their values. W2001 would call them unused.
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
@@ -221,7 +216,6 @@ class Template(unittest.TestCase):
                         self.assertNotEqual(before["version"], after["version"])
 
     def configured(self, function: str, parameters: dict[str, str]) -> dict[str, Any]:
-        """Returns the properties that a function and its version have with these parameters."""
         template = self.expanded(parameters)
         [version] = [
             resource["Properties"]
@@ -289,8 +283,7 @@ class Template(unittest.TestCase):
 
     def test_all_functions_have_the_same_alarms(self) -> None:
         resources = json.dumps(expand({})["Resources"])
-        # SAM appends a hash to the name of each version. Remove the hashes, because each function
-        # has a different hash.
+        # SAM appends a hash to each version's name. Each function has a different hash.
         resources = re.sub(r"FunctionVersion[0-9a-f]{10}", "FunctionVersion", resources)
         alarms = {
             name: resource
@@ -334,8 +327,7 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # The documents also name parameters within sentences. There, the quotes in a value are
-            # escaped as in a TOML string.
+            # In the documents' sentences, the quotes in a value are escaped as in TOML.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)

@@ -33,10 +33,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PAGE = 1000
 WRITERS = 16
-# --since is usually the time to which a table was restored. A user's id contains the time at which
-# the create request began, but the write may follow some seconds later. If --since is between these
-# two times, the restored table lacks the user, although the time in its id is before --since. So
-# `copy` also copies users whose ids contain a time up to this margin before --since.
+# `copy` begins this long before --since, which is usually the time to which a table was restored. A
+# user's id contains the time at which the create request began, but the write may follow some
+# seconds later. If --since is between these two times, the restored table lacks the user.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -44,8 +43,7 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """The chosen users of a page, the number of users read to choose them, and the table key after
-    which the next page begins. After the last page, this key is None."""
+    """`read` counts the page's users before the choice of `items`. The last `next_key` is None."""
 
     items: list[Item]
     read: int
@@ -95,7 +93,7 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
 
 
 class Progress:
-    """The progress of a run, which is stored in a file so that a later run can continue."""
+    """Is stored in a file so that a later run can continue."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self.path = path
@@ -110,7 +108,6 @@ class Progress:
             print("continuing an earlier run", file=sys.stderr)
 
     def save(self, page: Page, **more: Any) -> None:
-        """Adds this page to the progress in the file. After the last page, removes the file."""
         self.state |= more
         self.state["read"] += page.read
         self.state["users"] += len(page.items)
@@ -127,8 +124,7 @@ class Progress:
 def copy(client: Any, args: argparse.Namespace) -> int:
     arguments = ["copy", args.table, args.to, args.since.isoformat()]
     progress = Progress(Path(f"{args.to}.progress"), arguments)
-    # The ids of the users that were not copied, because their usernames belong to other users in
-    # the table `--to`.
+    # The ids of the users whose usernames belong to other users in the table `--to`.
     refused = progress.state.get("refused", [])
 
     def put(item: Item) -> None:
@@ -146,8 +142,7 @@ def copy(client: Any, args: argparse.Namespace) -> int:
     least = first_id(args.since - MARGIN)
     with ThreadPoolExecutor(WRITERS) as writers:
         for page in pages(client, args.table, args.rate, progress.state["next"], least):
-            # `list` waits for the writes of this page. If a write failed, it raises the first
-            # error.
+            # `list` waits for the writes of this page, and raises the first error.
             list(writers.map(put, page.items))
             progress.save(page, refused=refused)
     for user_id in sorted(set(refused)):
@@ -160,7 +155,7 @@ def export(client: Any, args: argparse.Namespace) -> int:
     progress = Progress(Path(f"{path}.progress"), ["export", args.table])
     done = progress.state.get("bytes", 0)
     with path.open("r+b" if done else "wb") as file:
-        # Remove the lines of an unfinished page, in case the last run was stopped.
+        # Remove the lines of a page that the last run did not finish.
         file.truncate(done)
         file.seek(done)
         for page in pages(client, args.table, args.rate, progress.state["next"], least=""):

@@ -14,7 +14,7 @@ pub const IDS: (u128, u64) = (
     0x5399_5c3f_42cd_8ad8,
 );
 
-/// The longest wait for a datagram. The time is generous, because the machine may be busy.
+/// Generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running agent.

@@ -9,14 +9,14 @@ use shared::{problem::Problem, response::LoggedResponse};
 /// The Lambda request ID of every request that a test passes directly to a handler.
 pub const REQUEST_ID: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
-/// An answer: its status, all its headers, and its body.
+/// An answer with all its headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The headers. Names are in lower case.
+    /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body. It is empty if the answer has no body.
+    /// Empty if the answer has no body.
     pub body: String,
 }
 
@@ -36,7 +36,7 @@ impl Answer {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The usernames on the page of users that this answer contains.
+    /// The usernames on this page of users.
     ///
     /// # Panics
     /// The answer is not a page of users.
@@ -67,9 +67,8 @@ impl Answer {
         )
     }
 
-    /// Asserts that the answer contains exactly this problem document, and exactly the headers that
-    /// a problem with this status has. `slug` is the end of the document's member `type`. `more` is
-    /// the document's member `errors`, or null if there is no such member.
+    /// Asserts that the answer is exactly this problem, with exactly the headers of its status.
+    /// `slug` is the end of the member `type`. `more` is the member `errors`, or null without it.
     ///
     /// # Panics
     /// The status, the headers or the document differ.
@@ -101,7 +100,7 @@ impl Answer {
     }
 }
 
-/// Converts a list of headers to a map that can be compared with [`Answer::headers`].
+/// These headers, in the form of [`Answer::headers`].
 #[must_use]
 pub fn headers(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());

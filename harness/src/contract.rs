@@ -24,8 +24,7 @@ pub fn contract() -> &'static Value {
     &CONTRACT
 }
 
-/// Asserts that the contract allows this answer for this method of [`PATH`]. Checks the status, the
-/// headers, the media type and the body.
+/// Asserts that the contract allows this answer for this method of [`PATH`].
 ///
 /// # Panics
 /// The contract does not allow the answer.
@@ -34,7 +33,7 @@ pub fn check(method: &str, answer: &Answer) {
     check_at(PATH, method, answer);
 }
 
-/// Does the same as [`check`], but for any path.
+/// Like [`check`], but for any path.
 ///
 /// # Panics
 /// The contract does not allow the answer.
@@ -82,7 +81,7 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
     assert_valid(&content["schema"], &answer.json());
 }
 
-/// If this part of the contract is a `$ref`, returns its target. If not, returns the part itself.
+/// Follows the `$ref` if this part of the contract is one.
 ///
 /// # Panics
 /// The reference has no target.
@@ -96,10 +95,9 @@ pub fn resolve(part: &'static Value) -> &'static Value {
     resolve(target.unwrap_or_else(|| panic!("the contract has no {reference}")))
 }
 
-/// Asserts that a value is valid against a schema of the contract.
 #[track_caller]
 fn assert_valid(schema: &'static Value, value: &Value) {
-    /// A cache of the compiled schemas, because a test checks hundreds of answers.
+    /// A cache, because a test checks hundreds of answers.
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
         LazyLock::new(Mutex::default);
     let key = schema.to_string();

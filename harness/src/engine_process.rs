@@ -9,11 +9,10 @@ use tokio::{
 
 use crate::workspace::{built, target_profile};
 
-/// The longest wait for the engine to start. The time is generous, because the machine may be busy.
+/// Generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An engine process that keeps its table in a file. The engine ends when this value is dropped. It
-/// also ends if the test's process crashes or is killed.
+/// An engine process. It ends when this value is dropped, or when the test's process dies.
 #[derive(Debug)]
 pub struct EngineProcess {
     file: PathBuf,
@@ -55,7 +54,7 @@ impl EngineProcess {
         &self.url
     }
 
-    /// Kills the engine with SIGKILL, whatever it is doing.
+    /// Kills the engine with SIGKILL.
     ///
     /// # Panics
     /// The engine has already ended.
@@ -68,7 +67,7 @@ impl EngineProcess {
             .expect("the process can be killed");
     }
 
-    /// Starts a killed engine again. The new process uses the same file, but has another URL.
+    /// Starts a killed engine again, on the same file but at another URL.
     ///
     /// # Panics
     /// The engine does not start.

@@ -1,4 +1,4 @@
-//! Real events of an HTTP API (payload format 2.0), and methods that change these events.
+//! Real events of an HTTP API (payload format 2.0).
 
 use lambda_http::Request;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ impl Event {
         Self(serde_json::from_str(event).expect("the event is JSON"))
     }
 
-    /// The same event with this base64-encoded body. API Gateway encodes every body that is not text.
+    /// The same event with this base64 body. API Gateway encodes every body that is not text.
     #[must_use]
     pub fn with_base64_body(mut self, base64: &str) -> Self {
         self.0["body"] = base64.into();
@@ -45,8 +45,7 @@ impl Event {
         self
     }
 
-    /// The same event with a header. The header's name must be in lower case, because API Gateway
-    /// sends all names in lower case.
+    /// The same event with a header. API Gateway sends all names in lower case.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.0["headers"][name] = value.into();

@@ -1,5 +1,4 @@
-//! Code that the tests share: a service with its own embedded DynamoDB, events in API Gateway's
-//! format, and checks of answers against the contract.
+//! Code that the tests share.
 
 pub mod agent;
 pub mod answer;

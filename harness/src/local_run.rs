@@ -1,5 +1,4 @@
-//! Starts and controls the local run: the program that `make run` runs, and the processes that this
-//! program starts.
+//! The local run: the program that `make run` runs, and the processes that it starts.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +24,8 @@ use crate::{
     workspace::{built, root, target_profile},
 };
 
-/// The longest time that a test waits for something. The time is generous, because the machine may
-/// be busy.
+/// Generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The pause between two checks of whether a process has ended.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A running service.
@@ -114,7 +111,7 @@ impl LocalRun {
         self.process.id()
     }
 
-    /// All processes of the local run: the first process, and every process that was started from it.
+    /// The first process of the local run, and every process that descends from it.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         Process::all_with("DATA_DIR", self.data.as_os_str())
@@ -137,7 +134,7 @@ impl LocalRun {
         self.wait_for_output_after(0, text);
     }
 
-    /// Waits until the service has printed this text. Ignores the first `bytes` bytes of the output.
+    /// Like [`Self::wait_for_output`], but ignores the first `bytes` bytes of the output.
     ///
     /// # Panics
     /// The service does not print this text within 120 s.
@@ -151,7 +148,7 @@ impl LocalRun {
         assert!(output.contains(text), "{text:?} was not printed:\n{output}");
     }
 
-    /// Sends a request to the service's port and returns the answer without checking it.
+    /// Sends a request. Does not check the answer against the contract.
     ///
     /// # Panics
     /// No answer comes.
@@ -173,7 +170,7 @@ impl LocalRun {
         answer(self.agent.run(request)).expect("an answer")
     }
 
-    /// Sends a request with these headers to [`PATH`]. Returns the answer's status and CORS headers.
+    /// Sends a request to [`PATH`]. Returns the answer's status and CORS headers.
     ///
     /// # Panics
     /// No answer comes.
@@ -189,7 +186,7 @@ impl LocalRun {
         (answer.status, answer.headers)
     }
 
-    /// Lists users with this query string and returns the answer.
+    /// Lists users with this query string.
     ///
     /// # Panics
     /// No answer comes, or the contract does not allow the answer.
@@ -201,11 +198,10 @@ impl LocalRun {
         answer
     }
 
-    /// Creates a user. Returns an error if no answer comes, so that a test can kill the service
-    /// during the request. Does not check the answer against the contract.
+    /// Creates a user. Does not check the answer against the contract.
     ///
     /// # Errors
-    /// No answer comes, for example because the service was killed.
+    /// No answer comes, for example because the test killed the service.
     pub fn try_create(&self, username: &str) -> Result<Answer, ureq::Error> {
         let request = self.agent.post(&self.users_url);
         let request = request.content_type("application/json");
@@ -274,15 +270,13 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        // Kills the first process, so that a failing test leaves no process behind. The other
-        // processes end when the first process ends.
+        // A failing test must leave no process behind. The other processes end with the first one.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A command that runs a program of the package `local`, such as `seed`. The working directory is
-/// the workspace's top-level folder.
+/// The command that runs a program of the package `local`, such as `seed`.
 ///
 /// # Panics
 /// The program was not built.
@@ -309,8 +303,7 @@ pub fn output(mut command: Command) -> Output {
     let stdout = read(process.stdout.take().expect("the output is piped"));
     let stderr = read(process.stderr.take().expect("the output is piped"));
     let status = wait(&mut process);
-    // Waits for a limited time. If the command left a process behind, that process may hold the
-    // pipes open.
+    // A process that the command left behind may hold the pipes open.
     let [stdout, stderr] = [stdout, stderr].map(|read| {
         let read = read.recv_timeout(PATIENCE);
         read.unwrap_or_else(|_| panic!("{command:?} left a process behind"))
@@ -322,19 +315,17 @@ pub fn output(mut command: Command) -> Output {
     }
 }
 
-/// Reads a stream to its end in a new thread. The returned channel receives the bytes.
 fn read(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (give, take) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("a pipe can be read");
-        // `send` fails if the test has already ended and dropped the receiver. Ignores this error.
+        // Fails only if the test has already ended.
         let _ = give.send(bytes);
     });
     take
 }
 
-/// Waits at most 120 s for a process to end. After that time, kills the process and panics.
 fn wait(process: &mut Child) -> ExitStatus {
     let started = Instant::now();
     loop {
@@ -351,7 +342,6 @@ fn wait(process: &mut Child) -> ExitStatus {
     }
 }
 
-/// Starts a thread that appends each line of a stream to `output`.
 fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Condvar)>) {
     let output = Arc::clone(output);
     thread::spawn(move || {
@@ -364,8 +354,7 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Cond
     });
 }
 
-/// Makes an [`Answer`] from a response of `ureq`. Leaves out the headers `Content-Length` and
-/// `Date`, which the HTTP server adds.
+/// Leaves out the two headers that the HTTP server adds.
 fn answer(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Answer, ureq::Error> {

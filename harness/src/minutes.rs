@@ -2,7 +2,6 @@
 
 use std::env;
 
-/// The duration in minutes if `MINUTES` is not set.
 const DEFAULT: u64 = 10;
 
 /// The value of `MINUTES`, or 10 if `MINUTES` is not set or is empty.

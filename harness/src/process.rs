@@ -1,5 +1,4 @@
-//! Sends signals to running processes and reads information about them. The functions for memory,
-//! file descriptors and sockets need Linux, because they read `/proc`.
+//! Inspects and signals running processes. The functions that read `/proc` need Linux.
 
 use std::{
     collections::BTreeSet,
@@ -75,8 +74,7 @@ impl Process {
         let table = fs::read_to_string("/proc/net/tcp").expect("Linux reports its sockets");
         let rows = table.lines().skip(1).map(str::split_whitespace);
         let rows = rows.map(Iterator::collect::<Vec<_>>);
-        // Each row describes a socket. Column 1 (counted from 0) is the local address. Column 3 is
-        // the state, where `0A` means listening. Column 9 is the socket's inode number.
+        // Column 1 (from 0) is the local address, 3 the state (`0A` is listening), 9 the inode.
         let own =
             rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
         own.map(|row| address(row[1])).collect()
@@ -91,7 +89,7 @@ fn address(text: &str) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(host.to_ne_bytes()), port)
 }
 
-/// A memory size of a process in KiB. `size` is a field of `/proc/PID/status`, such as `VmRSS`.
+/// The field `size` of `/proc/PID/status`, such as `VmRSS`, in KiB.
 ///
 /// # Panics
 /// The process has ended.

@@ -1,6 +1,5 @@
-//! A sandbox runs a function's real binary. The sandbox stands in for the [Lambda Runtime
-//! API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), from which the binary gets
-//! its events.
+//! Runs a function's real binary, and stands in for the [Lambda Runtime
+//! API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html).
 
 use std::{
     path::Path,
@@ -32,11 +31,10 @@ use crate::{
     workspace::binary_of,
 };
 
-/// The default trace header of the events. [`Sandbox::trace`] sets another header.
+/// The default trace header of the events.
 pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
-/// The longest time that a sandbox waits for something. The time is generous, because the machine
-/// may be busy.
+/// Generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The function's reply to an event.
@@ -100,7 +98,6 @@ pub struct Sandbox {
     trace_header: String,
 }
 
-/// An event that waits to be sent to the function.
 #[derive(Debug)]
 struct Invocation {
     id: String,
@@ -109,25 +106,21 @@ struct Invocation {
     trace_header: String,
 }
 
-/// A reply that the Runtime API received.
 #[derive(Debug)]
 struct Received {
-    /// The Lambda request ID of the event to which the function replied.
+    /// The Lambda request ID of the event.
     id: String,
     reply: Reply,
     /// The time from sending the event to receiving the reply.
     took: Duration,
-    /// Whether the reply came before the event's timeout.
     in_time: bool,
 }
 
-/// The state that the Runtime API's handlers share.
 struct Api {
     events: Mutex<mpsc::Receiver<Invocation>>,
     replies: mpsc::Sender<Received>,
     polls: mpsc::UnboundedSender<Instant>,
-    /// The time at which the current event was sent, and the timeout after which Lambda would end
-    /// the function.
+    /// The time at which the current event was sent, and the function's timeout.
     current: StdMutex<Option<(Instant, Duration)>>,
 }
 
@@ -149,7 +142,7 @@ impl Sandbox {
         Self::start_command(Command::new(binary), environment).await
     }
 
-    /// Does the same as [`Sandbox::start`], but runs this command instead of a binary.
+    /// Like [`Sandbox::start`], but runs a command.
     ///
     /// # Panics
     /// The process can't be started.
@@ -235,9 +228,8 @@ impl Sandbox {
         self.process.id().expect("the process runs")
     }
 
-    /// Waits until the function polls for its next event. Returns the time from the function's
-    /// start to the poll. The first call of this method waits for the first poll, the second call for
-    /// the second poll, and so on.
+    /// Waits for a poll of the function: the first call for the first poll, the second call for the
+    /// second. Returns the time from the function's start to the poll.
     ///
     /// # Panics
     /// The function does not poll within 120 s.
@@ -247,8 +239,7 @@ impl Sandbox {
         poll.duration_since(self.started)
     }
 
-    /// Sends the function an event and returns the function's reply. `timeout` is the function's
-    /// timeout, after which Lambda would end the function.
+    /// Sends an event and returns the reply. After `timeout`, Lambda would end the function.
     ///
     /// # Panics
     /// No reply comes within `timeout`, or the reply belongs to another event.
@@ -256,10 +247,10 @@ impl Sandbox {
         self.invoke_timed(event.into_json(), timeout).await.0
     }
 
-    /// Sends the function an event. Returns the reply and the time that the function took to reply.
+    /// Sends an event. Returns the reply and the time that it took.
     ///
     /// # Panics
-    /// This method panics in the same cases as [`Sandbox::invoke`].
+    /// The same as for [`Sandbox::invoke`].
     pub async fn invoke_timed(&mut self, event: String, timeout: Duration) -> (Reply, Duration) {
         self.send(event, timeout).await;
         let received = tokio::time::timeout(PATIENCE, self.replies.recv()).await;
@@ -267,9 +258,8 @@ impl Sandbox {
         self.check(received)
     }
 
-    /// Sends the function an event. Kills the process when the reply comes, or when the time
-    /// `after` has passed. Returns the reply, or `None` if the function was killed before it
-    /// replied.
+    /// Sends an event. Kills the process when the reply comes, or when the time `after` has passed.
+    /// Returns `None` if the process was killed before the reply.
     ///
     /// # Panics
     /// The reply belongs to another event or comes after `timeout`, or the process can't be killed.
@@ -301,7 +291,6 @@ impl Sandbox {
         sent.await.expect("the Runtime API is there");
     }
 
-    /// The Lambda request ID of the last event.
     fn invocation_id(&self) -> String {
         format!("request-{}", self.invocations)
     }
@@ -312,7 +301,7 @@ impl Sandbox {
         (received.reply, received.took)
     }
 
-    /// Waits until the process ends by itself. Returns the exit status and the output of the process.
+    /// Waits until the process ends by itself. Returns its exit status and output.
     ///
     /// # Panics
     /// The process does not end within 120 s.
@@ -354,7 +343,7 @@ impl Sandbox {
 }
 
 async fn next_event(State(api): State<Arc<Api>>) -> Response {
-    // If the test has already ended, the channel is closed and `send` fails. Ignores this error.
+    // Fails only if the test has already ended.
     let _ = api.polls.send(Instant::now());
     let Some(invocation) = api.events.lock().await.recv().await else {
         // The test has ended, so the function gets no further event.

@@ -22,8 +22,7 @@ pub const TABLE_NAME: &str = "users";
 /// The access key ID that the tests' engines accept.
 pub const ACCESS_KEY_ID: &str = "test";
 
-/// The service under test. It has an in-memory engine with the table from `template.yaml`. It
-/// converts events to requests and calls the handlers, as `shared::runtime` does.
+/// Calls the handlers as `shared::runtime` does, with an in-memory engine.
 #[derive(Debug)]
 pub struct Service {
     engine: Engine,
@@ -57,14 +56,13 @@ impl Service {
         &self.engine
     }
 
-    /// The table. Its client is configured in the same way as in the functions.
+    /// The table, as [`connect`] returns it.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Starts a proxy that can inject faults. Returns the proxy, a table and a lister. The table
-    /// and the lister reach the engine through the proxy.
+    /// Starts a proxy that injects faults. The table and the lister reach the engine through it.
     pub async fn behind_faults(&self) -> (Proxy, Table, Lister) {
         let proxy = Proxy::start(&self.engine.url()).await;
         let table = connect(&proxy.url());
@@ -93,8 +91,7 @@ impl Service {
     }
 }
 
-/// Calls the handler of `create-user` with this table and this event. Checks the answer against the
-/// contract.
+/// Calls the handler of `create-user` and checks the answer against the contract.
 pub async fn post(table: &Table, event: Event) -> Answer {
     let answer = create_user::handle(table, event.into_request())
         .await
@@ -103,8 +100,7 @@ pub async fn post(table: &Table, event: Event) -> Answer {
     answer
 }
 
-/// Calls the handler of `list-users` with this lister and this event. Checks the answer against the
-/// contract.
+/// Calls the handler of `list-users` and checks the answer against the contract.
 pub async fn get(lister: &Lister, event: Event) -> Answer {
     let answer = list_users::handle(lister, event.into_request())
         .await
@@ -127,8 +123,8 @@ pub fn engine() -> Engine {
     engine
 }
 
-/// Returns a socket and the URL of its port. The socket reserves the port but does not listen. So
-/// every connection to the URL is refused while the socket is open.
+/// A socket that reserves a port but does not listen, and the port's URL. While the socket is open,
+/// every connection to the URL is refused.
 ///
 /// # Panics
 /// There is no free port.
@@ -146,8 +142,8 @@ pub fn unreachable() -> (TcpSocket, String) {
 /// # Panics
 /// `AWS_CA_BUNDLE` names a file without valid certificates.
 pub fn connect(url: &str) -> Table {
-    // By default, all SDK clients of a process share one retry budget. Each client of the tests has
-    // its own budget, so that the faults of one test do not use up the budget of another test.
+    // By default, all SDK clients of a process share one retry budget. The faults of one test would
+    // use up the budget of the other tests.
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
     let credentials = Credentials::new(ACCESS_KEY_ID, "test", None, None, "tests");

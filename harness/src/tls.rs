@@ -11,8 +11,7 @@ use rustls::{
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority. A function trusts this authority if the variable `AWS_CA_BUNDLE`
-/// contains the path [`Authority::file`].
+/// A certificate authority. A function trusts it if `AWS_CA_BUNDLE` is [`Authority::file`].
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -20,8 +19,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Creates an authority, and a file with the authority's certificate. The file is deleted when
-    /// this value is dropped.
+    /// Creates an authority. Its file is deleted when this value is dropped.
     ///
     /// # Panics
     /// The file can't be written.
@@ -30,8 +28,7 @@ impl Authority {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // By default, the authority's certificate and the certificates that it signs name the same
-        // subject. OpenSSL would treat the signed ones as self-signed, so the authority gets its
-        // own name.
+        // subject. OpenSSL would treat the signed ones as self-signed.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");
@@ -47,7 +44,7 @@ impl Authority {
         self.file.path()
     }
 
-    /// Signs this certificate, and returns a TLS server with the signed certificate.
+    /// A TLS server with this certificate, signed by the authority.
     ///
     /// # Panics
     /// The parameters do not make a valid certificate.
@@ -74,7 +71,7 @@ pub fn certificate(host: &str) -> CertificateParams {
     CertificateParams::new([host.to_owned()]).expect("a host")
 }
 
-/// Returns a TLS server with this certificate and this private key.
+/// A TLS server with this certificate and private key.
 ///
 /// # Panics
 /// The key does not belong to the certificate.

@@ -15,9 +15,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A fault that the proxy injects into a request. If the table's process crashes, its connections
-/// end. If the table's machine fails, its connections are reset. Some faults imitate these two
-/// failures.
+/// A fault that the proxy injects into a request. The table's connections end when its process
+/// crashes, and are reset when its machine fails.
 #[derive(Clone, Debug)]
 pub enum WireFault {
     /// The proxy forwards the request after this delay.
@@ -36,7 +35,7 @@ pub enum WireFault {
     Stall,
     /// The table executes the request. The connection stays open, but no answer comes.
     StallAnswer,
-    /// The table executes the request. The connection stays open, but the answer stops at this point.
+    /// The table executes the request. The connection stays open, but the answer stops here.
     StallWithinAnswer(Break),
     /// The table executes the request, and the proxy changes the answer's content type to this one.
     ContentType(&'static str),
@@ -58,7 +57,6 @@ pub enum Break {
 }
 
 impl Break {
-    /// The part of an answer before the break.
     fn until(self, answer: &[u8]) -> &[u8] {
         let head = head_length(answer).expect("a whole answer");
         let length = match self {
@@ -111,7 +109,7 @@ impl Proxy {
         }));
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
-            // When this set is dropped, all connections to the proxy end, including stalled connections.
+            // Dropping this set ends all connections to the proxy, including stalled ones.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
@@ -132,8 +130,7 @@ impl Proxy {
         self.url.clone()
     }
 
-    /// Injects these faults into the next requests in order, one fault into each request. The proxy
-    /// forwards all later requests unchanged.
+    /// Injects these faults into the next requests, in order and one into each request.
     pub fn inject(&self, faults: impl IntoIterator<Item = WireFault>) {
         lock(&self.state).faults.extend(faults);
     }
@@ -166,7 +163,6 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().expect("no holder panics")
 }
 
-/// The host and the port of a URL without a path.
 fn authority(url: &str) -> String {
     let authority = url.trim_start_matches("http://");
     authority.trim_end_matches('/').to_owned()
@@ -236,7 +232,6 @@ async fn forward(request: &[u8], engine: &str) -> io::Result<Vec<u8>> {
     read_message(&mut engine).await
 }
 
-/// Returns the same answer with another content type.
 fn with_content_type(answer: &[u8], content_type: &str) -> String {
     let answer = str::from_utf8(answer).expect("the engine answers in JSON");
     let is_another = |line: &&str| !line.to_ascii_lowercase().starts_with("content-type:");
@@ -258,8 +253,7 @@ fn table_request(message: &[u8]) -> TableRequest {
     }
 }
 
-/// Reads one HTTP message. Without a `Content-Length`, the message has no body. Returns an error if
-/// the connection ends before the message is complete.
+/// Reads one HTTP message. Without a `Content-Length`, it has no body.
 async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {
@@ -280,7 +274,7 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The length of an HTTP message's head, including the empty line at its end.
+/// Includes the empty line at the end of the head.
 fn head_length(message: &[u8]) -> Option<usize> {
     let end = b"\r\n\r\n";
     let at = message.windows(end.len()).position(|bytes| bytes == end);

@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The top-level folder of the workspace. Searches upward from the current folder. Does not use the
-/// path that cargo sets at build time, because the workspace may have been moved since the build.
+/// The workspace's top-level folder. The path that cargo sets at build time is no substitute,
+/// because the workspace may have been moved since the build.
 ///
 /// # Panics
 /// The current folder is outside the workspace.
@@ -55,8 +55,7 @@ pub fn functions() -> BTreeSet<String> {
 pub fn target_profile() -> PathBuf {
     let executable = env::current_exe().expect("the executable has a path");
     let folder = executable.parent().expect("the executable is in a folder");
-    // Cargo puts test programs into the subfolder `deps`, and other programs directly into the
-    // profile's folder.
+    // Cargo keeps test programs in the subfolder `deps`.
     let profile = if folder.ends_with("deps") {
         folder.parent().expect("deps is in the profile")
     } else {
@@ -76,7 +75,7 @@ pub fn target() -> PathBuf {
     target.to_owned()
 }
 
-/// Checks that a binary was built before the tests, and returns its path.
+/// Checks that this binary was built before the tests.
 ///
 /// # Panics
 /// The binary was not built.
@@ -91,12 +90,9 @@ pub fn built(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// If this environment variable is set, the tests run the binaries that will be deployed. Otherwise
-/// they run debug builds.
 const RELEASED: &str = "RELEASED";
 
-/// The path of a function's binary. By default, it is a debug build of the current source. With
-/// `RELEASED=1`, it is the binary that will be deployed.
+/// The path of a function's debug build or, with `RELEASED=1`, of the binary to deploy.
 ///
 /// # Panics
 /// The debug build fails, or the binary for deployment was not built.
@@ -109,8 +105,7 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of the cargo example with this name. By default, the example is a debug build. With
-/// `RELEASED=1`, it is a build for Lambda.
+/// The path of a cargo example's debug build or, with `RELEASED=1`, of its build for Lambda.
 ///
 /// # Panics
 /// The debug build fails, or the example was not built for Lambda.
@@ -132,8 +127,7 @@ pub fn released(function: &str) -> PathBuf {
     lambda("lambda", function)
 }
 
-/// Builds the programs that `make test` builds before the tests. If nothing has changed, cargo
-/// rebuilds nothing.
+/// Builds the programs that `make test` builds before the tests.
 fn build() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
@@ -168,7 +162,7 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
         "--package",
         function,
     ]);
-    // If a crate occurs again in the tree, cargo adds ` (*)` to the line.
+    // Cargo adds ` (*)` if a crate occurs again.
     let name = |line: &str| line.trim_end_matches(" (*)").to_owned();
     tree.lines().map(name).collect()
 }
@@ -195,8 +189,7 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Runs cargo in the workspace and returns its output. Removes the environment variables that cargo
-/// sets for tests, because cargo rebuilds some crates when these variables change.
+/// Removes the variables that cargo sets for tests: when they change, cargo rebuilds some crates.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
