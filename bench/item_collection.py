@@ -1,9 +1,7 @@
 """Simulates what bursts of sign-ups do to the table's one item collection.
 
 A DynamoDB partition accepts 1,000 write units a second. A partition near this limit is hot. If it
-stays hot, DynamoDB splits it. This simulation sends creates to simulated partitions with these
-rules. It counts accepted creates, throttled attempts, and 503s to callers. It writes
-bench/results/item-collection.json and .svg:
+stays hot, DynamoDB splits it. This program writes bench/results/item-collection.json and .svg:
 
     .tools/bench/bin/python bench/item_collection.py
 
@@ -31,15 +29,13 @@ SEED = 20261124
 
 SECONDS_PER_MINUTE = 60
 # The functions wait up to 50 ms before the first retry and up to 100 ms before the second
-# (shared/src/table.rs). A tick is 25 ms, so the first wait is at most two ticks, and the second is
-# at most four ticks.
+# (shared/src/table.rs). A tick is 25 ms.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# The number of slots. A slot counts the retries that are due in one tick: the current tick, or one
-# of the later ticks in which a retry can be due.
+# A slot counts the retries that are due in one tick: the current tick, or a later one.
 SLOTS = max(RETRY_TICKS) + 1
 
-# The keys of the last `OBSERVED_SECONDS` seconds decide where a partition is split.
+# The keys of these last seconds decide where a partition is split.
 OBSERVED_SECONDS = 10
 # A split is futile if one of its sides would get less than this share of the partition's traffic.
 FUTILE_SHARE = 0.1
@@ -47,59 +43,53 @@ FUTILE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of the simulated table."""
-
-    # The write units that a partition gets per second, as AWS documents them.
+    # The write units that a partition gets, as AWS documents them.
     units_per_second: int = 1000
-    # How long a partition keeps unused units, in seconds. AWS keeps them for up to 300 seconds, but
-    # advises not to rely on that. If the value is 1, a partition never has more units than it gets
-    # in one second.
+    # How long a partition keeps unused units. AWS keeps them for up to 300 seconds, but advises not
+    # to rely on that. If the value is 1, a partition never has more units than it gets in one
+    # second.
     kept_seconds: int = 1
-    # A window lasts `window_seconds`. We assume that a window is hot if the partition used at least
-    # the share `hot_share` of the units that it gets in a window. After `hot_windows` hot windows
-    # in a row, the partition is split.
+    # We assume that a window is hot if the partition used at least the share `hot_share` of the
+    # units that it gets in a window. After `hot_windows` hot windows in a row, DynamoDB splits the
+    # partition.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
-    # Whether the table avoids splits that would not spread the traffic. AWS documents that DynamoDB
-    # avoids such splits.
+    # AWS documents that DynamoDB avoids splits that would not spread the traffic.
     avoids_futile_splits: bool = True
 
 
-# A function that returns a sort key for each new user. It takes the users' numbers, in order of
-# creation. In this simulation, a sort key is a number, because only the order of the keys matters.
+# Makes a sort key for each new user from the users' numbers, which are in order of creation. A sort
+# key is a number here, because only the order of the keys matters.
 Keys = Callable[[np.ndarray, Generator], np.ndarray]
 
 
 def random_names(numbers: np.ndarray, rng: Generator) -> np.ndarray:
-    """Names in random order. Each key is a random number from 0 to 1."""
     return rng.random(len(numbers))
 
 
 def names_in_order(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """Names that count up, such as user000001. Each name sorts after all earlier names."""
+    """Names that count up, such as user000001."""
     return numbers.astype(float)
 
 
 def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """The same name for every create. A create costs a write unit even if its name is taken."""
+    """A create costs a write unit even if its name is taken."""
     return np.zeros(len(numbers))
 
 
 @dataclass(frozen=True)
 class Split:
-    """Where a partition is split, and which share of the traffic its upper half then gets."""
-
     point: float
+    # The share of the partition's traffic that its upper half then gets.
     upper_share: float
 
 
 def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
-    """Chooses where to split a partition, given its latest keys in order of creation.
+    """Takes a partition's latest keys, in order of creation.
 
     The split is at the median of the earlier half of the keys. If nearly all keys of the later half
-    fall on one side, the split does not spread the traffic. This happens if all keys are equal or
-    in order. If the rules avoid such a split, returns `None`.
+    fall on one side, because all keys are equal or in order, the split is futile.
     """
     earlier, later = np.array_split(latest, 2)
     if len(earlier) == 0:
@@ -112,16 +102,14 @@ def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
 
 
 class Partitions:
-    """The partitions of the table's item collection, in the order of their keys."""
+    """The partitions of the item collection, in the order of their keys."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.lower_bounds = np.array([-np.inf])
-        # The units that each partition has left.
         self.units = np.array([float(rules.units_per_second)])
-        # How many throttled creates wait for a retry. The first axis of the array is the retry
-        # (first or second), the second axis is the slot in which it is due, and the third axis is
-        # the partition.
+        # How many throttled creates wait for a retry. The axes: the retry (first or second), the
+        # slot in which it is due, the partition.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
         self.given_in_window = np.zeros(1, dtype=np.int64)
         self.hot_windows = np.zeros(1, dtype=np.int64)
@@ -130,7 +118,7 @@ class Partitions:
         return len(self.lower_bounds)
 
     def of(self, keys: np.ndarray) -> np.ndarray:
-        """Returns, for each key, the index of the partition that holds the key."""
+        """Returns the index of each key's partition."""
         return np.searchsorted(self.lower_bounds, keys, side="right") - 1
 
     def play(self, tick: int, creates: np.ndarray, rng: Generator) -> tuple[int, int, int]:
@@ -161,15 +149,13 @@ class Partitions:
         return int(accepted.sum()), int(throttled.sum()), int(throttled[-1].sum())
 
     def close_window(self, latest: np.ndarray, rng: Generator) -> None:
-        """Counts each partition's hot windows. Splits a partition after `hot_windows` hot windows,
-        unless `choose_split` finds no useful split."""
+        """Splits the partitions whose last `hot_windows` windows were hot."""
         rules = self.rules
         hot = rules.hot_share * rules.units_per_second * rules.window_seconds
         self.hot_windows = np.where(self.given_in_window >= hot, self.hot_windows + 1, 0)
         self.given_in_window[:] = 0
         holders = self.of(latest)
-        # Go from the last partition to the first, because a split changes the indexes of all later
-        # partitions.
+        # Start with the last partition, because a split changes the indexes of all later ones.
         for index in np.flatnonzero(self.hot_windows >= rules.hot_windows)[::-1]:
             split = choose_split(latest[holders == index], rules)
             if split is not None and split.point > self.lower_bounds[index]:
@@ -181,8 +167,7 @@ class Partitions:
         moved = rng.binomial(self.waiting[:, :, index], split.upper_share)
         self.waiting = np.insert(self.waiting, upper, moved, axis=2)
         self.waiting[:, :, index] -= moved
-        # After a split, each half has at most the units that a partition gets in one second. Each
-        # half's count of hot windows starts again at 0.
+        # After a split, each half has at most the units that a partition gets in one second.
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
@@ -200,12 +185,10 @@ def pick(attempts: np.ndarray, accepted: np.ndarray, rng: Generator) -> np.ndarr
 
 @dataclass(frozen=True)
 class Scenario:
-    """The creates of a simulated run, and the rules of its table."""
-
     name: str
     title: str
     keys: Keys
-    # A function that returns the average number of creates in a given second of the run.
+    # Takes a second of the run, and returns the average number of creates in it.
     rate: Callable[[int], float]
     seconds: int = 1800
     rules: Rules = Rules()
@@ -213,7 +196,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Run:
-    """A simulated run. Each array has one number per second of the run."""
+    """Each array has one number per second of the run."""
 
     scenario: Scenario
     sent: np.ndarray
@@ -226,7 +209,6 @@ class Run:
 
 
 def simulate(scenario: Scenario, seed: int = SEED) -> Run:
-    """Simulates a scenario. The same seed gives the same run."""
     rng = np.random.default_rng(seed)
     table = Partitions(scenario.rules)
     latest: deque[np.ndarray] = deque(maxlen=OBSERVED_SECONDS)
@@ -253,7 +235,6 @@ def simulate(scenario: Scenario, seed: int = SEED) -> Run:
 
 
 def constant(rate: float) -> Callable[[int], float]:
-    """A constant number of creates per second."""
     return lambda _second: rate
 
 
@@ -270,8 +251,7 @@ SCENARIOS = (
     Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
     Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),
 )
-# A launch with partitions that keep unused units. Its results are in the JSON file but not in the
-# figure.
+# Its results are in the JSON file but not in the figure.
 KEPT_UNITS = Scenario(
     "launch-3000-kept-units",
     "a launch, with unused units kept",
@@ -282,12 +262,11 @@ KEPT_UNITS = Scenario(
 
 
 def by_minute(values: np.ndarray) -> list[float]:
-    """Takes one value per second, and returns one average per minute."""
+    """Takes one value per second. Returns one average per minute."""
     return np.round(values.reshape(-1, SECONDS_PER_MINUTE).mean(axis=1), 1).tolist()
 
 
 def report(run: Run) -> dict[str, Any]:
-    """Returns the results of a run for the JSON file."""
     refused = np.flatnonzero(run.refused)
     return {
         "rules": asdict(run.scenario.rules),
@@ -325,10 +304,10 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Writes letters as SVG text, not as curves.
+    # Letters become SVG text, not curves.
     "svg.fonttype": "none",
-    # matplotlib makes the ids in the file from this salt. By default, the salt is random, so the
-    # same runs would give different files.
+    # The salt of the ids in the file. By default, it is random, so the same runs would give
+    # different files.
     "svg.hashsalt": "item-collection",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -339,7 +318,6 @@ STYLE = {
 
 
 def write_svg(runs: list[Run], path: Path) -> None:
-    """Draws a panel for each run, without a background."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         for run, axes in zip(runs, figure.subplots(2, 3).flat, strict=True):

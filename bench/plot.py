@@ -1,8 +1,7 @@
-"""Publishes the results of `make bench`.
+"""Draws bench/results/comparison.svg, and copies results.md into README.md and docs/performance.md.
 
-This script draws bench/results/comparison.svg from results.json, and copies tables of results.md
-into README.md and docs/performance.md. The figure has no background and uses mid-tone colors, so
-that it is readable on light and on dark pages.
+The figure has no background and uses mid-tone colors, so that it is readable on light and on dark
+pages.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 
-# The results are inserted into a document between these two comments.
+# A document has the results between these two comments.
 START = "<!-- results of make bench -->\n"
 END = "<!-- end of the results -->\n"
 
@@ -31,7 +30,6 @@ def start_up(figures: dict[str, Any]) -> float:
     return figures["init"]["median"] + figures["first"]["median"]
 
 
-# The panels of the figure. Each has a title and a function that returns a contestant's value.
 PANELS = [
     ("Start-up: from the start of the\nprocess to its first answer, ms", start_up),
     ("A warm create, ms", lambda it: it["warm"]["median"]),
@@ -40,7 +38,6 @@ PANELS = [
 
 
 def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
-    """Draws a bar for each contestant, with its value."""
     colors = [THIS if name == "this project" else OTHERS for name in values]
     bars = axes.barh(list(values), list(values.values()), color=colors, height=0.7)
     axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], color=TEXT, fontsize=9)
@@ -55,7 +52,6 @@ def draw(axes: Axes, title: str, values: dict[str, float]) -> None:
 
 
 def put_into(document: Path, text: str) -> None:
-    """Replaces the results in a document with `text`."""
     before, rest = document.read_text().split(START)
     _, after = rest.split(END)
     document.write_text(before + START + text + END + after)
@@ -64,12 +60,11 @@ def put_into(document: Path, text: str) -> None:
 def main() -> None:
     tables = (RESULTS / "results.md").read_text()
     put_into(ROOT / "docs" / "performance.md", tables)
-    # The README shows the first and the last block of results.md. The first block has the figures
-    # of a create at full speed. The last block names the date and the machine of the measurement.
+    # The first block has the figures of a create at full speed, and the last block names the date
+    # and the machine of the measurement.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
-    # Write letters as text, not as curves. Make the ids in the SVG file from a fixed salt, so that
-    # the same results give the same file.
+    # Letters become text, not curves. With a fixed salt, the same results give the same ids.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
     results = json.loads((RESULTS / "results.json").read_text())
     [create] = [

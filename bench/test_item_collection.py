@@ -26,10 +26,8 @@ from item_collection import (
     write_svg,
 )
 
-# With these rules, a partition is split after five seconds near its limit. So short runs contain
-# splits.
+# A partition is split after five seconds near its limit, so short runs have splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
-# The same rules, but the table also makes splits that do not spread the traffic.
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 
 
@@ -37,7 +35,6 @@ BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 def run_of(
     keys: Keys, rate: float = 1800, seconds: int = 10, rules: Rules = HASTY, seed: int = 1
 ) -> Run:
-    """Returns a run at a constant rate. Each such run is simulated only once for all tests."""
     return simulate(Scenario("test", "test", keys, constant(rate), seconds, rules), seed)
 
 
@@ -48,8 +45,8 @@ class Creates(unittest.TestCase):
             "count up": run_of(names_in_order),
             "one": run_of(one_name),
             "count up, split": run_of(names_in_order, rules=BLIND),
-            # This run ends one second after a split. At its end, some creates that were throttled
-            # before the split still wait for a retry.
+            # This run ends one second after a split. Some creates that were throttled before the
+            # split still wait for a retry.
             "no order, split": run_of(random_names, rate=5000, seconds=6),
         }
         for names, run in runs.items():
@@ -57,8 +54,7 @@ class Creates(unittest.TestCase):
                 ended = run.accepted.sum() + run.refused.sum()
                 self.assertEqual(run.sent.sum(), ended + run.in_flight)
                 self.assertGreater(run.refused.sum(), 0)
-                # Each create that waits was throttled at least once. Each create that was refused
-                # was throttled three times.
+                # A refused create was throttled three times, and a waiting one at least once.
                 least = 3 * run.refused.sum() + run.in_flight
                 self.assertGreaterEqual(run.throttled.sum(), least)
 
@@ -112,8 +108,8 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # After a split, all creates go to one partition, because the names count up. So a split
-        # makes room for only 1,000 more creates: the units with which the new partition begins.
+        # After a split, all creates go to one partition. So a split makes room for only 1,000 more
+        # creates: the units with which the new partition begins.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

@@ -14,7 +14,6 @@ class Results(unittest.TestCase):
 
 
 def shown(document: str) -> str:
-    """Returns the results that a document shows."""
     text = (plot.ROOT / document).read_text()
     return text.split(plot.START)[1].split(plot.END)[0]
 

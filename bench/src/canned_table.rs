@@ -1,6 +1,5 @@
 //! A fake table that returns fixed responses immediately, so that the benchmark measures only the
-//! functions. The fake table ignores the items that the functions put into it. So
-//! [`crate::compare::check`] uses the real engine to check what the functions do.
+//! functions. It ignores the items that it gets, so [`crate::compare::check`] uses the real engine.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -17,13 +16,12 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::files::glob;
 
-/// The file with Mozilla's list of certificate authorities. The SDK for Python contains this file.
+/// Mozilla's list of certificate authorities, which the SDK for Python contains.
 const PUBLIC_WEB: &str = ".tools/contestants-python/lib/python3*/site-packages/botocore/cacert.pem";
 
-/// The body of DynamoDB's response if a condition is not met.
 const CONDITION_FAILED: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}"#;
 
-/// The number of users on the page that the table returns.
+/// How many users the table's page has.
 pub const USERS: usize = 100;
 
 /// A running fake table. Dropping this value stops the table.
@@ -35,7 +33,7 @@ pub struct CannedTable {
 }
 
 impl CannedTable {
-    /// Starts a table that clients reach over TLS, as they reach DynamoDB.
+    /// Starts a table that uses TLS, as DynamoDB does.
     ///
     /// # Panics
     ///
@@ -51,7 +49,7 @@ impl CannedTable {
                 let _ = stream.set_nodelay(true);
                 let (tls, answers) = (tls.clone(), Arc::clone(&answers));
                 tokio::spawn(async move {
-                    // Ignore errors, because a client may disconnect at any time.
+                    // A client may disconnect at any time.
                     if let Ok(stream) = tls.accept(stream).await {
                         let _ = serve(stream, answers).await;
                     }
@@ -65,7 +63,7 @@ impl CannedTable {
         }
     }
 
-    /// Returns the URL and the certificates that a function needs to reach the table.
+    /// What a function needs to reach this table.
     #[must_use]
     pub fn access(&self) -> Access<'_> {
         Access {
@@ -75,7 +73,7 @@ impl CannedTable {
     }
 }
 
-/// The URL and the certificates that a function needs to reach its table.
+/// What a function needs to reach its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
     /// The table's URL.
@@ -93,15 +91,14 @@ impl Drop for CannedTable {
 /// The certificate authorities that a function trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust {
-    /// Trusts only the authority that signed the table's certificate. In AWS, this project's
-    /// functions likewise trust only Amazon's authorities.
+    /// The authority that signed the table's certificate. In AWS, this project's functions likewise
+    /// trust only Amazon's authorities.
     Authority,
-    /// Trusts the authorities of the public web, and the authority that signed the table's certificate.
+    /// The authorities of the public web, and the authority that signed the table's certificate.
     PublicWeb,
 }
 
-/// One file of trusted certificates for each variant of [`Trust`]. Both files contain the
-/// certificate of the authority that signed the table's certificate.
+/// One file of trusted certificates for each variant of [`Trust`].
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -109,7 +106,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Returns the path of the file for `trust`.
+    /// The path of the file for `trust`.
     #[must_use]
     pub fn path(&self, trust: Trust) -> &str {
         let path = match trust {
@@ -119,7 +116,6 @@ impl Certificates {
         path.to_str().expect("the path is UTF-8")
     }
 
-    /// Makes an authority, and a TLS server whose certificate this authority signed.
     fn make() -> (Self, TlsAcceptor) {
         let authority = Authority::new();
         let public_web = glob(PUBLIC_WEB);
@@ -162,7 +158,7 @@ impl Answers {
         }
     }
 
-    /// Returns the status and the body of the response to a request with this head and this body.
+    /// Returns the status and the body of the response.
     fn to(&self, head: &str, body: &[u8]) -> (&'static str, &str) {
         let is = |operation: &str| head.contains(&format!("DynamoDB_20120810.{operation}\r"));
         let is_warm_up = || {
@@ -172,7 +168,7 @@ impl Answers {
         if is("Query") {
             ("200 OK", &self.page)
         } else if is("PutItem") && is_warm_up() {
-            // The functions' warm-up sends a `PutItem` whose condition is never met.
+            // The condition of the warm-up is never met.
             ("400 Bad Request", CONDITION_FAILED)
         } else if is("PutItem") {
             ("200 OK", "{}")
@@ -182,8 +178,8 @@ impl Answers {
     }
 }
 
-/// Answers the requests of a connection one after the other, until the connection ends. A general
-/// HTTP server would be slower, and each measured time would include the server's time.
+/// Answers the requests of a connection until it ends. A general HTTP server would be slower, and
+/// each measured time would include the server's time.
 async fn serve(mut stream: TlsStream<TcpStream>, answers: Arc<Answers>) -> io::Result<()> {
     let mut received = Vec::new();
     loop {

@@ -20,11 +20,10 @@ use crate::{
 
 /// How many warm calls each process gets at full speed.
 const WARM_CALLS: usize = 200;
-/// How many warm calls each process gets under a quota. There are fewer calls, because each call
-/// takes longer.
+/// Fewer calls, because each takes longer.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
-/// The spread of a measured value over all rounds.
+/// The spread of a value over all rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
     /// Half of the values are below this value.
@@ -46,8 +45,8 @@ impl Spread {
     }
 }
 
-/// Returns the quantile of the sorted values at the fraction `part`: 0.5 gives the median. Always
-/// returns one of the values (nearest rank).
+/// The quantile of the sorted values at the fraction `part`: 0.5 gives the median. It is always one
+/// of the values (nearest rank).
 ///
 /// # Panics
 ///
@@ -73,12 +72,12 @@ pub struct Figures {
     pub init: Spread,
     /// The time of the first call, from sending the event to receiving the answer.
     pub first: Spread,
-    /// The time of a warm call. Every call after the first is warm.
+    /// The time of a warm call: any call after the first.
     pub warm: Spread,
-    /// The average duration that Lambda would bill for a warm call. Lambda rounds the duration of each call up
-    /// to a whole millisecond.
+    /// The average duration that Lambda would bill for a warm call. Lambda rounds each call up to a
+    /// whole millisecond.
     pub warm_billed: f64,
-    /// The 99th percentile of the times of the warm calls.
+    /// The 99th percentile of the warm calls' times.
     pub warm_p99: f64,
     /// The processor time of INIT.
     pub init_cpu: Spread,
@@ -86,13 +85,13 @@ pub struct Figures {
     pub first_cpu: Spread,
     /// The processor time of a warm call.
     pub warm_cpu: Spread,
-    /// The processor time of INIT and the first call together. A function with little memory gets
-    /// only a fraction of a processor. So the duration and the cost of its cold start depend mostly
-    /// on this time.
+    /// The processor time of INIT and the first call together. The duration and the cost of a cold
+    /// start with little memory depend mostly on this time, because the function gets only a
+    /// fraction of a processor.
     pub cold_cpu: Spread,
     /// The peak memory of the process, in MiB.
     pub peak_memory_mib: Spread,
-    /// The size of the function's deployed files.
+    /// The function's deployed files.
     pub size: Size,
 }
 
@@ -131,15 +130,15 @@ fn ms(duration: &Duration) -> f64 {
 pub struct Comparison {
     /// The operation.
     pub operation: Operation,
-    /// The quota: the memory of a function in MB, and the percentage of a processor that Lambda
-    /// gives to a function with this memory. `None` if the contestants ran at full speed.
+    /// The memory of a function in MB, and the percentage of a processor that Lambda gives to it.
+    /// `None` at full speed.
     pub quota: Option<(u32, u32)>,
-    /// The figures, in the order of the contestants.
+    /// One entry for each contestant, in their order.
     pub figures: Vec<Figures>,
 }
 
 impl Comparison {
-    /// Returns the figures of a contestant.
+    /// The figures of a contestant.
     ///
     /// # Panics
     ///
@@ -163,8 +162,7 @@ pub async fn at_full_speed(
     compare(title, contestants, operation, rounds, None).await
 }
 
-/// Compares the contestants under a quota. The quota is the memory of a function in MB, and the
-/// percentage of a processor that Lambda gives to a function with this memory.
+/// Compares the contestants under a quota (see [`Comparison::quota`]).
 ///
 /// # Errors
 ///
@@ -221,8 +219,8 @@ async fn compare(
     }
 }
 
-/// Checks with the real engine that a contestant's functions really create and list users. If the
-/// contestant has no list function, `other` lists the created users.
+/// Checks with the real engine that a contestant creates and lists users. If the contestant has no
+/// list function, `other` lists them.
 ///
 /// # Panics
 ///

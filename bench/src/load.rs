@@ -26,7 +26,6 @@ use crate::{
     measure::{self, call},
 };
 
-/// The load runs once for each of these numbers of concurrent sandboxes.
 const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// How long the load runs for each number of sandboxes.
 const DURATION: Duration = Duration::from_secs(3);
@@ -34,7 +33,7 @@ const DURATION: Duration = Duration::from_secs(3);
 /// The result of the load with one number of sandboxes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
-    /// The number of sandboxes. Each sandbox handles one request at a time, as in Lambda.
+    /// Each sandbox handles one request at a time, as in Lambda.
     pub sandboxes: usize,
     /// Users created per second.
     pub creates_per_second: f64,
@@ -48,7 +47,7 @@ pub struct Load {
     pub engine_cpu: f64,
 }
 
-/// Measures creates with a growing number of sandboxes. The sandboxes write to the real engine, in memory.
+/// Measures creates with a growing number of sandboxes, which write to the real engine, in memory.
 ///
 /// # Panics
 ///
@@ -113,9 +112,8 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
     loads
 }
 
-/// The number of users in the table of [`pages`].
 const USERS: usize = 1_000_000;
-/// The number of users that are inserted into the table at a time.
+/// How many users are inserted at a time.
 const CHUNK: usize = 50_000;
 /// How many times each page is requested.
 const PAGES: usize = 500;
@@ -123,7 +121,7 @@ const PAGES: usize = 500;
 /// The times of the first and the last page of a large table, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pages {
-    /// The number of users.
+    /// The users in the table.
     pub users: usize,
     /// The median time of the first page.
     pub first: f64,
@@ -131,8 +129,7 @@ pub struct Pages {
     pub last: f64,
 }
 
-/// Measures the first and the last page of a table with a million users. Requests the two pages
-/// alternately. The real engine holds the table.
+/// Requests the first and the last page alternately. The real engine holds the table.
 ///
 /// # Panics
 ///

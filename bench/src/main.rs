@@ -1,10 +1,8 @@
-//! `make bench`: measures what a call of this project's functions costs, compared to an empty
-//! function and to common alternatives.
+//! `make bench`: sends events to each function through the Lambda Runtime API, as Lambda does.
 //!
-//! It sends events to each function through the Lambda Runtime API, as Lambda does. To compare the
-//! functions, it gives them a fake table over TLS. For three other tasks, it gives them the
-//! embedded DynamoDB without TLS: to check the functions, to measure create requests under load,
-//! and to measure pages of a million users. It writes the results to `bench/results`.
+//! The comparisons use a fake table over TLS. Three other tasks use the embedded DynamoDB without
+//! TLS: to check the functions, to measure creates under load, and to measure pages of a million
+//! users.
 
 use std::{env, process::ExitCode};
 
@@ -15,17 +13,14 @@ use bench::{
     report::Report,
 };
 
-/// The number of rounds, unless the variable `ROUNDS` is set. In each round, each function's
-/// process is started and measured once.
+/// The default of the variable `ROUNDS`. A round starts and measures each function's process once.
 const ROUNDS: usize = 15;
-/// The maximum number of rounds of the comparison by optimization: naive Rust with none, some or
-/// all of this project's optimizations.
+/// The maximum number of rounds that compare [`contestants::optimizations`].
 const ROUNDS_OF_OPTIMIZATIONS: usize = 5;
-/// The maximum number of rounds under each quota. It is small, because each run of a slow
-/// contestant takes seconds.
+/// A maximum, which is small because each run of a slow contestant takes seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
-/// The quotas. Each has a memory size in MB, and the percentage of a processor that Lambda gives to
-/// a function with this memory. With 1,769 MB, a function gets a whole processor
+/// Memory sizes in MB, and the percentage of a processor that Lambda gives to a function with this
+/// memory. With 1,769 MB, a function gets a whole processor
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const QUOTAS: [(u32, u32); 3] = [(128, 7), (256, 14), (512, 29)];
 

@@ -18,8 +18,7 @@ use crate::{
     quota::Quota,
 };
 
-/// The time limit for an event. A function takes far less time, even if it gets only a small share
-/// of a processor.
+/// The time limit for an event. Even with a small share of a processor, a function takes far less.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The cost of one phase of a process run.
@@ -36,14 +35,14 @@ pub struct Cost {
 pub struct Life {
     /// The cost of INIT, from the start of the process until it polls for its first event.
     pub init: Cost,
-    /// The cost of the first event. `wall` ends with the reply, and `cpu` ends when the function polls
-    /// for the next event.
+    /// The cost of the first event. `wall` ends with the reply, and `cpu` ends when the function
+    /// polls for the next event.
     pub first: Cost,
     /// The time of each event after the first.
     pub warm: Vec<Duration>,
     /// The average processor time of an event after the first.
     pub warm_cpu: Duration,
-    /// The peak memory of the process, in KiB.
+    /// The peak memory of the process.
     pub peak_memory_kib: usize,
 }
 
@@ -67,7 +66,7 @@ pub async fn start(program: &Program, table: Access<'_>) -> Sandbox {
     Sandbox::start_command(program.command(), &environment).await
 }
 
-/// Returns an event for an operation, as JSON. The username of a create contains `number`.
+/// An event for an operation, as JSON. The username of a create contains `number`.
 #[must_use]
 pub fn event(operation: Operation, number: usize) -> String {
     let event = match operation {
@@ -77,7 +76,7 @@ pub fn event(operation: Operation, number: usize) -> String {
     event.into_json()
 }
 
-/// Measures a run of a function's process from start to end, with `warm` events after the first event.
+/// Measures one run of a function's process, with `warm` events after the first event.
 ///
 /// # Panics
 ///
@@ -138,7 +137,7 @@ pub async fn call(sandbox: &mut Sandbox, event: String) -> Duration {
     took
 }
 
-/// Returns the processor time that a process has used.
+/// The processor time that a process has used.
 ///
 /// # Panics
 ///

@@ -2,12 +2,10 @@
 
 use std::{fs, io, path::PathBuf};
 
-/// The folder of the `cpu` controller, which enforces the quota. The controller is a part of
-/// Linux's control groups, version 1.
+/// The folder of the `cpu` controller of Linux's control groups, version 1.
 const CONTROLLER: &str = "/sys/fs/cgroup/cpu";
 
-/// The period of the quota, in microseconds. In each period, the function runs at full speed until it
-/// has used up its share.
+/// In microseconds. In each period, the process runs at full speed until it has used up its share.
 const PERIOD: u32 = 20_000;
 
 /// A limit for the processor share of a process. Dropping this value removes the control group.
@@ -17,12 +15,11 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Makes a quota that limits a process to `percent` percent of one processor.
+    /// Makes a quota of `percent` percent of one processor.
     ///
     /// # Errors
     ///
-    /// Fails if the machine does not have version 1 of control groups, or if this process may not
-    /// create a control group.
+    /// Fails without version 1 of control groups, or if this process may not create a group.
     pub fn percent(percent: u32) -> io::Result<Self> {
         let group = PathBuf::from(CONTROLLER).join(format!("users-api-{}", std::process::id()));
         match fs::create_dir(&group) {
@@ -49,7 +46,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // Retry, because a control group can't be removed while its last process is still exiting.
+        // A control group can't be removed while its last process is still exiting.
         for _ in 0..100 {
             if fs::remove_dir(&self.group).is_ok() {
                 return;

@@ -18,18 +18,15 @@ pub struct Report {
     machine: Machine,
     rounds: usize,
     comparisons: Vec<Comparison>,
-    /// The figures of several variants of naive Rust. They have none, some or all of this project's
-    /// optimizations.
+    /// The figures of [`crate::contestants::optimizations`].
     optimizations: Comparison,
-    /// Why the benchmark could not limit the functions to a share of a processor. `None` if it
-    /// could.
+    /// Why the benchmark could not limit the functions to a share of a processor.
     no_quota: Option<String>,
     load: Vec<Load>,
     pages: Pages,
     goals: Vec<Goal>,
 }
 
-/// The machine that ran the benchmark.
 #[derive(Debug, Serialize)]
 struct Machine {
     processor: String,
@@ -40,7 +37,6 @@ struct Machine {
     python: String,
 }
 
-/// A measured value, and the limit that it should not exceed.
 #[derive(Debug, Serialize)]
 struct Goal {
     figure: &'static str,
@@ -91,7 +87,7 @@ impl Report {
         }
     }
 
-    /// Returns a table of the average time that Lambda would bill for a warm create, by memory size.
+    /// The average time that Lambda would bill for a warm create, by memory size.
     fn bill(&self) -> String {
         let quotas = self
             .comparisons
@@ -218,8 +214,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Formats a number. A number from 1 upwards gets at least three significant digits. A number below
-/// 1 gets three decimals.
+/// Writes at least three significant digits from 1 upwards, and three decimals below 1.
 fn number(number: f64) -> String {
     let digits = match number.abs() {
         it if it >= 100.0 => 0,
@@ -329,7 +324,6 @@ impl Machine {
     }
 }
 
-/// Returns the version that a command prints.
 fn version(command: &str) -> String {
     let output = Command::new(command)
         .arg("--version")

@@ -1,9 +1,8 @@
-//! These tests limit two numbers of each function: the crates that it is built from, and its memory
-//! allocations. These numbers are the same on a busy machine. `tests/released` limits the size of a
-//! function's binary, and the benchmark (`make bench`) measures time.
+//! Limits the crates that each function is built from, and its memory allocations. Unlike times,
+//! these numbers are the same on a busy machine.
 //!
-//! Each budget in this file is slightly above the value that was measured. Raise a budget only for
-//! a change that is worth the extra cost. Lower a budget when a change reduces the measured value.
+//! Each budget is slightly above the value that was measured. Raise a budget only for a change that
+//! is worth the extra cost. Lower it when a change reduces the measured value.
 
 use std::{net::UdpSocket, time::Duration};
 
@@ -24,18 +23,15 @@ use shared::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// The largest number of crates that a function may be built from.
 const CRATES: usize = 175;
 
-/// The largest number of memory allocations that creating a DynamoDB client may need.
+/// The allocations of making a DynamoDB client.
 const START_ALLOCATIONS: u64 = 770;
-/// The largest number of memory allocations that a warm function may need to handle a create
-/// request. This number includes allocations in the SDK.
+/// The allocations of a warm create, including the SDK's.
 const CREATE_ALLOCATIONS: u64 = 380;
-/// The largest number of memory allocations that recording spans may add to a create request.
+/// The allocations that recording spans adds to a warm create.
 const SPANS_ALLOCATIONS: u64 = 8;
-/// The largest number of memory allocations that a warm function may need to handle a list request
-/// for a page of 100 users.
+/// The allocations of a warm list of 100 users.
 const LIST_ALLOCATIONS: u64 = 715;
 
 #[test]
@@ -51,8 +47,8 @@ fn making_the_tables_client_keeps_within_its_budget() {
     let make = || {
         Client::from_conf(sdk_config().unwrap().build());
     };
-    // The first client in a process also fills static tables of the SDK. Make that client here,
-    // so that `measure` counts only what a further client needs.
+    // The first client in a process also fills static tables of the SDK, which `measure` should not
+    // count.
     make();
     assert_allocations("creating the client", &measure(make), START_ALLOCATIONS);
 }
@@ -105,7 +101,6 @@ fn the_spans_of_a_create_keep_within_their_budget() {
     assert!(with <= without + SPANS_ALLOCATIONS, "{without}, {with}");
 }
 
-/// The content of the log line for a create request.
 const LINE: RequestLine<'_> = RequestLine {
     request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
     trace_id: None,
@@ -146,8 +141,7 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// Makes a Tokio runtime that uses only this thread, because `measure` counts only the allocations
-/// of this thread. The functions' runtime also uses only one thread.
+/// Uses only this thread, because `measure` counts only the allocations of this thread.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -1,4 +1,4 @@
-"""A Python program that uses a client generated from the contract."""
+"""Uses a client generated from the contract."""
 
 from __future__ import annotations
 

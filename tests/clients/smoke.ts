@@ -1,5 +1,5 @@
-// A TypeScript program that uses a client generated from the contract. `tsc` refuses the program if it reads
-// a property that the contract does not define.
+// Uses a client generated from the contract. `tsc` refuses this program if it reads a property that
+// the contract does not define.
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
@@ -44,7 +44,7 @@ await create("bea");
 
 type Query = paths["/api/users"]["get"]["parameters"]["query"];
 
-// Returns the usernames on a page of the list, and the query parameters of the next page.
+// Returns the usernames on a page, and the query of the next page.
 async function list(query: Query): Promise<[string[], Query]> {
     const { data, response } = await client.GET("/api/users", { params: { query } });
     assert(data !== undefined);

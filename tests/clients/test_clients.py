@@ -1,7 +1,7 @@
-"""Tests generated clients and the requests in docs/requests.http against a running service.
+"""Tests clients generated from openapi.yaml, and the requests in docs/requests.http.
 
-The clients are generated from openapi.yaml. `make verify` runs these tests. To run only these
-tests, install the tools, build the local run, and call:
+`make verify` runs these tests. To run only these tests, install the tools, build the local run, and
+call:
 
     .tools/python-client/bin/python -m unittest discover -s tests/clients -p "test_*.py"
 """
@@ -24,11 +24,10 @@ from typing import ClassVar
 ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
-# Each generator writes its client to its own folder.
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# The maximum time, in seconds, for a command, and for the start of the service.
+# The maximum seconds for a command, and for the start of the service.
 PATIENCE = 300
 
 
@@ -66,7 +65,6 @@ class Clients(unittest.TestCase):
         cls.url = url.group(1)
 
     def run_in(self, folder: Path, *command: str | Path, **environment: str) -> str:
-        """Runs a command in a folder and returns its output. Fails if the command fails."""
         ran = subprocess.run(
             command,
             cwd=folder,

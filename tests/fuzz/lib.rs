@@ -1,4 +1,4 @@
-//! The code that the fuzz targets share: it makes requests and checks problem responses.
+//! Makes requests and checks problem responses for the fuzz targets.
 
 use lambda_http::{
     Body, Request,
@@ -10,9 +10,8 @@ use lambda_http::{
 use serde_json::{Map, Value, json};
 use shared::{event::HttpApiEvent, problem::Problem};
 
-/// Returns the request that a function gets from the gateway for these headers, this query and this
-/// body. Like the gateway, joins the values of repeated headers with commas. Replaces invalid UTF-8
-/// with U+FFFD, because an event is JSON.
+/// Makes a request as a function gets it from the gateway. Like the gateway, joins the values of
+/// repeated headers with commas. Replaces invalid UTF-8 with U+FFFD, because an event is JSON.
 #[must_use]
 pub fn request(headers: &HeaderMap, query: &str, body: &str, is_base64: bool) -> Request {
     let headers: Map<String, Value> = headers
@@ -50,8 +49,7 @@ pub struct Refusal {
     pub codes: Vec<String>,
 }
 
-/// Checks that a problem has the headers and fields that `openapi.yaml` requires. Returns the parts of the problem
-/// that depend on the request.
+/// Checks that a problem has the headers and fields that `openapi.yaml` requires.
 #[must_use]
 pub fn refusal(problem: Problem) -> Refusal {
     let (parts, body) = problem.into_response("id").response.into_parts();
@@ -99,7 +97,7 @@ pub fn refusal(problem: Problem) -> Refusal {
     }
 }
 
-/// Checks one entry of a problem's `errors`, and returns the entry's `code`.
+/// Checks one entry of a problem's `errors`.
 fn code(fault: Value) -> String {
     let Value::Object(mut fault) = fault else {
         panic!("no object: {fault}");
@@ -115,7 +113,6 @@ fn code(fault: Value) -> String {
     code
 }
 
-/// Returns the text of a field. Panics if the field is missing, empty or not a string.
 fn text(member: Option<Value>) -> String {
     match member {
         Some(Value::String(text)) if !text.is_empty() => text,

@@ -1,4 +1,4 @@
-// Tests the local run under a light load of a few seconds: every request must succeed.
+// Tests the local run under a light load of a few seconds.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -9,7 +9,6 @@ import { after, before, test } from 'node:test';
 
 import { LocalRun, root } from '../browser/local_run.mjs';
 
-// autocannon, which sends the requests, is installed in .tools/load.
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
 /** Requests per second. The local run can answer far more, but a busy machine may not. */
@@ -26,7 +25,6 @@ after(async () => {
     rmSync(service.data, { recursive: true });
 });
 
-/** Sends `request` for `SECONDS` at `RATE`, and checks that each response has this status. */
 async function round(status, request) {
     const result = await autocannon({
         url: service.users,
@@ -47,7 +45,7 @@ test('every create of a round of load is a new user', async () => {
     await round(201, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        // autocannon replaces [<id>] with a different ID in each request.
+        // Each request gets a different ID in place of [<id>].
         body: '{"username": "[<id>]"}',
         idReplacement: true,
     });

@@ -1,5 +1,6 @@
-// A k6 (https://k6.io) script that sends load to a deployment: nine list requests for each create request. The rate
-// does not depend on how fast the responses come. docs/load.md says how to run the script and what to watch.
+// A k6 (https://k6.io) script that sends load to a deployment: nine list requests for each create
+// request. The rate does not depend on how fast the responses come. docs/load.md says how to run
+// the script.
 
 import { check, fail } from 'k6';
 import encoding from 'k6/encoding';
@@ -7,11 +8,11 @@ import http from 'k6/http';
 
 const { API_URL, TOKEN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, RATE = '10', DURATION = '5m' } = __ENV;
 
-/** The number of list requests and create requests per second, together. */
+/** List requests and create requests per second, together. */
 const rate = Number(RATE);
 
 /**
- * The load starts at a tenth of the full rate, rises to the full rate within a minute, and then stays there.
+ * The load starts at a tenth of the full rate.
  * @returns {import('k6/options').RampingArrivalRateScenario}
  */
 const arrivals = (share) => ({
@@ -23,8 +24,8 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // A virtual user sends one request at a time. This number of virtual users is enough even if
-    // each request takes four seconds, the longest time that a function waits for its table.
+    // A virtual user sends one request at a time. These are enough even if each request takes four
+    // seconds, the longest time that a function waits for its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -35,18 +36,18 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // An alarm of the stack also fires at 1 %, but it counts only 5xx responses as failed.
+        // An alarm of the stack also fires at 1 %, but counts only 5xx responses.
         http_req_failed: ['rate<0.01'],
         // The stack's dashboard also shows the 99th percentile.
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // An iteration is one request. k6 drops the iterations that it cannot start in time. If it
-        // drops 1 %, the machine that runs k6 is too slow for the rate.
+        // An iteration is one request. k6 drops those that it cannot start in time. If it drops
+        // 1 %, the machine that runs k6 is too slow for the rate.
         dropped_iterations: ['rate<0.01'],
     },
 };
 
-/** Returns headers for all requests. If TOKEN_ENDPOINT is set, they contain an access token of the machine client. */
+/** Returns headers for all requests, with an access token if TOKEN_ENDPOINT is set. */
 export function setup() {
     if (!API_URL) fail('Set API_URL to the stack output of this name, with --env API_URL=https://...');
     if (!TOKEN_ENDPOINT) return { Accept: 'application/json' };
@@ -60,10 +61,7 @@ export function setup() {
     return { Authorization: `Bearer ${response.json('access_token')}` };
 }
 
-/**
- * Creates a user with a random name, so that DynamoDB can split the table's busy item collection.
- * With ascending names, DynamoDB would never split it.
- */
+/** The name is random, because DynamoDB never splits an item collection for ascending names. */
 export function create(headers) {
     const username = `load-${Math.random().toString(36).slice(2)}`;
     const response = http.post(API_URL, JSON.stringify({ username }), {
@@ -72,7 +70,7 @@ export function create(headers) {
     check(response, { created: ({ status }) => status === 201 });
 }
 
-/** Lists the first page, which clients read most often. */
+/** Clients read the first page most often. */
 export function list(headers) {
     const response = http.get(API_URL, { headers });
     check(response, { listed: ({ status }) => status === 200 });

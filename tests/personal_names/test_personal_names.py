@@ -1,8 +1,8 @@
 """Checks which personal names from a public library the service refuses as usernames, and why.
 
-The library is Faker. The test takes the given, family and middle names of all Faker's locales, in
-native scripts and in Latin letters. It strips the spaces around names, and keeps names of one word
-that have a character outside ASCII. `make names` runs the test and prints the refused names.
+The library is Faker. The test takes the names of all Faker's locales, in native scripts and in
+Latin letters, and keeps the names of one word that have a character outside ASCII. `make names`
+runs the test and prints the refused names.
 """
 
 # ruff: noqa: RUF001 - these names contain characters that look like ASCII characters
@@ -20,7 +20,7 @@ import faker.providers.person
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# REFUSED maps each refused name to its error code and an explanation of its spelling.
+# In REFUSED, each name has its error code and an explanation of its spelling.
 JOINER = "an invisible joiner that joins nothing: the name looks the same without it"
 MARK_FIRST = "a typing error: the vowel sign stands before its letter"
 EPSILON = "a typing error: ε is Greek, and Twi has ɛ (U+025B)"
@@ -43,7 +43,7 @@ REFUSED = {
 
 
 def names() -> tuple[int, set[str]]:
-    """Returns the number of locales in the library, and the names to test."""
+    """Returns the number of locales, and the names to test."""
     locales = [
         importlib.import_module(f"{faker.providers.person.__name__}.{module.name}").Provider
         for module in pkgutil.iter_modules(faker.providers.person.__path__)
@@ -55,7 +55,7 @@ def names() -> tuple[int, set[str]]:
             entries = getattr(locale, attribute)
             if "name" not in attribute or not isinstance(entries, (list, tuple, dict)):
                 continue
-            # These attributes contain names of languages, not names of people.
+            # These are names of languages, not of people.
             if attribute.startswith("language"):
                 continue
             for entry in entries:
@@ -66,7 +66,7 @@ def names() -> tuple[int, set[str]]:
 
 
 def refusals(usernames: list[str]) -> dict[str, tuple[str, str]]:
-    """Returns the error code and the error message for each refused username."""
+    """Returns the error code and the error message of each refused username."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     output = subprocess.run(
         [ROOT / target / "debug" / "examples" / "usernames"],
@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # These counts make sure that the test has read all names in the library.
+        # With these counts, the test has read the whole library.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

@@ -1,6 +1,6 @@
 //! `make soak`: runs both functions for several minutes, with all processors busy, and checks every
-//! answer. Then compares the last minute with the first minute: the memory of a process may grow
-//! only a little, and the number of its file descriptors may not grow.
+//! answer. From the first minute to the last minute, the memory of a process may grow only a
+//! little, and the numbers of its file descriptors and connections may not grow.
 
 use std::{
     fmt::{Display, Write as _},
@@ -24,23 +24,22 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// How many KiB the memory of a process may grow from the first minute to the last minute. Its
-/// peak memory may grow by the same amount. In ten minutes, a process handles at least 100,000
-/// calls, so the limit finds a leak of about 5 bytes per call. Because of the allocator, memory
-/// grows a little even without a leak. docs/reliability.md says how much.
+/// In ten minutes, a process handles at least 100,000 calls, so this limit finds a leak of about
+/// 5 bytes per call. Because of the allocator, memory grows a little even without a leak.
+/// docs/reliability.md says how much.
 const MAX_GROWTH_KIB: usize = 512;
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two samples of a process's resources.
+/// The time between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The number of samples in a minute.
 const MINUTE: usize = 60;
-/// The largest number of pages that are read from one list before the next list begins.
+/// The largest number of pages that are read before a new list begins.
 const PAGES: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // A run takes at least two minutes, so that the first minute and the last minute can be compared.
+    // At least two minutes, so that the first minute and the last minute can be compared.
     let minutes = match minutes(2) {
         Ok(minutes) => minutes,
         Err(message) => {
@@ -55,7 +54,6 @@ async fn main() -> ExitCode {
     let mut functions = Vec::new();
     let mut running = JoinSet::new();
     let until = Instant::now() + duration;
-    // Each function gets one process per processor, so that all processors are busy.
     for number in 0..available_parallelism().map_or(1, usize::from) {
         let sandbox = start("create-user", &url).await;
         let (function, calls) = Function::new("create-user", &sandbox);
@@ -76,7 +74,7 @@ async fn main() -> ExitCode {
     interval.tick().await;
     while Instant::now() + INTERVAL < until {
         interval.tick().await;
-        // A task ends early only if it got a wrong answer, which it has already printed.
+        // A task ends early only if it panicked because of a wrong answer.
         if running.try_join_next().is_some() {
             eprintln!("make soak: an answer was wrong. The answer is printed above");
             return ExitCode::FAILURE;
@@ -86,8 +84,7 @@ async fn main() -> ExitCode {
         bar.set_message(format!("{} calls", total(&functions)));
     }
     for sandbox in running.join_all().await {
-        // This call also checks that the process still runs: `stop_with_output` panics if the
-        // process has already ended.
+        // Panics if the process has already ended.
         sandbox.stop_with_output().await;
     }
     bar.finish();
@@ -108,8 +105,7 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-/// Starts a process of a function. Discards the log of the process, because the log would have
-/// millions of lines.
+/// Discards the log of the process, because the log would have millions of lines.
 async fn start(function: &str, table_url: &str) -> Sandbox {
     let mut shell = Command::new("/bin/sh");
     shell
@@ -124,7 +120,6 @@ async fn start(function: &str, table_url: &str) -> Sandbox {
 /// gets a 409.
 const CALLS_PER_USER: usize = 3;
 
-/// Creates users until the time is up.
 async fn create(
     mut sandbox: Sandbox,
     number: usize,
@@ -152,7 +147,6 @@ async fn create(
     sandbox
 }
 
-/// Lists users until the time is up. The pages have several sizes.
 async fn list(
     mut sandbox: Sandbox,
     number: usize,
@@ -186,7 +180,6 @@ async fn call(sandbox: &mut Sandbox, method: &str, event: Event, calls: &AtomicU
     answer
 }
 
-/// Lists all users, and returns their number.
 async fn count(table_url: &str) -> usize {
     let calls = AtomicUsize::new(0);
     let mut sandbox = start("list-users", table_url).await;
@@ -201,7 +194,7 @@ async fn count(table_url: &str) -> usize {
     users
 }
 
-/// A process of a function, with samples of the process's resources.
+/// A process of a function.
 struct Function {
     name: &'static str,
     process: u32,
@@ -219,7 +212,7 @@ struct Look {
 }
 
 impl Look {
-    /// Returns the largest value of each resource in these samples.
+    /// The largest value of each resource.
     fn over(looks: &[Look]) -> Self {
         let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
         Self {
@@ -247,7 +240,6 @@ impl Function {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// How many users this process created.
     fn created(&self) -> usize {
         match self.name {
             "create-user" => self.calls() / CALLS_PER_USER,
@@ -272,12 +264,10 @@ impl Function {
         [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
     }
 
-    /// Returns a message for each resource whose use grew too much from the first minute to the
-    /// last minute.
     fn faults(&self) -> Vec<String> {
         let [first, last] = self.minutes();
         let growth = last.memory_kib.saturating_sub(first.memory_kib);
-        // The peak memory also shows what was allocated and freed between two samples.
+        // The peak also shows what was allocated and freed between two samples.
         let peak_growth = last.peak_memory_kib.saturating_sub(first.peak_memory_kib);
         let of = format!("{} ({})", self.name, self.process);
         [
@@ -298,7 +288,7 @@ fn total(functions: &[Function]) -> usize {
     functions.iter().map(Function::calls).sum()
 }
 
-/// Returns a text table with each process's resources in the first minute and in the last minute.
+/// Shows each process's resources in the first minute and in the last minute.
 fn table(functions: &[Function]) -> String {
     let mut text = format!(
         "{:12} {:>9} {:>17} {:>17} {:>13} {:>13}\n",

@@ -1,8 +1,7 @@
-//! `make torture MINUTES=10` starts this program. In each run, it runs clients, injects faults,
-//! records a history and checks the history's rules (tests/histories). It repeats this until the
-//! time is up or a history breaks a rule. It prints the seed of each run before the run begins. The
-//! seed is random unless `HISTORY_SEED` sets it. `target/debug/torture --check FILE` reads a
-//! history from a file, and checks the rules again.
+//! `make torture MINUTES=10`: in each round, runs clients, injects faults, records a history and
+//! checks the history's rules (tests/histories), until the time is up or a history breaks a rule.
+//! The seed of a round is random unless `HISTORY_SEED` sets it. `target/debug/torture --check FILE`
+//! checks the history in a file again.
 
 use std::{
     env, fs,
@@ -19,8 +18,7 @@ use tests::histories::{
     seed,
 };
 
-/// The size of a run. A run is large enough for pages with many users, and small enough that a person can read its
-/// history.
+/// Large enough for pages with many users, and small enough that a person can read the history.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 120,
@@ -60,8 +58,7 @@ async fn torture() -> Result<String, String> {
         rounds += 1;
         bar.suspend(|| println!("round {rounds}, seed {seed}"));
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // The run is a separate task, so that a panic in the run becomes an error of this function.
-        // The error's message includes the seed.
+        // In a separate task, a panic becomes an error, whose message includes the seed.
         let round = tokio::spawn(async move { run(seed, PLAN, folder.path()).await });
         let (history, happened) = round
             .await

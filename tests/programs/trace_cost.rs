@@ -1,5 +1,4 @@
-//! Measures how much processor time create-user's spans cost. Compares warm creates in three cases:
-//! without an agent, not sampled with an agent, and sampled with an agent. Run `RELEASED=1
+//! Measures how much processor time create-user's spans cost in warm creates. Run `RELEASED=1
 //! cargo run --locked --package tests --bin trace_cost` after `cargo lambda build --release`.
 
 use std::{fs, time::Duration};
@@ -13,10 +12,9 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How many processes are started to measure each case. The cases take turns, so that other load on
-/// the machine affects all cases alike.
+/// The cases take turns, so that other load on the machine affects all of them alike.
 const ROUNDS: usize = 15;
-/// How many creates each process handles while its time is measured.
+/// How many creates each process handles during the measurement.
 const CREATES: usize = 1_000;
 /// How many creates each process handles before the measurement.
 const WARM_UP: usize = 100;
@@ -25,9 +23,8 @@ const WARM_UP: usize = 100;
 async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
-    // This program need not read the datagrams that the agent receives. When the queue of the
-    // agent's socket is full, the operating system discards further datagrams, and create-user does
-    // not wait.
+    // Nobody reads the agent's datagrams. When its socket's queue is full, the operating system
+    // discards further datagrams, and create-user does not wait.
     let cases = [
         ("no agent", None, TRACE_ID),
         ("not sampled", Some(&*address), TRACE_ID),
@@ -47,7 +44,7 @@ async fn main() {
     }
 }
 
-/// Starts a process of create-user, and returns its average processor time for one create.
+/// Returns the average processor time of one create in a new process.
 async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();
@@ -69,7 +66,7 @@ async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration
     took / u32::try_from(CREATES).expect("not that many")
 }
 
-/// Returns the processor time that a process has used. The process must have only one thread.
+/// The process must have only one thread.
 fn processor_time(process: u32) -> Duration {
     let file = format!("/proc/{process}/schedstat");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));

@@ -1,6 +1,5 @@
-//! Draws docs/waterfall.svg, which shows the spans of one create. The first write of this create is
-//! throttled, so the picture also shows a retry. Run `cargo run --locked --package tests --bin
-//! waterfall` after `cargo build --workspace`.
+//! Draws docs/waterfall.svg: the spans of one create, whose first write is throttled. Run
+//! `cargo run --locked --package tests --bin waterfall` after `cargo build --workspace`.
 
 use std::{fmt::Write as _, fs, time::Duration};
 
@@ -16,13 +15,11 @@ use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The width of the picture.
 const WIDTH: f64 = 820.0;
-/// The position of the longest bar's left end.
+/// The left end of the longest bar.
 const LEFT: f64 = 170.0;
 /// The length of the longest bar.
 const LONGEST: f64 = 520.0;
-/// The height of a row.
 const ROW: f64 = 56.0;
 
 #[tokio::main]
@@ -35,8 +32,7 @@ async fn main() {
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", &*address));
     let mut create = Sandbox::start(&binary_of("create-user"), &environment).await;
     create.trace(SAMPLED);
-    // The first create after the start is slower, so the picture does not show it. The picture
-    // shows the second create.
+    // The first create after the start is slower, so the picture shows the second.
     let first = create.invoke(Event::create_user("grace"), TIMEOUT).await;
     assert_eq!(first.into_answer().status, 201);
     agent.spans().await;
@@ -52,7 +48,6 @@ async fn main() {
     println!("{} shows the spans of this run", file.display());
 }
 
-/// Draws each span as a bar in its own row. All rows have the same time axis.
 fn draw(spans: &[Span]) -> String {
     let begun = spans[0].start_time_unix_nano;
     let all = milliseconds(begun, spans[0].end_time_unix_nano);

@@ -1,15 +1,12 @@
-//! Tests of the functions' released binaries.
-//!
-//! The comment at the top of `tests/budgets/main.rs` explains when to change a budget.
+//! Tests of the functions' released binaries. `tests/budgets/main.rs` says when to change a budget.
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 
 use flate2::{Compression, write::DeflateEncoder};
 use harness::workspace::{functions, released};
 
-/// How many bytes a binary from `cargo lambda build --release` may have.
 const BINARY_BYTES: usize = 5_260_000;
-/// How many bytes a compressed binary in the archive for Lambda may have.
+/// The limit for a compressed binary, as in the archive for Lambda.
 const ARCHIVE_BYTES: usize = 2_440_000;
 
 #[test]
@@ -33,8 +30,7 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // A binary contains the source paths that its panic messages show. The paths contain the
-        // names of the crates, so they tell which crates are in the binary.
+        // The source paths in the panic messages contain the names of the crates.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

@@ -1,4 +1,4 @@
-"""Adds checks to schemathesis. Adds links between operations, because openapi.yaml has none."""
+"""Checks for schemathesis, and links between operations, because openapi.yaml has none."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ OF_HTTP = {"content-length", "content-type", "date"}
 
 @schemathesis.hook
 def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Adds links to the contract's operations, so that schemathesis tests request sequences."""
+    """Adds the links, so that schemathesis tests request sequences."""
     responses = raw_schema["components"]["responses"]
     responses["UserCreated"]["links"] = {
         "listed": {
@@ -36,7 +36,7 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
 
 @schemathesis.check
 def every_header_is_documented(_context: CheckContext, response: Response, case: Case) -> None:
-    """Fails if a response has an undocumented header. schemathesis itself lacks this check."""
+    """schemathesis itself lacks this check."""
     documented = case.operation.responses.find_by_status_code(response.status_code)
     if documented is None:
         return
@@ -49,16 +49,12 @@ def every_header_is_documented(_context: CheckContext, response: Response, case:
 def input_that_the_contract_allows_in_words_is_accepted(
     _context: CheckContext, response: Response, case: Case
 ) -> None:
-    """Fails if the API refuses valid input.
-
-    schemathesis.toml lets refusals pass, because the schema accepts more than the API does.
-    """
+    """schemathesis.toml lets refusals pass, because the schema accepts more than the API does."""
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # The API may refuse a cursor that belongs to another prefix. It may also refuse a prefix
-        # with U+FFFD. The API decodes invalid UTF-8 as U+FFFD, so it can't tell whether a U+FFFD
-        # was in the request or replaces invalid UTF-8.
+        # The API may refuse a cursor of another prefix. It may also refuse a prefix with U+FFFD,
+        # because it can't tell whether this character was in the request or replaces invalid UTF-8.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

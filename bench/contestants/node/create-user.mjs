@@ -26,8 +26,8 @@ export const handler = answers("POST /api/users", async (event) => {
     if (!(error instanceof ConditionalCheckFailedException)) {
       throw error;
     }
-    // If the stored item has this request's id, an earlier attempt of the SDK wrote it, but the
-    // response was lost.
+    // The stored item has our id if an earlier attempt of the SDK wrote it, and only the response
+    // was lost.
     if (error.Item.id.S !== id) {
       throw new Problem(409, "The username is taken", { metrics: ["Conflicts"] });
     }

@@ -30,17 +30,14 @@ export const handler = answers("GET /api/users", async (event) => {
   return { status: 200, headers, body, metrics: ["PagesListed"] };
 });
 
-/**
- * Returns the users of a page. If there is a next page, also returns the key after which the next
- * page begins.
- */
+/** Returns the users of a page and, if there is a next page, the key after which it begins. */
 async function query(limit, cursor) {
   const input = {
     TableName: TABLE_NAME,
     KeyConditionExpression: "kind = :kind",
     ExpressionAttributeValues: { ":kind": { S: KIND_USER } },
     ProjectionExpression: "username_key, username, id",
-    // Read one user more than the page contains, to detect a next page.
+    // The extra user shows that there is a next page.
     Limit: limit + 1,
     ConsistentRead: true,
   };
@@ -51,7 +48,7 @@ async function query(limit, cursor) {
   const found = await dynamodb.send(new QueryCommand(input));
   const page = found.Items.slice(0, limit);
   const users = page.map((item) => user(item.id.S, item.username.S));
-  // DynamoDB ends a query after 1 MB of items. In that case, it returns the key of the last item.
+  // DynamoDB ends a query after 1 MB of items. It then returns the key of the last item.
   const last = found.Items.length > limit ? page.at(-1) : found.LastEvaluatedKey;
   return { users, lastKey: last?.username_key.S };
 }

@@ -1,26 +1,22 @@
-/** The code that both functions use: for users, problems, the log, and the client of the table. */
-
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 
-// Each sandbox creates this client once, in Lambda's INIT phase. It keeps connections open.
+// Each sandbox creates this client once, in Lambda's INIT phase.
 export const dynamodb = new DynamoDBClient({
   maxAttempts: 3,
   requestHandler: {
     connectionTimeout: 1000,
     requestTimeout: 1200,
-    // Without this option, the SDK only logs a warning after `requestTimeout`, and the request
-    // goes on.
+    // Otherwise, the SDK only logs a warning after `requestTimeout`, and the request goes on.
     throwOnRequestTimeout: true,
   },
 });
 
 export const { TABLE_NAME } = process.env;
-/** The partition key of every user. */
 export const KIND_USER = "user";
 
-/** The error for a failed request. The caller gets it as a problem document (RFC 9457). */
+/** An error that the caller gets as a problem document (RFC 9457). */
 export class Problem extends Error {
-  /** `cause` is written to the log, but the response does not contain it. */
+  /** Only the log contains `cause`. */
   constructor(status, title, { metrics = [], cause } = {}) {
     super(title);
     const headers = { "content-type": "application/problem+json", "cache-control": "no-store" };
@@ -56,7 +52,7 @@ function toProblem(error) {
   return new Problem(500, "The service failed", { metrics: ["InternalErrors"], cause });
 }
 
-/** Writes the log line of a request, with its metrics in CloudWatch's embedded metric format. */
+/** Writes a request's log line, with metrics in CloudWatch's embedded metric format. */
 function log(route, event, context, answer, started, coldStart) {
   const now = new Date();
   const metrics = coldStart ? [...answer.metrics, "ColdStarts"] : answer.metrics;
@@ -89,8 +85,8 @@ function log(route, event, context, answer, started, coldStart) {
       ],
     },
   };
-  // CloudWatch finds metrics only in a line that is JSON. `console.log` does not write such a line,
-  // because Lambda's runtime puts a time and a level before it.
+  // CloudWatch finds metrics only in a line that is JSON. With `console.log`, Lambda's runtime
+  // would put a time and a level before the JSON.
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

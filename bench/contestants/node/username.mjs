@@ -18,22 +18,22 @@ const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han
 
 /**
  * Matches a character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no
- * property for compatibility characters, so `hasDisallowed` rejects them. The joiners
- * U+200C and U+200D are allowed only beside certain characters. JavaScript has no property for
- * these characters either, so this expression never matches a joiner.
+ * property for compatibility characters, so `hasDisallowed` rejects them. It also has no property
+ * for the characters beside which the joiners U+200C and U+200D are allowed, so this expression
+ * never matches a joiner.
  */
 const ALLOWED = new RegExp(
   [
-    // These characters are allowed in any context: visible ASCII characters, letters, digits, marks
-    // and four characters that RFC 8264 lists (section 9.6). The characters after `--` are not
-    // allowed: those that section 9.6 forbids, conjoining jamo (9.9), invisible characters (9.13).
+    // Allowed in any context: visible ASCII characters, letters, digits, marks and four characters
+    // of section 9.6. Never allowed, so after `--`: the characters that section 9.6 forbids,
+    // conjoining jamo (9.9), invisible characters (9.13).
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +
       String.raw`\p{Default_Ignorable_Code_Point}]]`,
-    // These characters are allowed only in a certain context (RFC 5892, appendix A): the middle dot of
-    // Catalan, the Greek numeral sign, geresh and gershayim, and the Katakana middle dot. The same
-    // appendix forbids mixing the two kinds of Arabic digits. `breaksBidiRule` rejects such a mix.
+    // Allowed only in a certain context (RFC 5892, appendix A): the middle dot of Catalan, the
+    // Greek numeral sign, geresh and gershayim, and the Katakana middle dot. The same appendix
+    // forbids mixing the two kinds of Arabic digits. `breaksBidiRule` rejects such a mix.
     String.raw`(?<=l)\u00B7(?=l)`,
     String.raw`\u0375(?=\p{Script=Greek})`,
     String.raw`(?<=\p{Script=Hebrew})[\u05F3\u05F4]`,
@@ -43,7 +43,7 @@ const ALLOWED = new RegExp(
   "gsv",
 );
 
-/** Checks a username. Returns `display`, the form to show, and `key`, the form to compare. */
+/** Returns the form to show, `display`, and the form to compare, `key`. */
 export function parse(text) {
   const display = toDisplay(text);
   const length = Array.from(display).length;
@@ -56,19 +56,18 @@ export function parse(text) {
   return { display, key: display.toLowerCase().normalize("NFC") };
 }
 
-/** Replaces full-width and half-width characters with ordinary characters, and normalizes to NFC. */
+/** Replaces full-width and half-width characters with ordinary ones, and normalizes to NFC. */
 function toDisplay(text) {
   const narrow = text.replace(/[\uFF01-\uFFEE]/g, (character) => character.normalize("NFKC"));
   return narrow.normalize("NFC");
 }
 
-/** Whether the text has a character that is never allowed, or not allowed in its context. */
 function hasDisallowed(text) {
   const isCompatibility = (character) => character.normalize("NFKC") !== character;
   return text.replace(ALLOWED, "") !== "" || Array.from(text).some(isCompatibility);
 }
 
-/** Whether the text has right-to-left characters and breaks the Bidi Rule (RFC 5893, section 2). */
+/** The Bidi Rule (RFC 5893, section 2) applies only to texts with right-to-left characters. */
 function breaksBidiRule(text) {
   if (/^[!-~]*$/.test(text)) {
     return false;

@@ -28,8 +28,8 @@ def handler(event: Event) -> Answer:
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except shared.dynamodb.exceptions.ConditionalCheckFailedException as error:
-        # If the stored item has our id, an earlier attempt of the SDK wrote it, and only the
-        # response was lost. Then the create has succeeded.
+        # The stored item has our id if an earlier attempt of the SDK wrote it, and only the
+        # response was lost.
         if error.response["Item"]["id"]["S"] != user_id:
             raise Problem(409, "The username is taken", metrics=["Conflicts"]) from None
     headers = {"content-type": "application/json", "cache-control": "no-store"}

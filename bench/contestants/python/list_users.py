@@ -29,10 +29,7 @@ def handler(event: Event) -> Answer:
 
 
 def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | None]:
-    """Returns the users of a page.
-
-    If there is a next page, also returns the key after which that page begins.
-    """
+    """Returns the users of a page and, if there is a next page, the key after which it begins."""
     start: dict[str, Any] = {}
     if after is not None:
         start["kind"] = {"S": shared.KIND_USER}
@@ -42,7 +39,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
         KeyConditionExpression="kind = :kind",
         ExpressionAttributeValues={":kind": {"S": shared.KIND_USER}},
         ProjectionExpression="username_key, username, id",
-        # Read one user more than the page contains, to detect a next page.
+        # The extra user shows that there is a next page.
         Limit=limit + 1,
         ConsistentRead=True,
         **({"ExclusiveStartKey": start} if start else {}),
@@ -50,8 +47,7 @@ def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | No
     items = found["Items"]
     page = items[:limit]
     users = [shared.user(item["id"]["S"], item["username"]["S"]) for item in page]
-    # DynamoDB may stop before the limit, after 1 MB of items. It then returns the key of the last
-    # item.
+    # DynamoDB ends a query after 1 MB of items. It then returns the key of the last item.
     last = page[-1] if len(items) > limit else found.get("LastEvaluatedKey")
     return users, last and last["username_key"]["S"]
 

@@ -1,5 +1,3 @@
-"""The code that both functions use: the table's client, usernames, users, problems, and the log."""
-
 from __future__ import annotations
 
 import functools
@@ -15,8 +13,7 @@ import boto3
 import precis_i18n
 from botocore.config import Config
 
-# Each sandbox creates this client once, in Lambda's INIT phase. It keeps its connections open
-# between events.
+# Each sandbox creates this client once, in Lambda's INIT phase.
 dynamodb = boto3.client(
     "dynamodb",
     config=Config(
@@ -26,7 +23,6 @@ dynamodb = boto3.client(
     ),
 )
 TABLE_NAME = os.environ["TABLE_NAME"]
-# The partition key of every user.
 KIND_USER = "user"
 
 MAX_USERNAME_CHARS = 80
@@ -40,18 +36,17 @@ Response = dict[str, Any]
 
 @dataclass
 class Answer:
-    """A handler's answer, and the names of the metrics that count this answer."""
-
     status: int
     headers: dict[str, str]
     body: str
+    # The names of the metrics that count this answer.
     metrics: list[str] = field(default_factory=list)
-    # Why the request failed. The log contains this text, but the response does not.
+    # Why the request failed. Only the log contains this text.
     cause: str | None = None
 
 
 class Problem(Exception):
-    """The error for a failed request. The caller gets it as a problem document (RFC 9457)."""
+    """An error that the caller gets as a problem document (RFC 9457)."""
 
     def __init__(
         self, status: int, title: str, metrics: list[str] | None = None, cause: str | None = None
@@ -63,10 +58,7 @@ class Problem(Exception):
 
 
 def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event, Any], Response]]:
-    """Returns a decorator that makes a Lambda handler from a function.
-
-    The function takes an event. It returns an answer or raises a problem.
-    """
+    """Makes a Lambda handler from a function that returns an answer or raises a problem."""
 
     def decorate(answer_to: Callable[[Event], Answer]) -> Callable[[Event, Any], Response]:
         cold_start = True
@@ -99,7 +91,7 @@ def answers(route: str) -> Callable[[Callable[[Event], Answer]], Callable[[Event
 def _log(
     route: str, event: Event, context: Any, answer: Answer, started: float, cold_start: bool
 ) -> None:
-    """Writes the log line of a request, with its metrics in CloudWatch's embedded metric format."""
+    """Writes a request's log line, with metrics in CloudWatch's embedded metric format."""
     now = time.time_ns() // 1_000_000
     metrics = [*answer.metrics, "ColdStarts"] if cold_start else answer.metrics
     authorizer = event["requestContext"].get("authorizer") or {}
@@ -144,7 +136,6 @@ class Username:
 
 
 def parse_username(text: str) -> Username:
-    """Checks a username and returns its two forms."""
     try:
         username = Username(_CASE_PRESERVED.enforce(text), _CASE_MAPPED.enforce(text))
     except UnicodeEncodeError:

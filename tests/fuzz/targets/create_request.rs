@@ -1,7 +1,6 @@
 //! Fuzzes the code that reads create requests. Each input consists of header lines, an empty line,
-//! and a body. The service must either accept the username in the body or return a problem that the
-//! contract allows. The test also parses the body with jiter, a second JSON parser. The service's
-//! result must agree with jiter's.
+//! and a body. The service must accept the username or return a problem that the contract allows.
+//! Its result must agree with a second JSON parser, jiter.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -46,9 +45,8 @@ fuzz_target!(|message: &[u8]| {
     check_body(&body, &created);
 });
 
-/// Splits a message into headers and body. If a `content-length` header has a value of at most
-/// 20,000, the body is cut off or filled up with spaces to this length. So a short message can have
-/// a long body.
+/// Cuts the body, or fills it up with spaces, to a `content-length` of at most 20,000. So a short
+/// message can have a long body.
 fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     let mut rest = message;
@@ -76,12 +74,10 @@ fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     (headers, body)
 }
 
-/// Parses a create request with these headers and this body. The body is in base64 if `is_base64` is true.
 fn create(headers: &HeaderMap, body: &str, is_base64: bool) -> Result<NewUser, Refusal> {
     parse(&request(headers, "", body, is_base64)).map_err(refusal)
 }
 
-/// Parses the body with jiter, another JSON parser, and checks that the service's result agrees with jiter.
 fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
     let code = match created {
         Ok(_) => "created",
@@ -95,8 +91,7 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         Ok(_) => return assert_eq!(code, "invalid-body"),
         Err(error) => {
             // The service skips the values that it does not need, but jiter decodes all values. So
-            // the service may accept a body in which jiter finds an error of one of the types
-            // below.
+            // the service may miss these errors.
             let is_only_read_over = matches!(
                 error.error_type,
                 JsonErrorType::RecursionLimitExceeded

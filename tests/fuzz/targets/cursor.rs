@@ -1,6 +1,5 @@
 //! Fuzzes the encoding of cursors. The first line of each input is the prefix of the usernames to
-//! list. The target uses the rest of the input twice. It decodes the rest as a cursor. It also
-//! encodes the rest into a cursor, as if the rest were a username's key.
+//! list. The rest serves as a cursor to decode, and as a username's key to encode.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,13 +12,11 @@ fuzz_target!(|text: &str| {
         return;
     };
 
-    // If the text is a valid cursor, its decoded key must encode to the same text.
     if let Ok(key) = decode(text, &prefix) {
         check_key(&key, &prefix);
         assert_eq!(encode(&prefix, &key), text);
     }
 
-    // If the text is a valid key, the service must accept the key's cursor and refuse a damaged copy of the cursor.
     let made = encode(&prefix, text);
     if decode(&made, &prefix).is_ok_and(|key| key == text) {
         check_key(text, &prefix);
@@ -36,7 +33,7 @@ fn check_key(key: &str, prefix: &UsernamePrefix) {
     assert!(key.starts_with(prefix.as_str()));
 }
 
-/// Replaces one character of a cursor. The sum of the cursor's bytes selects the position and the new character.
+/// Replaces one character. The sum of the cursor's bytes selects the position and the replacement.
 fn damaged(cursor: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = cursor.as_bytes().to_vec();

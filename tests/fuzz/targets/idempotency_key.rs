@@ -1,5 +1,5 @@
-//! Fuzzes the code that reads the Idempotency-Key header. The service must accept exactly the values that the
-//! contract allows. A key must get the same fingerprint with and without quotes.
+//! Fuzzes the code that reads the Idempotency-Key header. The service must accept exactly the
+//! values that the contract allows. A key must get the same fingerprint with and without quotes.
 #![no_main]
 
 use create_user::request::{MAX_IDEMPOTENCY_KEY_CHARS, parse};
@@ -29,7 +29,7 @@ fuzz_target!(|value: &[u8]| {
     assert_eq!(fingerprint([value, quoted]), None, "two keys were accepted");
 });
 
-/// Returns the key in a header's value, or `None` if the contract does not allow the value.
+/// Returns `None` if the contract does not allow the value.
 fn key(value: &HeaderValue) -> Option<String> {
     // White space around a value is not part of the value (RFC 9110 §5.5).
     let value = value.to_str().ok()?.trim_matches([' ', '\t']);
@@ -50,8 +50,7 @@ fn key(value: &HeaderValue) -> Option<String> {
     (is_short && key.chars().all(is_visible)).then_some(key)
 }
 
-/// Returns the fingerprint of a create request with these Idempotency-Key headers, or `None` if the service refuses
-/// the headers.
+/// Returns `None` if the service refuses these headers.
 fn fingerprint(keys: impl IntoIterator<Item = HeaderValue>) -> Option<Fingerprint> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,6 +1,6 @@
 //! Fuzzes the code that reads If-None-Match headers. Each line of the input is one header's value.
-//! The code may report a match only if a value is `*` or contains the page's entity tag. If all
-//! values are well-formed, the code must report a match exactly when RFC 9110 defines a match.
+//! If all values are well-formed, the code must report a match exactly when RFC 9110 defines one.
+//! Otherwise, it may report a match only if a value is `*` or contains the page's entity tag.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
@@ -37,8 +37,8 @@ fuzz_target!(|lines: &[u8]| {
     assert!(none_match(&headers, &etag));
 });
 
-/// Parses a value by the grammar of RFC 9110 §8.8.3 and §13.1.2. Returns whether the value is `*`
-/// or contains the page's entity tag. Returns `None` if the value is not well-formed.
+/// Returns whether a value matches the page's entity tag, by RFC 9110 §8.8.3 and §13.1.2, or `None`
+/// if the value is not well-formed.
 fn meaning(value: &[u8]) -> Option<bool> {
     if value == b"*" {
         return Some(true);
@@ -46,7 +46,7 @@ fn meaning(value: &[u8]) -> Option<bool> {
     let mut found = false;
     let mut rest = value.trim_ascii_start();
     while !rest.is_empty() {
-        // The list of ETags may contain empty elements.
+        // The list may contain empty elements.
         if let Some(after) = rest.strip_prefix(b",") {
             rest = after.trim_ascii_start();
             continue;

@@ -1,5 +1,4 @@
-//! Fuzzes the code that reads list requests. Each input is a query string. The code must return the
-//! parameters of the query string, or a problem that the contract allows.
+//! Fuzzes the code that reads list requests. Each input is a query string.
 #![no_main]
 
 use fuzz::{refusal, request};
@@ -39,7 +38,7 @@ fuzz_target!(|query: &str| {
                 (400, "invalid-query")
             );
             let has = |code: &str| refusal.codes.iter().any(|it| it == code);
-            // If a problem contains the maximum number of errors, the service may have left out other errors.
+            // With the maximum number of errors, the service may have left out others.
             if refusal.codes.len() < MAX_ERRORS {
                 assert_eq!(has("unknown"), !are_all_known);
                 assert_eq!(has("repeated"), !is_each_once);
@@ -57,8 +56,7 @@ fn check_page(page: &PageRequest) {
     let prefix = page.prefix.as_str();
     assert!(prefix.len() <= Username::MAX_KEY_BYTES);
 
-    // Writes the parameters as a query string, as the service does in the link to a next page. The
-    // parsed query string must contain the same parameters.
+    // The service writes such a query string into the link to a next page.
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(after) = &page.after {
         assert!(after.starts_with(prefix) && !after.is_empty());

@@ -1,5 +1,5 @@
-//! Fuzzes the code that reads the Content-Type header. The service must accept only media types that mean JSON in
-//! UTF-8. The expected results come from regular expressions for the grammar of RFC 9110.
+//! Fuzzes the code that reads the Content-Type header. The service must accept exactly the media
+//! types that mean JSON in UTF-8, by regular expressions for the grammar of RFC 9110.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use regex::bytes::Regex;
 const TOKEN: &str = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+";
 const QUOTED_STRING: &str = r#""(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*""#;
 
-/// Matches the type, the subtype and all parameters (RFC 9110 §8.3.1 and §5.6.6).
+/// The type, the subtype and all parameters (RFC 9110 §8.3.1 and §5.6.6).
 static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     let value = format!("(?:{TOKEN}|{QUOTED_STRING})");
     regex(&format!(
@@ -21,7 +21,6 @@ static MEDIA_TYPE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// Matches a semicolon and the parameter after it, at the start of a text.
 static PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
         r"\A[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|{QUOTED_STRING}))?"
@@ -32,7 +31,7 @@ static UTF_8: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"(?i)\A(?:utf-?8|csutf8|unicode-1-1-utf-8|unicode11utf8|(?:x-)?unicode20utf8)\z")
 });
 
-/// Compiles a pattern to a regular expression that matches bytes, not Unicode characters.
+/// Matches bytes, not Unicode characters.
 fn regex(pattern: &str) -> Regex {
     Regex::new(&format!("(?-u){pattern}")).expect("a regular expression")
 }
@@ -42,8 +41,7 @@ fuzz_target!(|value: &[u8]| {
         return;
     };
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.clone())]);
-    // The header's value as the function gets it. Like `request`, this line replaces invalid UTF-8
-    // with U+FFFD.
+    // Like `request`, this line replaces invalid UTF-8 with U+FFFD.
     let text = String::from_utf8_lossy(value.as_bytes());
     let accepted = match parse(&request(&headers, "", r#"{"username": "ada"}"#, false)) {
         Ok(_) => true,
@@ -57,7 +55,6 @@ fuzz_target!(|value: &[u8]| {
     assert_eq!(accepted, is_json(text.as_bytes()), "{text:?}");
 });
 
-/// Returns whether a media type means JSON in UTF-8.
 fn is_json(media_type: &[u8]) -> bool {
     let Some(parts) = MEDIA_TYPE.captures(media_type) else {
         return false;
@@ -82,7 +79,7 @@ fn is_json(media_type: &[u8]) -> bool {
     true
 }
 
-/// Returns the text of a token, or the text of a quoted string without its quotes and escapes.
+/// Removes the quotes and escapes of a quoted string. Leaves a token unchanged.
 fn unquoted(value: &[u8]) -> Vec<u8> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         return value.to_vec();

@@ -1,6 +1,4 @@
-//! Fuzzes the code that parses usernames. `check_accepted` checks properties that every accepted
-//! username must have. If the code refuses a text, `check_refused` checks that the text has the
-//! fault that the error names.
+//! Fuzzes the code that parses usernames. A refused text must have the fault that the error names.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +10,6 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 fuzz_target!(|text: &str| {
     let answer = Username::parse(text);
-    // Canonically equivalent texts get the same result.
     for spelling in [text.nfc().collect::<String>(), text.nfd().collect()] {
         assert_eq!(Username::parse(&spelling), answer);
         assert_eq!(
@@ -37,20 +34,19 @@ fn check_accepted(text: &str, username: &Username) {
     assert!(is_nfc(display) && is_nfc(key));
     assert_eq!(format!("{username:?}"), "Username(…)");
 
-    // The display form is itself a valid username. If a list request has the text or the display
-    // form as its prefix, the list contains the user.
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
+    // A list with the text or the display form as its prefix contains the user.
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
         assert_eq!(prefix.as_str(), key);
     }
 
-    // The key must itself be a valid username, with the two exceptions below.
+    // The key is itself a valid username, with two exceptions.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
         // The key may be too long for a username, because the lower case of İ has two characters.
         Err(UsernameError::TooLong { .. }) => {}
-        // Small Cherokee letters are refused, because RFC 8264's tables are for Unicode 6.3, which lacks them.
+        // RFC 8264's tables are for Unicode 6.3, which lacks small Cherokee letters.
         Err(UsernameError::DisallowedCharacter {
             character: Some(character),
         }) => {
@@ -61,8 +57,6 @@ fn check_accepted(text: &str, username: &Username) {
         Err(error) => panic!("{error}"),
     }
 
-    // If the ASCII characters of the text are replaced with full-width ones, the result is the same
-    // username. If its ASCII letters are changed to upper case, the result has the same key.
     let wide: String = text.chars().map(widened).collect();
     assert_eq!(Username::parse(&wide).as_ref(), Ok(username));
     if let Ok(other) = Username::parse(&text.to_ascii_uppercase()) {
@@ -78,8 +72,7 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The character that the error names must be in the text, or in the text's NFC or NFKC
-            // form. If the text has half-width characters, this check accepts any character.
+            // In a text with half-width characters, this check accepts any character.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);
@@ -93,7 +86,6 @@ fn check_refused(text: &str, error: &UsernameError) {
     assert!(!error.to_string().is_empty());
 }
 
-/// Returns the full-width form of a visible ASCII character, and any other character unchanged.
 fn widened(character: char) -> char {
     match character {
         '!'..='~' => char::from_u32(u32::from(character) + 0xfee0).expect("a full-width form"),

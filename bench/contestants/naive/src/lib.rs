@@ -7,8 +7,7 @@ use aws_sdk_dynamodb::Client;
 use lambda_http::Error;
 use shared::table::Table;
 
-/// Returns the table that the environment variable `TABLE_NAME` names. Creates the table's client
-/// in the first way that the SDK's guide shows.
+/// Creates the table's client in the first way that the SDK's guide shows.
 ///
 /// # Errors
 ///

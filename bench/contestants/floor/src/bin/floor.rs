@@ -1,8 +1,7 @@
 //! The floor: `POST /api/users` written by hand, without the SDK and without an async runtime.
 //!
-//! It does only what every create must do: it reads the event, puts the user into the table, writes a
-//! line to the log, and answers. The put is a signed request over TLS, with the same condition as in the
-//! product. The floor shows which part of a call's cost is unavoidable.
+//! It does only what every create must do, so it shows which part of a call's cost is unavoidable.
+//! Its put has the same condition as in the product.
 //!
 //! **Not for production.** It has no timeouts and no retries, and it ends at the first broken
 //! connection. It accepts only usernames of ASCII letters, digits and hyphens. It reads only responses
@@ -70,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Handles an event. Returns the status and the body of the HTTP response.
+/// Returns the status and the body of the HTTP response to an event.
 fn answer(table: &mut Table, event: &[u8]) -> Result<(u16, String), Box<dyn Error>> {
     let event: Event<'_> = serde_json::from_slice(event)?;
     let Ok(new) = serde_json::from_str::<NewUser<'_>>(event.body.as_deref().unwrap_or_default())
@@ -110,7 +109,7 @@ impl Connection<TcpStream> {
 }
 
 impl<S: Read + Write> Connection<S> {
-    /// Sends a request, and returns the response's head and body.
+    /// Returns the response's head and body.
     fn exchange(&mut self, request: &[u8]) -> io::Result<(String, Vec<u8>)> {
         self.stream.write_all(request)?;
         self.received.clear();
@@ -141,7 +140,6 @@ impl<S: Read + Write> Connection<S> {
     }
 }
 
-/// Returns the value of the header `name` in a response's head.
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (found, value) = line.split_once(": ")?;
@@ -152,7 +150,6 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 trait ReadWrite: Read + Write {}
 impl<S: Read + Write> ReadWrite for S {}
 
-/// A connection to the table, and the credentials that sign requests.
 struct Table {
     connection: Connection<Box<dyn ReadWrite>>,
     name: String,
@@ -161,7 +158,7 @@ struct Table {
     access_key: String,
     secret: String,
     token: String,
-    /// The day of the last signature, and the signing key of that day.
+    /// The day of the last signature, and that day's signing key.
     key: (String, hmac::Key),
 }
 
@@ -187,7 +184,7 @@ impl Table {
         })
     }
 
-    /// Puts a user into the table. Returns `false` if the username is taken.
+    /// Returns `false` if the username is taken.
     fn put(&mut self, username: &str, id: &str) -> Result<bool, Box<dyn Error>> {
         let key = username.to_ascii_lowercase();
         let body = serde_json::to_string(&PutItem {
@@ -213,7 +210,7 @@ impl Table {
         Err(format!("{head}{body}").into())
     }
 
-    /// Returns the text of a signed request to DynamoDB
+    /// Signs a request to DynamoDB
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>).
     fn signed(&mut self, target: &str, body: &str) -> String {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -248,7 +245,6 @@ impl Table {
     }
 }
 
-/// Opens a TLS connection to a host and waits for the end of the handshake.
 fn tls(
     host: &str,
     tcp: TcpStream,

@@ -1,5 +1,4 @@
-//! The contestant `naive` as `POST /api/users`, with the optimizations that the variable
-//! `OPTIMIZATIONS` names. The benchmark measures what each optimization gains.
+//! A naive `POST /api/users` with the optimizations that the variable `OPTIMIZATIONS` names.
 
 use std::{convert::Infallible, env, process::ExitCode};
 
