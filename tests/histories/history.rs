@@ -1,5 +1,4 @@
-//! A history: the requests of all clients in one run, the outcomes of these requests, and the contents of the table
-//! after the run.
+//! The record of one run.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Name;
 
-/// A record of one run: its requests, their outcomes, and the users after the last write.
+/// The requests of all clients in one run, their outcomes, and the contents of the table after the
+/// last write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The seed of the run's random choices.
     pub seed: u64,
     /// The maximum age of a page, in seconds.
     pub max_age: u64,
-    /// The reason why the run ended early, for example an answer that violates the contract. `None` if the run did not
-    /// end early.
+    /// Why the run ended early, for example because of an answer that violates the contract.
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// The lists that the run read after the last write, without faults. Each list was read to its
-    /// last page. The first list has no prefix, so it shows all users.
+    /// The lists that were read after the last write, without faults. The first list has no prefix,
+    /// so it shows all users.
     pub walks: Vec<Walk>,
     /// All items that a scan of the table returned after the last write.
     pub items: Vec<StoredItem>,
 }
 
-/// An item's attributes by name, without the attribute `request`. That attribute holds the
-/// fingerprint by which the service recognizes a repeated request.
+/// An item's attributes by name, without `request`, which holds the request's fingerprint.
 pub type StoredItem = BTreeMap<String, String>;
 
 /// A request and its outcome.
@@ -41,7 +39,7 @@ pub struct Operation {
     pub end: u64,
     /// The client's request.
     pub request: Request,
-    /// The outcome of the request, as the client learned it.
+    /// The outcome, as the client learned it.
     pub outcome: Outcome,
 }
 
@@ -74,9 +72,9 @@ pub struct List {
     pub prefix: String,
     /// The largest number of users on the page.
     pub limit: usize,
-    /// The last username on the previous page. `None` if this page is the first page.
+    /// The last username on the previous page. `None` for the first page.
     pub after: Option<String>,
-    /// The number of this request's walk. A walk is a series of requests that read one list page by page.
+    /// The number of the walk. The requests of one walk read one list page by page.
     pub walk: usize,
 }
 
@@ -101,14 +99,12 @@ pub enum Outcome {
     },
     /// 503: the request may have taken effect already, or may take effect later.
     Unavailable,
-    /// No answer, because the function was killed. The request may have taken effect already, or
-    /// may take effect later.
+    /// Like [`Outcome::Unavailable`], but without an answer, because the function was killed.
     Killed,
 }
 
 impl Outcome {
-    /// Whether the client cannot know if its request took effect: the client got a 503, or the
-    /// function was killed.
+    /// Whether the client cannot know if its request took effect.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Killed)

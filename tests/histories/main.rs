@@ -46,7 +46,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
     if let Err(failure) = judge(&history) {
         panic!("{failure}");
     }
-    // Each of these events must happen at least once. Otherwise, the run tests too little.
+    // A run in which one of these events never happens tests too little.
     let happened = [
         totals.users,
         totals.replays,
@@ -62,8 +62,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-/// How long a test waits for its clients before the test fails. The clients may be slow on a busy
-/// machine.
+/// Long, because the clients may be slow on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +122,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
             let is_known = acknowledged.contains_key(username) || open.contains(username);
             assert!(is_known, "nobody asked for {username}");
         }
-        // Each create that got a 503 is repeated, and must now get a 201.
+        // Repeat each create that got a 503.
         for username in open {
             let answer = create(&table, &username).await;
             assert_eq!(answer.status, 201, "{answer:?}");
@@ -142,11 +141,8 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
     ));
 }
 
-/// How many usernames the clients request. The operators erase the users whose username ends with
-/// an even digit.
 const NAMES: usize = 24;
-/// The test waits this long, so that every delayed write arrives. The time is longer than the
-/// longest delay in `faults`.
+/// Longer than the longest delay in `faults`, so that every delayed write arrives.
 const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,8 +190,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     ));
 }
 
-/// The faults that the proxy injects into creates and deletes. Each delay is longer than the SDK
-/// waits for an answer.
+/// Each delay is longer than the SDK waits for an answer.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),
@@ -207,14 +202,13 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * NAMES)
 }
 
-/// Sends one create request. The Idempotency-Key is the same for all callers and usernames.
+/// All callers and usernames have the same Idempotency-Key.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");
     post(&connect(&url), event).await
 }
 
-/// Creates a user for the caller `cleo`. Retries until the response is a 201.
 async fn own(url: String, username: String) -> (String, Value) {
     let wait = async {
         loop {
@@ -229,8 +223,7 @@ async fn own(url: String, username: String) -> (String, Value) {
         .expect("the erased username becomes free")
 }
 
-/// Erases the user with this id, in the way that docs/operations.md describes. Retries until the
-/// table confirms that the user is gone.
+/// Erases the user in the way that docs/operations.md describes.
 async fn erase(url: String, username: String, id: String) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let table = connect(&url);
@@ -274,7 +267,7 @@ async fn list(table: &Table) -> HashMap<String, Value> {
     users
 }
 
-/// Prints a message even if the test passes. The test harness captures the output of `println!`, but not of `writeln!`.
+/// Prints even if the test passes: the test harness captures `println!`, but not `writeln!`.
 fn say(text: &str) {
     writeln!(io::stderr(), "{text}").expect("standard error can be written");
 }

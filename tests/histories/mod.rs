@@ -1,15 +1,16 @@
-//! Many clients send requests to the service at the same time, while faults happen. A history
-//! records these requests and their outcomes. Every history must keep the rules in [`rules`]. These
-//! rules follow from two promises. First, a username belongs to one user. Second, once an answer of
-//! the service has contained a user, this user is never lost or duplicated.
+//! A history records the requests of many clients, and their outcomes, while faults happen.
+//!
+//! Every history must keep the rules in [`rules`]. They follow from two promises. First, a username
+//! belongs to one user. Second, once an answer of the service has contained a user, this user is
+//! never lost or duplicated.
 //!
 //! [`run`](run::run) records a history. It runs the functions' binaries with an engine that
 //! emulates DynamoDB and stores its table in a file. [`check`] finds the rules that a history
-//! breaks. A history that was saved to a file can be checked again.
+//! breaks.
 //!
 //! A seed decides the maximum age of a page, what each client asks for, and when faults and kills
-//! happen. The operating system, not the seed, decides when each process runs. So two runs with the
-//! same seed make the same choices, but may record different histories.
+//! happen. But the operating system decides when each process runs, so two runs with the same seed
+//! may record different histories.
 
 pub mod history;
 pub mod names;
@@ -25,8 +26,7 @@ use self::{
     rules::{Rule, check},
 };
 
-/// Returns the seed in the environment variable `HISTORY_SEED`, or a random seed if the variable is
-/// empty or not set.
+/// The seed in the environment variable `HISTORY_SEED`, or a random seed.
 ///
 /// # Panics
 /// `HISTORY_SEED` is not a number.
@@ -49,8 +49,7 @@ pub fn seed() -> u64 {
 /// # Panics
 /// The file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
-    /// The largest number of violations that the error shows for each rule. A rule can have many
-    /// violations, because a lost user can be missing on every page.
+    /// The error shows this many violations per rule: a lost user can be missing on every page.
     const SHOWN: usize = 3;
 
     let violations = check(history);

@@ -18,7 +18,7 @@ pub struct Name {
     pub key: String,
 }
 
-/// Each entry is a spelling of a name, with the display form and the username key.
+/// A spelling, its display form and its username key.
 const NAMES: [(&str, &str, &str); 17] = [
     ("ada", "ada", "ada"),
     ("ADA", "ADA", "ada"),
@@ -41,7 +41,7 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Each entry is a prefix as a client writes it, with the expected prefix of the username keys.
+/// A prefix as a client writes it, and the prefix of the username keys.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),
@@ -75,7 +75,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// A random prefix. In about half of the cases, the prefix is empty.
+    /// A random prefix, which is empty in about half of the cases.
     pub fn choose(rng: &mut Rng) -> Self {
         let number = rng.usize(..2 * PREFIXES.len());
         Self::all().nth(number).unwrap_or(Self {
@@ -84,7 +84,7 @@ impl Prefix {
         })
     }
 
-    /// All prefixes. The empty prefix comes first.
+    /// The empty prefix comes first.
     pub fn all() -> impl Iterator<Item = Self> {
         let prefix = |(spelling, key)| Self { spelling, key };
         PREFIXES.into_iter().map(prefix)

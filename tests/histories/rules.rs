@@ -65,12 +65,12 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Returns all violations of the rules in a history.
+/// Finds all violations of the rules.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let mut checker = Checker::new(history);
     if let Some(failure) = &history.failure {
-        // The other rules hold only for a run that finished, so they are not checked.
+        // The other rules hold only for a run that finished.
         checker.report(Rule::Answer, failure.clone());
         return checker.violations;
     }
@@ -98,7 +98,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     checker.violations
 }
 
-/// Identifies a request. All attempts of one request have the same identity.
+/// All attempts of one request have the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity<'a> {
     /// A request with an Idempotency-Key: its caller, its key and the display form of its username.
@@ -108,7 +108,6 @@ enum Identity<'a> {
     Single(usize),
 }
 
-/// An attempt to create a user.
 #[derive(Clone, Copy, Debug)]
 struct Attempt<'a> {
     number: usize,
@@ -118,7 +117,6 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Whether this attempt may have created a user with this display form.
     fn may_have_created(&self, display: &str) -> bool {
         let may = match &self.operation.outcome {
             Outcome::Created { replayed, .. } => !replayed,
@@ -174,8 +172,7 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Takes the users from the first walk that began after the last write, and stores them in
-    /// `self.users`. Compares them with all walks after the last write, and with the table.
+    /// Stores the first walk's users in `self.users`. Compares them with all walks and the table.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
@@ -205,8 +202,7 @@ impl<'a> Checker<'a> {
                 limit,
                 users: shown,
             } = walk;
-            // `self.users` is sorted by username key. Each walk must show the users in the same
-            // order.
+            // A walk must show the users in the order of `self.users`, sorted by username key.
             let all = self.users.iter();
             let all = all
                 .filter(|(key, _)| key.starts_with(prefix))
@@ -235,8 +231,7 @@ impl<'a> Checker<'a> {
 
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
-        // If no client requested this username, its key is unknown. In this case, `check_end` has
-        // already reported that `Rule::Asked` is broken.
+        // If no client requested this username, `check_end` has already reported `Rule::Asked`.
         let key = self.keys.get(username).copied().unwrap_or(username);
         let attributes = [
             ("kind", "user"),
@@ -248,8 +243,7 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that a client requested this user before `told`, the time at which a client was told of
-    /// the user. Returns the username key.
+    /// Checks that a create for this user was sent before `told`. Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
         let attempts = key.and_then(|key| self.attempts.get(key));
@@ -262,8 +256,7 @@ impl<'a> Checker<'a> {
         key
     }
 
-    /// Checks that the list at the end of the run shows this user with the same id and the same
-    /// username. A client was told of the user before.
+    /// Checks that the list at the end of the run shows this user, with the same fields.
     fn check_kept(&mut self, user: &ShownUser, key: &str) {
         match self.users.get(key) {
             None => self.report(Rule::Kept, format!("{user:?} is lost")),
@@ -347,8 +340,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks [`Rule::Creator`] for the user with this key. `told` is the time when a client was
-    /// first told of the user.
+    /// `told` is the time when a client was first told of the user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
             return;
@@ -437,8 +429,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Maps the key of each taken username to the time at which a client first learned that the
-    /// username was taken.
+    /// Maps the key of each taken username to the time when a client was first told of its user.
     fn told(&self) -> BTreeMap<&'a str, u64> {
         let mut told = BTreeMap::<&str, u64>::new();
         for operation in &self.history.operations {

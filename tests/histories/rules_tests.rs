@@ -125,8 +125,7 @@ fn a_user_that_nobody_asked_for_is_found() {
 fn a_user_in_a_display_form_that_nobody_requested_is_found() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
-    // bea's request is the only request for "ADA". It got a 409, so it can't have created the user
-    // "ADA".
+    // The only request for "ADA" got a 409, so it can't have created the user "ADA".
     story.create("bea", None, "ADA", Outcome::Taken);
     story.end(&[(1, "ADA")]);
     story.assert_broken(&[Rule::Asked, Rule::Conflict]);
@@ -195,15 +194,14 @@ fn a_replay_of_another_user_is_found() {
 
 #[test]
 fn a_conflict_with_the_request_itself_is_found() {
-    // The second attempt of the request that created the user gets a 409.
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.create("ada", Some("one"), "ada", Outcome::Taken);
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Conflict]);
 
-    // In this history, only one request asks for "ada", and the two creates for "bea" are attempts
-    // of one request. So no other request explains the 409s.
+    // Only one request asks for "ada", and the two creates for "bea" are attempts of one request.
+    // So no other request explains the 409s.
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Taken);
     story.create("ada", Some("one"), "bea", Outcome::Killed);
@@ -234,9 +232,8 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // All three callers request the username "ada". The 201 proves that the last request created
-    // the user. So bea's request created no user, and the username was still free when cleo got the
-    // 409.
+    // The 201 proves that ada's request created the user. So bea's request created no user, and the
+    // username was still free when cleo got the 409.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -249,8 +246,7 @@ fn a_creation_of_a_user_that_was_seen_before_is_found() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
-    // The list above shows that the user existed before this 201. So the 201 should be marked as a
-    // replay.
+    // The user existed before this 201, which should be marked as a replay.
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Creator]);
@@ -400,7 +396,6 @@ fn a_page_may_lack_a_user_that_is_younger_than_the_maximum_age() {
 fn a_walk_that_shows_a_user_twice_is_found() {
     let mut story = Story::with_users();
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
-    // The second page shows the users of the first page again.
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
     for operation in &mut story.history.operations {
         if let Request::List(list) = &mut operation.request {
@@ -481,7 +476,7 @@ fn a_history_is_the_same_after_being_written_and_read_as_json() {
     assert_eq!(read, story.history);
 }
 
-/// A hand-written history in which each operation begins after the previous operation has ended.
+/// A history in which each operation begins after the previous operation has ended.
 #[derive(Default)]
 struct Story {
     history: History,
@@ -512,8 +507,7 @@ impl Story {
         self.add(Request::Create(create), outcome);
     }
 
-    /// Adds a list request for one page. The request is the only one of its walk, so the walk has
-    /// no other pages.
+    /// Adds a page that is the only page of its walk.
     fn list(
         &mut self,
         prefix: &str,

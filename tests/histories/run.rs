@@ -1,5 +1,5 @@
-//! A run starts processes of the real functions. While many clients call these processes, the run
-//! injects faults. It also kills function processes and the engine, which emulates DynamoDB.
+//! While many clients call processes of the real functions, a run injects faults. It also kills
+//! function processes and the engine, which emulates DynamoDB.
 
 use std::{
     any::Any,
@@ -37,21 +37,18 @@ use harness::{
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many processes each function has. A process handles one event at a time. There are more
-/// clients than processes, so some clients wait for a process.
+/// How many processes each function has. There are more clients, so some of them wait.
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// The largest number of pages that a walk reads. This limit ends the walk even if the service
-/// always links to a next page.
+/// Ends a walk even if the service always links to a next page.
 const MAX_PAGES: usize = 1000;
 
-/// The values for `LIST_MAX_AGE_SECONDS`. Each run picks one of them at random. With 0, the
-/// template's default, list-users caches no page. With 2, it caches each page for 2 seconds.
+/// Values in seconds. With 0, the template's default, list-users caches no page.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// The callers and the Idempotency-Keys that clients choose from. Both lists are short. So one
-/// caller often repeats a key, and different callers often send the same key.
+/// Both lists are short, so that one caller often repeats a key, and different callers often send
+/// the same key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -72,8 +69,7 @@ pub struct Totals {
     pub operations: usize,
     /// Users in the list at the end of the run.
     pub users: usize,
-    /// Create requests that got a replay: an earlier request with the same caller and the same
-    /// Idempotency-Key had created the user.
+    /// Create requests that got a replay.
     pub replays: usize,
     /// Create requests that got a 409.
     pub conflicts: usize,
@@ -142,12 +138,11 @@ impl fmt::Display for Totals {
     }
 }
 
-/// Runs clients against a service, and returns the history and its totals. The service's table is a
-/// file in `folder`.
+/// Runs clients against a service whose table is a file in `folder`.
 ///
 /// # Panics
-/// A process does not start or stop. An answer that violates the contract does not cause a panic.
-/// Instead, the run ends early, and the history's `failure` describes the answer.
+/// A process does not start or stop. An answer that violates the contract does not cause a panic:
+/// it ends the run early, and the history's `failure` describes it.
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
@@ -170,9 +165,8 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // A deed draws more or fewer random numbers, depending on the answers that it gets. Each
-        // deed has its own random generator, so that the answers do not change the choices of the
-        // next deed.
+        // Each deed has its own random generator. A deed draws more or fewer random numbers,
+        // depending on its answers, and the next deed's choices must not depend on them.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -222,7 +216,6 @@ impl World {
         self.proxy.redirect(engine.url());
     }
 
-    /// Ends the run: stops the functions, restarts the engine, and then reads the list and the table.
     async fn end(self, seed: u64, rng: Rng, failure: Option<String>) -> (History, Totals) {
         let mut history = History {
             seed,
@@ -237,9 +230,8 @@ impl World {
         if history.failure.is_none() {
             self.creators.stop().await;
             self.listers.stop().await;
-            // The functions have stopped, but some of their writes may still be on their way to the
-            // table. Killing the engine discards these writes. The restarted engine reads the table
-            // from its file.
+            // Some writes of the stopped functions may still be on their way to the table. Killing
+            // the engine discards these writes.
             let mut engine = self.engine.into_inner();
             engine.kill().await;
             engine.start_again().await;
@@ -262,8 +254,6 @@ impl World {
     }
 }
 
-/// Reads several lists of users, each to its last page. The lists have different prefixes and
-/// limits.
 async fn walks_at_the_end(table_url: &str, mut rng: Rng) -> Vec<Walk> {
     let mut lister = Sandbox::of("list-users", table_url).await;
     let whole = Prefix::all().take(1).map(|prefix| (prefix, 1000));
@@ -375,7 +365,7 @@ impl Pool {
         sandbox.expect("the pool has its own sender")
     }
 
-    /// Stops all processes of the pool, and checks that each process was still running.
+    /// Also checks that each process was still running.
     async fn stop(self) {
         let Self { give, take, .. } = self;
         drop(give);
@@ -421,11 +411,8 @@ impl Client {
         }
     }
 
-    /// Sends a create for a username that other clients also request. If the outcome is unknown,
-    /// usually sends the create again.
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // The username ends in this number. Later deeds have larger numbers, because otherwise all
-        // usernames would soon be taken.
+        // Later deeds have larger numbers, because otherwise all usernames would soon be taken.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -434,8 +421,7 @@ impl Client {
         };
         for _ in 0..4 {
             let outcome = self.create_once(rng, &create).await;
-            // Sometimes the client retries although it knows the outcome. Sometimes a retry has no
-            // Idempotency-Key.
+            // Sometimes the client retries although it knows the outcome, or without its key.
             let repeats = outcome.is_unknown() || rng.u8(..8) == 0;
             if !repeats || rng.u8(..8) == 0 {
                 return;
@@ -476,7 +462,7 @@ impl Client {
             let pool = &self.world.listers;
             let (answer, outcome) = self.ask(rng, pool, "get", event, request).await;
             let Outcome::Page { users, .. } = outcome else {
-                // The client got no page, so the next iteration requests the same page again.
+                // The next iteration requests the same page again.
                 continue;
             };
             if let Some(user) = users.last() {
@@ -532,8 +518,7 @@ impl Client {
     }
 }
 
-/// Converts an answer to an outcome. Returns `None` if the answer has a status that no request of a
-/// run should get.
+/// `None` if the answer has a status that no request of a run should get.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {

@@ -1,11 +1,9 @@
 // Simulates a disk that becomes full or read-only on demand. The program under test loads this
-// library before libc. The library intercepts the program's calls to libc that change files in one
-// folder.
+// library before libc. The library intercepts the calls that change files in one folder.
 //
-// The variable FAULTY_FOLDER names the folder, and the variable FAULTY_SWITCH names the switch file.
-// While the switch file contains "full", the disk has no space left. While the file contains
-// "read-only", nothing in the folder can be changed. The program's child processes do not load the
-// library.
+// FAULTY_FOLDER names the folder, and FAULTY_SWITCH names the switch file. While the switch file
+// contains "full", the disk has no space left. While it contains "read-only", nothing in the folder
+// can be changed. The program's child processes do not load the library.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -34,7 +32,7 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// Returns the error that a change to this path now causes: ENOSPC, EROFS, or 0 for no error.
+// The error that a change to this path now causes: ENOSPC, EROFS, or 0 for no error.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))
@@ -51,7 +49,7 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// Does the same as fault_of_path, but for a file descriptor.
+// The same for a file descriptor.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;
@@ -64,8 +62,7 @@ static int fault_of(int file) {
     return fault_of_path(path);
 }
 
-// Returns how many bytes of a write the disk accepts. A full disk accepts half of the bytes, and a
-// read-only disk accepts no bytes. Sets errno if the disk is full or read-only.
+// How many bytes of a write the disk accepts: half of them if it is full. Sets errno on a fault.
 static size_t possible(int file, size_t length) {
     int fault = fault_of(file);
     if (fault == 0)

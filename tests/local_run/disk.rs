@@ -1,5 +1,4 @@
-//! Tests of the local run on a disk that becomes full or read-only. The local run keeps acknowledged
-//! users, acknowledges no user that it can't store, and tells the developer what is wrong with the disk.
+//! Tests of the local run on a disk that becomes full or read-only.
 
 use std::{
     fs,
@@ -15,9 +14,7 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// The simulated faults of a disk. Each entry has two texts: the content of the switch file, which
-/// makes the library (`disk.c`) simulate the fault, and the operating system's message for the
-/// fault.
+/// The content of the switch file (`disk.c`), and the operating system's message for the fault.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),
@@ -88,8 +85,7 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // The local run must refuse to start twice: with an empty data folder, and with a data
-        // folder that contains a user.
+        // First the data folder is empty, and then it contains a user.
         disk.set(fault);
         assert_refused(&disk.start(), &message);
         disk.heal();
@@ -108,13 +104,11 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
 /// A data folder on a simulated disk, which a test can make full or read-only.
 struct Disk {
     data: TempDir,
-    /// The folder with the switch file, which selects the fault, and with the library compiled from
-    /// `disk.c`, which intercepts calls to libc.
+    /// Contains the switch file, and the library that is compiled from `disk.c`.
     tools: TempDir,
 }
 
 impl Disk {
-    /// A disk without faults.
     fn new() -> Self {
         let disk = Self {
             data: temporary_folder(),
@@ -135,7 +129,6 @@ impl Disk {
         self.data.path()
     }
 
-    /// The command that starts the local run on this disk.
     fn program(&self) -> Command {
         let mut local = program("local");
         local
@@ -145,7 +138,7 @@ impl Disk {
         local
     }
 
-    /// Starts the local run, waits until it exits, and returns its output.
+    /// Starts the local run, and waits until it exits.
     fn start(&self) -> Output {
         let mut local = self.program();
         local
@@ -167,8 +160,7 @@ impl Disk {
         fs::remove_file(self.switch()).unwrap();
     }
 
-    /// Asserts that the database file is undamaged. Python's SQLite checks the file, so the check
-    /// does not depend on the engine's SQLite.
+    /// Checks the database file with Python's SQLite, to be independent of the engine's SQLite.
     fn assert_sound(&self) {
         let script = "import sqlite3, sys\n\
                       print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check'))";

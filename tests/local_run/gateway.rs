@@ -1,5 +1,5 @@
-//! Tests the local run's gateway from outside. The gateway must answer like API Gateway. Of all web
-//! pages, only the service's own page may use the API.
+//! Tests of the local run's gateway. It must answer like API Gateway. Of all web pages, only the
+//! service's own page may use the API.
 
 use std::{
     io::{Read, Write},
@@ -47,7 +47,7 @@ fn a_request_that_the_template_does_not_route_is_not_found() {
         let answer = run.send(method, PATH, &[JSON], body("ada"));
         assert_message(&answer, 404, "Not Found");
     }
-    // A response to HEAD has no body. The test adds the body that `assert_message` expects.
+    // A response to HEAD has no body, so the test adds the body that `assert_message` expects.
     let mut answer = run.send("HEAD", PATH, &[], "");
     assert_eq!(answer.body, "");
     answer.body = r#"{"message":"Not Found"}"#.to_owned();
@@ -149,8 +149,7 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     assert!(succeeds, "{message}");
     assert_eq!(response.unwrap()["statusCode"], 201);
     assert_eq!(run.list("").usernames(), ["ada"]);
-    // The claims in the event file name a caller. The function logs this caller, because the gateway
-    // passes the event on unchanged.
+    // The caller is from the claims in the event file, which the gateway passes on unchanged.
     run.wait_for_output(r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#);
     run.stop();
 }
@@ -188,7 +187,7 @@ fn no_web_page_can_invoke_a_function_with_a_whole_event() {
         (answer.status, &answer.json()["statusCode"]),
         (200, &json!(201))
     );
-    // Like Lambda, the gateway answers an invocation with 200. The function's status, 500, is in the body.
+    // Like Lambda, the gateway answers 200. The function's status is in the body.
     let answer = run.send("POST", INVOKE, &[plain], "{}");
     assert_eq!(
         (answer.status, &answer.json()["statusCode"]),
@@ -280,8 +279,8 @@ fn requests_from_pages_of_other_origins_are_refused() {
     );
     assert_eq!(run.list("").body, "[]");
 
-    // The gateway allows requests from programs and from the service's own page. It also allows the
-    // requests that a browser sends when a person types the address or follows a link.
+    // Requests from programs, from the service's own page, and from a browser when a person types
+    // the address or follows a link.
     let admitted: &[&[(&str, &str)]] = &[
         &[],
         &[("sec-fetch-site", "none")],
@@ -325,7 +324,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
         assert_eq!(answer.status, 415, "{media_type}");
     }
     assert_eq!(run.send("POST", PATH, &[], body("ada")).status, 415);
-    // The gateway joins the two values of the repeated header to one value, which is not a JSON media type.
+    // The gateway joins the two values to one, which is not a JSON media type.
     let text: (&str, &[u8]) = ("content-type", b"text/plain");
     for headers in [[text, JSON], [JSON, text]] {
         assert_eq!(run.send("POST", PATH, &headers, body("ada")).status, 415);
@@ -352,7 +351,7 @@ fn only_the_page_may_call_the_api_from_another_origin_as_the_template_allows() {
         ("vary", "origin"),
     ]);
     assert_eq!(answer, (200, of_answers.clone()));
-    // The page must be able to read an error response, so error responses have CORS headers too.
+    // The page must be able to read error responses too.
     assert_eq!(run.cors("POST", &[("origin", &page)]), (415, of_answers));
     let of_preflights = headers(&[
         ("access-control-allow-origin", &page),
@@ -436,7 +435,7 @@ fn a_header_or_body_that_is_not_utf_8_reaches_the_functions() {
         contract::check("post", &answer);
         assert_eq!(answer.status, 400, "{body:?}");
     }
-    // The gateway reads the byte \xee as the letter î (ISO 8859-1), which an Idempotency-Key can't contain.
+    // In ISO 8859-1, the byte \xee is the letter î, which an Idempotency-Key can't contain.
     let key: (&str, &[u8]) = ("idempotency-key", b"\"\xee\"");
     let answer = run.send("POST", PATH, &[JSON, key], body("ada"));
     contract::check("post", &answer);
@@ -518,8 +517,8 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         assert_eq!(answer.body_mut().read_to_string().unwrap(), "[]");
-        // The page's own origin has the name 127.0.0.1. The page's server redirects requests for
-        // `localhost` or `[::1]` to this origin, and the HTTP client follows the redirect.
+        // The page's server redirects the other names to the page's own origin, 127.0.0.1, and the
+        // HTTP client follows the redirect.
         let url = format!("http://{name}:{page_port}/");
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");

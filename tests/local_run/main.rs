@@ -1,5 +1,5 @@
-//! Tests of the local run from outside. Both real functions run under cargo-lambda, and the embedded
-//! DynamoDB keeps its data in a file.
+//! Tests of the local run. The real functions run under cargo-lambda, and the embedded DynamoDB
+//! keeps its data in a file.
 
 mod disk;
 mod gateway;
@@ -33,8 +33,7 @@ use tempfile::{NamedTempFile, TempDir};
 /// running service.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
-    // If an earlier test panicked, the lock is poisoned. That test has reported its panic, so this
-    // test takes the lock anyway.
+    // A panic poisons the lock, but must fail only its own test.
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -56,8 +55,8 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // The last two spans belong to the create. At its start, the local run sends requests to check
-    // that the functions answer. The earlier spans belong to these requests.
+    // The earlier spans belong to requests by which the local run checks at its start that the
+    // functions answer.
     let [.., invocation, of_table] = &lines[..] else {
         panic!("expected two spans: {output}");
     };
@@ -181,7 +180,7 @@ fn thousands_of_generated_requests_get_no_answer_outside_of_the_contract() {
     run.stop();
 }
 
-/// The process of schemathesis, the contract fuzzer. Dropping this value kills the process.
+/// The process of schemathesis, the contract fuzzer.
 struct Fuzzer(Child);
 
 impl Fuzzer {
@@ -192,7 +191,7 @@ impl Fuzzer {
         Self(command.spawn().unwrap())
     }
 
-    /// Waits until the fuzzer exits, usually for one or two minutes, and returns its exit status.
+    /// Waits until the fuzzer exits, usually for one or two minutes.
     fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(1800) {
@@ -238,8 +237,7 @@ fn a_killed_run_loses_no_acknowledged_user_and_leaves_no_process() {
             scope.spawn(move || {
                 for number in 0.. {
                     let username = format!("user{client}x{number}");
-                    // After 100 creates, this test kills the service. Then a request gets no
-                    // response, or a 503 from a function that can't reach its table any more.
+                    // After the kill: no response, or a 503, because the table is gone.
                     if !matches!(run.try_create(&username), Ok(answer) if answer.status == 201) {
                         return;
                     }
@@ -275,8 +273,7 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
         for function in &before {
             send_signal(signal, function);
         }
-        // Waits until the processes have exited, because a request to an exiting process would
-        // fail, as in Lambda.
+        // A request to a process that is exiting would fail, as in Lambda.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))
@@ -310,7 +307,7 @@ fn a_run_whose_cargo_lambda_is_killed_ends_and_leaves_no_process() {
     assert!(!run.ended().success());
 }
 
-/// Waits up to a minute until a function's process runs, and returns the process.
+/// Waits up to a minute for the function's process.
 fn function(run: &LocalRun, name: &str) -> Process {
     let program = format!("/{name}");
     for _ in 0..6000 {
@@ -403,8 +400,8 @@ fn a_copied_project_serves_its_own_code_and_data() {
         .status
         .success()
     );
-    // A developer who copies the project also copies the build output, and cargo reuses it. This
-    // test links to the build output instead of copying it.
+    // A developer who copies the project also copies the build output, which cargo reuses. Here, a
+    // link is enough.
     symlink(target(), copy.join("target")).unwrap();
 
     let mut program = program("local");
@@ -419,8 +416,7 @@ fn a_copied_project_serves_its_own_code_and_data() {
     }
     let folder = copy.join("functions/list-users");
     let compiling = format!("Compiling list-users v0.1.0 ({})", folder.display());
-    // Edits the file again and again until a build starts, because cargo-lambda may not watch the
-    // files yet.
+    // Edit the file until a build starts, because cargo-lambda may not watch the files yet.
     for _ in 0..60 {
         if run.output().contains(&compiling) {
             break;
@@ -483,7 +479,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
         let data = temporary_folder();
         let mut make = Command::new("make");
         make.arg("run").current_dir(root());
-        // The `make` that runs the tests may have set these variables. The `make` under test must not inherit them.
+        // The `make` under test must not inherit what the `make` that runs the tests may have set.
         make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
         let run = LocalRun::start_by(make, data.path());
         assert_eq!(run.create("ada").status, 201);
@@ -596,8 +592,7 @@ fn a_missing_tool_is_named_in_one_line() {
 
 #[test]
 fn a_write_beside_the_sources_restarts_no_function() {
-    // After a file changes, cargo-lambda waits three seconds for more changes. Only then does it
-    // restart a function.
+    // After an edit, cargo-lambda waits three seconds for more edits, and then restarts a function.
     const TIME_TO_ACT: Duration = Duration::from_secs(6);
     let _alone = alone();
     let data = temporary_folder();
@@ -631,7 +626,6 @@ fn an_edit_rebuilds_the_functions() {
     run.stop();
 }
 
-/// Updates a file's modification time, as an edit does.
 fn touch(file: &Path) {
     let file = File::options().append(true).open(file).unwrap();
     file.set_modified(SystemTime::now()).unwrap();
@@ -757,7 +751,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// Values for `PORT` and `PAGE_PORT`. 0 makes the local run choose any free port.
+/// For `PORT` and `PAGE_PORT`. 0 makes the local run choose any free port.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

@@ -17,9 +17,8 @@ pub enum Decision {
 }
 
 impl Protocol {
-    /// Calls the service's function [`judge`]. If `self.without` names a rule of `judge`, the
-    /// model leaves out this rule: this method changes the users that it passes to `judge`, so that
-    /// the rule has no effect.
+    /// Calls the service's [`judge`]. If the model leaves out a rule of `judge`, changes the users
+    /// first, so that the rule has no effect.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);
         let mut found = self.stored(state, found);
@@ -27,8 +26,7 @@ impl Protocol {
             Some(Without::OwnId) => new.user.id = UserId::new(),
             Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
             Some(Without::Key) => {
-                // The rule is that a request without an Idempotency-Key gets no replay. Give such a
-                // request the fingerprint of an empty key, so that it can get a replay.
+                // With the fingerprint of an empty key, a request without a key can get a replay.
                 for user in [&mut new, &mut found] {
                     user.request
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

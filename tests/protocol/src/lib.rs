@@ -6,16 +6,15 @@
 //!
 //! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client
 //!   may send its request a second time, before or after the first answer.
-//! * Each time a client sends its request, the function runs once. The function sends its write to
-//!   the table at most twice. A write may arrive after the function has stopped waiting, or may
-//!   never arrive. The answer to a write may get lost. Functions may crash at any time.
+//! * Each time a client sends its request, the function runs once, and sends its write to the table
+//!   at most twice. A write may arrive after the function has stopped waiting, or never. The answer
+//!   to a write may get lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
 //! In reality, the function's answer to the client may get lost. In the model, every answer reaches
 //! the client, so that the model can check every answer.
 //!
-//! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
-//! failed condition. The model also uses the service's types for usernames, keys and fingerprints.
+//! The service's [`create_user::insert::judge`] decides what to answer after a failed condition.
 
 mod decision;
 mod linearizable;
@@ -36,20 +35,19 @@ pub use story::{Path, shortest, story};
 
 /// The largest number of clients in a model.
 pub const CLIENTS: usize = 3;
-/// The usernames that clients request: two names, and two spellings of each name.
+/// Two names, each in two spellings.
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
 /// Pairs of caller and Idempotency-Key: two callers use the same key, and one caller uses two keys.
 pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
-/// A client sends its request at most this many times, and a function sends its write at most this
-/// many times.
+/// A client sends its request, and a function sends its write, at most this many times.
 const ATTEMPTS: usize = 2;
 
 /// The request that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
-    /// The username: an index into [`USERNAMES`].
+    /// An index into [`USERNAMES`].
     pub username: usize,
-    /// The index in [`KEYS`] of the caller and the Idempotency-Key.
+    /// An index into [`KEYS`].
     pub key: Option<usize>,
 }
 
@@ -58,7 +56,7 @@ pub struct Request {
 pub struct Attempt {
     /// The client.
     pub client: usize,
-    /// The number of the attempt: 0 for the first attempt, and 1 for the second attempt.
+    /// 0 for the first attempt, and 1 for the second attempt.
     pub number: usize,
 }
 
@@ -67,9 +65,9 @@ pub struct Attempt {
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// 0, because all writes of an attempt contain the same user. But in a model with
-    /// [`Without::OneIdARequest`], each write of an attempt contains a different user. There, this
-    /// field is the write's number: 0 or 1.
+    /// 0, because all writes of an attempt contain the same user. In a model with
+    /// [`Without::OneIdARequest`], they contain different users: there, this is the number of the
+    /// write.
     pub write: usize,
 }
 
@@ -165,8 +163,7 @@ pub struct State {
     /// The attempts that clients sent before the erasure began.
     pub begun: u8,
     /// The users that the operator deleted on purpose: the user to erase, and users that other
-    /// attempts of that user's request created. If the operator deletes a user of another request
-    /// by mistake, that user is not in this set.
+    /// attempts of that user's request created.
     pub erased: u16,
     /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,
@@ -177,16 +174,14 @@ impl State {
         &mut self.runs[attempt.client][attempt.number]
     }
 
-    /// The index in [`KEYS`] of the attempt's caller and Idempotency-Key. `None` if the
-    /// attempt has no Idempotency-Key.
+    /// The attempt's index into [`KEYS`], or `None` if the attempt has no Idempotency-Key.
     #[must_use]
     pub fn key(&self, attempt: Attempt) -> Option<usize> {
         let forgotten = attempt.number > 0 && self.forgetful >> attempt.client & 1 == 1;
         self.requests[attempt.client].key.filter(|_| !forgotten)
     }
 
-    /// Whether two attempts count as one request: they are the same attempt, or they have the same
-    /// caller, the same Idempotency-Key and the same spelling.
+    /// Whether two attempts belong to one request.
     fn are_one(&self, one: Attempt, other: Attempt) -> bool {
         let username = |attempt: Attempt| self.requests[attempt.client].username;
         let key = self.key(one);
@@ -265,15 +260,14 @@ pub enum Layout {
     #[default]
     One,
     /// Users are in a global table with two regions. A write is replicated to the other region
-    /// later. If both regions write the same key, the later write wins. The client with the highest
-    /// number uses the second region, and all other clients use the first region.
+    /// later. If both regions write the same key, the later write wins. Only the last client uses
+    /// the second region.
     Regions,
     /// Users are in two item collections. A hash of the key chooses the collection, so that all
     /// clients use the same collection for a key.
     Shards,
-    /// Two releases of the function are in use. The older release keeps all users in one item
-    /// collection, and the newer release uses two. The client with the highest number calls the
-    /// newer release, and all other clients call the older release.
+    /// Two releases of the function are in use: the older release keeps all users in one item
+    /// collection, and the newer release uses two. Only the last client calls the newer release.
     MoreShards,
 }
 
@@ -357,17 +351,14 @@ pub struct Protocol {
     pub without: Option<Without>,
     /// Where users are kept.
     pub layout: Layout,
-    /// How the operator erases one user, or `None` if no user is erased. In a model with an
-    /// erasure, all clients ask for the same name.
+    /// How the operator erases one user. With an erasure, all clients ask for the same name.
     pub erasure: Option<Erasure>,
-    /// Whether the model treats states as one state if they differ only in what no longer matters
-    /// (`merge`).
+    /// Whether states that differ only in what no longer matters count as one state (`merge`).
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// For each username, the number of its key. Usernames with the same key have the same number:
-    /// the index of the first of them in [`USERNAMES`].
+    /// For each username, the index in [`USERNAMES`] of the first username with the same key.
     keys: [usize; USERNAMES.len()],
 }
 
@@ -441,8 +432,7 @@ impl Protocol {
         (place, key)
     }
 
-    /// Applies one write of an attempt to the table. Returns the user in the write, and the cell
-    /// that the write found.
+    /// Applies a write to the table. Returns the user in the write, and the cell that it found.
     fn write(&self, state: &mut State, attempt: Attempt, write: usize) -> (Item, Cell) {
         let write = if self.without == Some(Without::OneIdARequest) {
             write
@@ -464,8 +454,8 @@ impl Protocol {
         (item, found)
     }
 
-    /// Decides what the function answers after a write. The write contains the user `item` and
-    /// finds the cell `found` in the table. Returns the decision, and the user that a 201 shows.
+    /// What the function answers after a write of `item` finds `found` in the table: the decision,
+    /// and the user that a 201 shows.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -477,8 +467,8 @@ impl Protocol {
         }
     }
 
-    /// What the client is told if the newest write of this attempt arrives now: the decision, and
-    /// the user that a 201 shows. `None` if the attempt is not waiting for an answer.
+    /// The decision if the newest write of this attempt arrives now, and the user that a 201 shows.
+    /// `None` if the attempt is not waiting for an answer.
     #[must_use]
     pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
         let Run::Waiting { sent, .. } = state.runs[attempt.client][attempt.number] else {
@@ -554,8 +544,6 @@ impl Protocol {
         })
     }
 
-    /// Waits until two things can no longer arrive: writes of attempts that were sent before the
-    /// erasure, and a late copy of the delete.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -565,8 +553,6 @@ impl Protocol {
         state.late_delete = false;
     }
 
-    /// Deletes the user that is in the table now, or replaces it with a tombstone. Does nothing if
-    /// this kind of erasure may not delete that user.
     fn delete(&self, state: &mut State, erasure: Erasure, user: Item) {
         let Cell::User(found) = state.table[0][0] else {
             return;
@@ -605,8 +591,7 @@ impl Protocol {
     /// A write that finds a user changes nothing, and always gets the same answer. So while the
     /// username is taken, two numbers do not matter: how many writes an attempt has sent, and how
     /// many of its writes may still arrive. While the username is free, two late writes have the
-    /// same effect as one: the first write takes the username, and the second write changes
-    /// nothing.
+    /// same effect as one, because the second write finds the first one's user.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -625,11 +610,10 @@ impl Protocol {
         }
     }
 
-    /// Whether the model starts from this list of requests. Two lists are equivalent if one becomes
-    /// the other when clients, names, spellings or keys are swapped. Clients are swapped only in
-    /// [`Layout::One`]. Keys are not swapped in a model with [`Without::Caller`], where two keys
-    /// have the same fingerprint. Of all equivalent lists, the model starts only from the smallest
-    /// list.
+    /// Whether the model starts from this list of requests. Swapping clients, names, spellings or
+    /// keys makes an equivalent list, and the model starts only from the smallest of them. In a
+    /// model with [`Without::Caller`], keys are not swapped, because two keys have the same
+    /// fingerprint.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -637,7 +621,7 @@ impl Protocol {
             more.iter_mut().for_each(change);
             all.append(&mut more);
         };
-        // Add the lists with the two names swapped, and with the two spellings of a name swapped.
+        // Swap the two names, and the two spellings of each name.
         vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
         for name in [0, 2] {
             let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
@@ -700,9 +684,8 @@ impl Model for Protocol {
                 .collect();
         }
         all.retain(|requests| self.is_first(requests));
-        // If several counter-examples are equally short, stateright reports the last one. So the
-        // simplest requests are at the end of the list. Then the reported counter-example is easy
-        // to read.
+        // Of several equally short counter-examples, stateright reports the last one. So the
+        // simplest requests, which are the easiest to read, are at the end of the list.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -728,9 +711,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // If several counter-examples are equally short, stateright reports the last one. So the
-        // simplest actions are at the end of the list. Then the reported counter-example is easy to
-        // read.
+        // As in `init_states`, the simplest actions are at the end of the list.
         for client in (0..self.clients).rev() {
             for number in (0..ATTEMPTS).rev() {
                 let attempt = Attempt { client, number };
@@ -887,8 +868,7 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // Without consistent reads, a list sees only the second place of the table, which
-                // is a copy that may be out of date.
+                // Without consistent reads, a list sees only the second place, which may be stale.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -928,9 +908,8 @@ impl Model for Protocol {
     }
 }
 
-/// Returns true if the erased user is gone from the table, or if the erasure is not done yet. The
-/// function `is_its` gets a user in the table and the erased user, and decides whether the user in
-/// the table counts as the erased user.
+/// Whether the erased user is gone from the table, or the erasure is not done yet. `is_its` gets a
+/// user in the table and the erased user, and decides whether the first counts as the second.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -960,14 +939,11 @@ pub const TRUE_CONFLICT: &str = "a 409 means that another request created the us
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// After the erasure, no user has the erased user's id.
 pub const ERASED: &str = "an erased user does not come back";
-/// The request that created the erased user may have several attempts. The attempts that were sent
-/// before the erasure do not create the user again, not even with a new id.
+/// A user counts as created again if an attempt of its request creates it, even with a new id.
 pub const NOT_BROUGHT_BACK: &str =
     "no attempt that was sent before the erasure creates the erased user again";
-/// One client created the erased user. The attempts that this client sent before the erasure create
-/// no user after the erasure. This holds even for an attempt without an Idempotency-Key.
+/// This promise covers even attempts without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
-/// The request that created the erased user may have several attempts. None of them creates the
-/// user again, not even an attempt that was sent after the erasure.
+/// Like [`NOT_BROUGHT_BACK`], but also for attempts that were sent after the erasure.
 pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";

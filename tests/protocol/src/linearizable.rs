@@ -43,8 +43,8 @@ fn keys(history: &History) -> BTreeMap<&str, &str> {
     names.collect()
 }
 
-/// Returns a map from each username key to its user at the end of the run. Fails if the lists that
-/// were read at the end ([`History::walks`]) and the table do not show the same users.
+/// Maps each username key to its user at the end of the run. Fails if the lists at the end
+/// ([`History::walks`]) and the table do not show the same users.
 fn end<'a>(
     history: &'a History,
     keys: &BTreeMap<&'a str, &'a str>,
@@ -157,8 +157,7 @@ fn operations<'a>(
                     return Err(format!("{operation:?}"));
                 }
                 let last = has_next.then(|| shown.last().copied().unwrap_or(after));
-                // The page may show an old state of the table, up to `max_age` seconds older than
-                // the request.
+                // A page may show the table as it was up to `max_age` seconds before the request.
                 let start = operation.start.saturating_sub(1_000_000 * history.max_age);
                 for &key in &names {
                     let is_in_range = key > after
@@ -181,7 +180,7 @@ fn operations<'a>(
     Ok(operations)
 }
 
-/// Whether a page is sorted, respects its cursor, prefix and limit, and is full if another page follows.
+/// Whether a page is sorted, respects its query, and is full if another page follows.
 fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
     let is_full = shown.len() == list.limit;
     [&[after], shown]
@@ -191,8 +190,7 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether the operations on one username have an order that explains all answers and the final
-/// state. `user` is the user that has this username after all operations.
+/// `user` is the user that has the username of these operations at the end.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
@@ -250,14 +248,13 @@ enum Told<'a> {
 }
 
 impl<'a> Winner<'a> {
-    /// Whether this create may be the one that created `user`. A create creates only one user. So
-    /// the first call stores `user`, and later calls accept only the stored user.
+    /// A create creates only one user. So the first call stores `user`, and later calls accept only
+    /// the stored user.
     fn can_have_created(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }
 
-    /// Whether a create with this number is this create, or repeats it: with the same caller,
-    /// Idempotency-Key and display form.
+    /// Whether a create with this number is this create, or a repetition of it.
     fn is(&self, number: usize, request: &Create) -> bool {
         let is_repetition = request.key.is_some()
             && (&request.caller, &request.key) == (&self.request.caller, &self.request.key)
@@ -270,9 +267,8 @@ impl<'a> SequentialSpec for Name<'a> {
     type Op = Asked<'a>;
     type Ret = Told<'a>;
 
-    /// Applies an operation without checking its answer: a create takes the username if the
-    /// username is free. If the outcome of an operation is unknown, the tester calls this function
-    /// instead of `is_valid_step`.
+    /// If the outcome of an operation is unknown, the tester calls this function instead of
+    /// `is_valid_step`.
     fn invoke(&mut self, asked: &Asked<'a>) -> Told<'a> {
         if let Asked::Create(number, request) = *asked {
             self.0.get_or_insert(Winner {

@@ -1,5 +1,4 @@
-//! Finds counter-examples: the shortest paths that break a promise. Describes each step in a
-//! sentence.
+//! Finds the shortest paths that break a promise, and describes each step in a sentence.
 
 use std::fmt::Write;
 
@@ -10,14 +9,13 @@ use crate::{
     Run, State, USERNAMES, Without,
 };
 
-/// A path through the model. Each entry is a state and the next action. The last state has no next action.
+/// The states on a path through the model, each with the next action. The last state has none.
 pub type Path = Vec<(State, Option<Action>)>;
 
-/// The largest number of steps in a path that `shortest` looks for.
 const MAX_STEPS: usize = 12;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cleo"];
 
-/// Finds the shortest path that breaks a promise. Returns `None` if no path of at most twelve steps breaks the promise.
+/// The shortest path of at most twelve steps that breaks a promise.
 #[must_use]
 pub fn shortest(model: &Protocol, promise: &'static str) -> Option<Path> {
     (0..=MAX_STEPS).find_map(|steps| {
@@ -122,8 +120,6 @@ fn asks(state: &State, attempt: Attempt) -> String {
     )
 }
 
-/// Says which region a client uses, or how many shards the client's function uses. If the model's
-/// layout treats all clients alike, returns an empty text.
 fn place(model: &Protocol, client: usize) -> &'static str {
     let is_last = client + 1 == model.clients;
     match (model.layout, is_last) {
@@ -135,14 +131,14 @@ fn place(model: &Protocol, client: usize) -> &'static str {
     }
 }
 
-/// The name of an attempt in the possessive form, for example "Ann's first request's".
+/// For example "Ann's first request's".
 fn whose(attempt: Attempt) -> String {
     let ordinal = ["first", "second"][attempt.number];
     format!("{}'s {ordinal} request's", NAMES[attempt.client])
 }
 
-/// Returns two texts: what an attempt's write does to the table, and what the function tells the
-/// client if the table's answer to the write reaches the function.
+/// What an attempt's write does to the table, and what the client is told if the table's answer
+/// reaches the function.
 fn arrives(model: &Protocol, state: &State, attempt: Attempt) -> (String, &'static str) {
     let mut after = *state;
     let write = match state.runs[attempt.client][attempt.number] {
@@ -178,8 +174,7 @@ fn owner(item: Item) -> String {
     format!("{}'s", NAMES[item.attempt.client])
 }
 
-/// Describes what happens if the function gets no answer to the last write that it sent for an
-/// attempt.
+/// What happens if the function gets no answer to its newest write.
 fn then(model: &Protocol, state: &State, attempt: Attempt) -> String {
     let is_last = matches!(
         state.runs[attempt.client][attempt.number],

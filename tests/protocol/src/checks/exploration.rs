@@ -1,7 +1,6 @@
 //! Explores all states of the model, and finds the promises that break if a rule is removed.
 //!
-//! The tests print one line for each exploration, and one line for each counter-example. This command prints all steps
-//! of each counter-example:
+//! This command prints all steps of each counter-example:
 //!
 //! ```sh
 //! cargo test --locked --workspace --test protocol -- --nocapture --test-threads 1 break
@@ -20,8 +19,7 @@ use protocol::{
 };
 use stateright::{Checker, Expectation, Model};
 
-/// Each entry is a rule to remove, a promise that breaks without this rule, and the number of steps in the shortest
-/// counter-example.
+/// A removed rule, a promise that breaks, and the number of steps in the shortest counter-example.
 const NEEDED: [(Without, &str, usize); 12] = [
     (Without::Condition, ACKNOWLEDGED, 4),
     (Without::OwnId, TRUE_CONFLICT, 3),
@@ -37,8 +35,7 @@ const NEEDED: [(Without, &str, usize); 12] = [
     (Without::ConsistentRead, LISTED, 2),
 ];
 
-/// Each entry is a way to erase a user, a promise that this erasure breaks, and the number of steps
-/// in the shortest counter-example.
+/// As in [`NEEDED`], but with a way to erase a user instead of a removed rule.
 const ERASURES: [(Erasure, &str, usize); 13] = [
     (Erasure::Delete, ERASED, 5),
     (Erasure::Delete, ACKNOWLEDGED, 7),
@@ -148,8 +145,7 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
     broken
 }
 
-/// Prints the shortest counter-example in which a model breaks a promise, and checks how many steps the counter-example
-/// has.
+/// Prints the shortest counter-example, and checks that it has this many steps.
 #[track_caller]
 fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));
@@ -161,7 +157,7 @@ fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     assert_eq!(path.len() - 1, steps, "{name}: {promise}");
 }
 
-/// Prints a line even if the test passes. The test harness captures the output of `println!`, but not of `writeln!`.
+/// Prints even if the test passes: the test harness captures `println!`, but not `writeln!`.
 fn report(line: &str) {
     writeln!(io::stdout(), "{line}").expect("standard output is open");
 }

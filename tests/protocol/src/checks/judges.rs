@@ -1,6 +1,5 @@
-//! Judges random histories in two ways: with the rules of `tests::histories::rules`, and with
-//! `protocol::linearizable`, which searches for an order of the operations. Checks that both ways
-//! accept the same histories.
+//! Checks that two judges accept the same random histories: the rules of `tests::histories::rules`,
+//! and `protocol::linearizable`, which searches for an order of the operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,8 +86,7 @@ struct Plan {
     unknown: Option<Outcome>,
 }
 
-/// Makes a sound history. Each operation takes effect at one moment. The order of these moments is
-/// an order of the operations.
+/// The operations take effect in an order that explains all answers, so the history is sound.
 fn sound_history(rng: &mut Rng) -> History {
     let max_age = rng.u64(..2);
     let count = rng.u64(3..12);
@@ -96,8 +94,8 @@ fn sound_history(rng: &mut Rng) -> History {
         .map(|number| plan(rng, number, max_age))
         .collect();
     plans.sort_by_key(|plan| plan.effect);
-    // A client gets a cursor from a page, so the cursor contains a username that some create has
-    // requested. Removes the cursors that contain any other username.
+    // A real cursor comes from a page, so some create has requested its username. Remove all other
+    // cursors.
     let requests = plans.iter().map(|plan| &plan.request);
     let asked: BTreeSet<String> = requests
         .filter_map(|request| match request {
@@ -157,8 +155,7 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// Returns a random operation. Each operation has its own `number`, which makes the operation's
-/// times different from all other times in the history.
+/// `number` makes the operation's times different from all other times in the history.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
     // Most operations are short, so that few operations overlap.
@@ -168,8 +165,7 @@ fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     times.sort_unstable();
     let [start, effect, end] = [0, 1, 2].map(|at| 1000 * times[at] + 3 * number + at as u64);
     if rng.u8(..3) == 0 {
-        // The page may show an old state of the table, up to `max_age` seconds older than the
-        // request.
+        // A page may show the table as it was up to `max_age` seconds before the request.
         let age = rng.u64(..=1_000_000 * max_age);
         let effect = if max_age > 0 {
             effect.saturating_sub(age) / 1000 * 1000 + 3 * number + 1
@@ -283,8 +279,7 @@ fn item(key: &str, user: &User) -> Item {
     .into()
 }
 
-/// Changes a history at random, and returns a description of the change. The history may still be
-/// sound after the change.
+/// Changes a history at random, which may leave it sound. Returns a description of the change.
 fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
     match rng.u8(..6) {
         0 => corrupt_end(history, rng),
@@ -300,7 +295,6 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
     let at = rng.usize(..count);
     let operation = &mut history.operations[at];
     let Request::Create(create) = &mut operation.request else {
-        // Moves the request for a page to another time. The duration of the request stays the same.
         let length = operation.end - operation.start;
         operation.start = 1000 * rng.u64(..400) + 500 + at as u64;
         operation.end = operation.start + length;

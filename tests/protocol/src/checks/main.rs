@@ -1,5 +1,4 @@
-//! Tests of the protocol's model, and of `linearizable`. That function judges a history: it
-//! searches for an order of the operations that explains all answers.
+//! Tests of the protocol's model, and of `linearizable`.
 
 mod exploration;
 mod judges;

@@ -1,5 +1,5 @@
-//! Takes random walks through the model, and performs each step with the real create-user function and the embedded
-//! engine.
+//! Takes random walks through the model, and performs each step with the real create-user function
+//! and the embedded engine.
 //!
 //! The test intercepts each write of the function. A later step of the walk decides what happens to
 //! the write. After each step, the function's answer and the list of users must match the model.
@@ -43,9 +43,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The number of random walks through each model.
 const WALKS: usize = 150;
-/// The largest number of steps in a walk.
 const STEPS: usize = 60;
 
 #[tokio::test]
@@ -112,7 +110,7 @@ impl<'a> World<'a> {
             .endpoint_url(service.engine().url())
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(credentials)
-            // The SDK's timeouts are off, because the model decides when a write times out.
+            // The model decides when a write times out.
             .timeout_config(TimeoutConfig::disabled())
             .retry_config(
                 RetryConfig::standard()
@@ -151,7 +149,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Performs an action of the model with the real function, and returns a description of what happened.
+    /// Performs an action with the real function, and describes what happened.
     async fn step(&mut self, action: Action, next: &State) -> String {
         match action {
             Action::Send(client) => self.send(Attempt { client, number: 0 }, next).await,
@@ -267,8 +265,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Waits for the function's next write. If the model expects no further write, waits for the function's 503
-    /// response instead.
+    /// Waits for the function's next write, or for its 503 if the model expects no further write.
     async fn goes_on(&mut self, attempt: Attempt, next: &State) -> &'static str {
         if matches!(
             next.runs[attempt.client][attempt.number],
@@ -291,8 +288,7 @@ impl<'a> World<'a> {
         answer.await.expect("the function does not panic")
     }
 
-    /// Ends every call of the function that began before the erasure, and discards the writes of
-    /// these calls.
+    /// Ends every call that began before the erasure, and discards the writes of these calls.
     fn wait(&mut self) {
         for (number, function) in self.functions.as_flattened_mut().iter_mut().enumerate() {
             if self.state.begun >> number & 1 == 1 {
@@ -327,7 +323,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Checks that the service lists exactly the users in the model's table.
     async fn assert_listed(&self) {
         let mut expected = BTreeMap::new();
         for cell in self.state.table.as_flattened() {
@@ -373,13 +368,12 @@ impl Write {
         self.engine.call(request).await.expect("the engine answers")
     }
 
-    /// Sends the function the answer to this write. Panics if the function has ended.
     fn answer(self, answer: Result<HttpResponse, ConnectorError>) {
         let sender = self.answer.expect("the function waits for it");
         sender.send(answer).expect("the function runs");
     }
 
-    /// Copies the write. The function does not wait for an answer to the copy.
+    /// The function does not wait for an answer to the copy.
     fn copy(&self) -> Self {
         Self {
             request: self.request.try_clone().expect("the body is in memory"),
@@ -389,8 +383,7 @@ impl Write {
     }
 }
 
-/// An HTTP client for the SDK. It passes each write to the test, and does not send the write to the
-/// table.
+/// An HTTP client for the SDK. It passes each write to the test instead of sending it.
 #[derive(Clone, Debug)]
 struct Wire {
     client: SharedHttpClient,
