@@ -111,7 +111,7 @@ class Partitions:
         # How many throttled creates wait for a retry. The axes: the retry (first or second), the
         # slot in which it is due, the partition.
         self.waiting = np.zeros((len(RETRY_TICKS), SLOTS, 1), dtype=np.int64)
-        self.given_in_window = np.zeros(1, dtype=np.int64)
+        self.accepted_in_window = np.zeros(1, dtype=np.int64)
         self.hot_windows = np.zeros(1, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ class Partitions:
         total = attempts.sum(axis=0)
         accepted = np.minimum(total, self.units.astype(np.int64))
         self.units -= accepted
-        self.given_in_window += accepted
+        self.accepted_in_window += accepted
         if (accepted == total).all():
             return int(accepted.sum()), 0, 0
 
@@ -152,8 +152,8 @@ class Partitions:
         """Splits the partitions whose last `hot_windows` windows were hot."""
         rules = self.rules
         hot = rules.hot_share * rules.units_per_second * rules.window_seconds
-        self.hot_windows = np.where(self.given_in_window >= hot, self.hot_windows + 1, 0)
-        self.given_in_window[:] = 0
+        self.hot_windows = np.where(self.accepted_in_window >= hot, self.hot_windows + 1, 0)
+        self.accepted_in_window[:] = 0
         holders = self.of(latest)
         # Start with the last partition, because a split changes the indexes of all later ones.
         for index in np.flatnonzero(self.hot_windows >= rules.hot_windows)[::-1]:
@@ -171,7 +171,7 @@ class Partitions:
         second = float(self.rules.units_per_second)
         self.units[index] = min(self.units[index], second)
         self.units = np.insert(self.units, upper, second)
-        self.given_in_window = np.insert(self.given_in_window, upper, 0)
+        self.accepted_in_window = np.insert(self.accepted_in_window, upper, 0)
         self.hot_windows[index] = 0
         self.hot_windows = np.insert(self.hot_windows, upper, 0)
 

@@ -100,13 +100,13 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def expand(parameters: dict[str, str], build: str = "") -> dict[str, Any]:
-    """Expands the template as SAM does. The names of the uploaded archives begin with `build`."""
+def expand(parameters: dict[str, str], prefix: str = "") -> dict[str, Any]:
+    """Expands the template as SAM does. Names of uploaded archives begin with `prefix`."""
     template = source()
     # Replace each function's path by the place of its uploaded archive, as `sam package` does.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
-        function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{build}{binary}.zip"}
+        function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{prefix}{binary}.zip"}
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
@@ -239,24 +239,24 @@ class Emulator:
         """By default, the client has the account's credentials."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
-    def upload(self, build: str = "", comment: bytes = b"") -> None:
-        """The archives' names begin with `build`. A ZIP comment changes the archives' bytes, as
+    def upload(self, prefix: str = "", comment: bytes = b"") -> None:
+        """The archives' names begin with `prefix`. A ZIP comment changes the archives' bytes, as
         another build of the code would."""
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
-            storage.put_object(Bucket=BUCKET, Key=f"{build}{binary}.zip", Body=archive)
+            storage.put_object(Bucket=BUCKET, Key=f"{prefix}{binary}.zip", Body=archive)
 
     def deploy(
-        self, more: dict[str, Any] | None = None, build: str = "", **parameters: str
+        self, extra: dict[str, Any] | None = None, prefix: str = "", **parameters: str
     ) -> Stack:
-        """Creates or updates the stack, with the extra resources in `more`. The code is in the
-        uploaded archives whose names begin with `build`."""
+        """Creates or updates the stack, with the resources in `extra` too. The code is in the
+        uploaded archives whose names begin with `prefix`."""
         machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
         parameters = {"Architecture": machine, **parameters}
-        template = expand(parameters, build)
+        template = expand(parameters, prefix)
         dropped = adapt(template)
-        template["Resources"] |= more or {}
+        template["Resources"] |= extra or {}
         formation = self.client("cloudformation")
         wanted = {
             "StackName": STACK,

@@ -69,7 +69,7 @@ HOSTILE = [
 PLACEHOLDER = re.compile(r"<\$\.([A-Za-z.]+)>")
 
 
-def found(record: dict[str, Any], path: str) -> Any:
+def value_at(record: dict[str, Any], path: str) -> Any:
     value: Any = record
     for name in path.split("."):
         value = value[name]
@@ -91,13 +91,13 @@ def without_quotes(value: Any) -> str:
 
 def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
     """A placeholder within an inserted text stays."""
-    return PLACEHOLDER.sub(lambda path: written(found(record, path[1])), template)
+    return PLACEHOLDER.sub(lambda path: written(value_at(record, path[1])), template)
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
     """Each step also replaces its placeholder within the texts that earlier steps inserted."""
     for path in PLACEHOLDER.findall(template):
-        template = template.replace(f"<$.{path}>", written(found(record, path)))
+        template = template.replace(f"<$.{path}>", written(value_at(record, path)))
     return template
 
 
@@ -209,7 +209,7 @@ class Events(DeployedTest):
     def pipe(self) -> dict[str, Any]:
         return expand(self.parameters)["Resources"]["UserCreatedPipe"]["Properties"]
 
-    def passes(self, record: dict[str, Any]) -> bool:
+    def filter_accepts(self, record: dict[str, Any]) -> bool:
         """Whether the pipe's filter accepts a stream record."""
         [pattern] = self.pipe()["SourceParameters"]["FilterCriteria"]["Filters"]
         event = envelope({}) | record
@@ -237,7 +237,7 @@ class Events(DeployedTest):
         records = self.stream_records()
         of_grace = [it for it in records if it["dynamodb"]["Keys"]["username_key"]["S"] == "grace"]
         self.assertEqual(
-            [(it["eventName"], self.passes(it)) for it in of_grace],
+            [(it["eventName"], self.filter_accepts(it)) for it in of_grace],
             [("INSERT", True), ("INSERT", False), ("MODIFY", False)],
         )
         # The record contains the request's fingerprint, which the event must not contain.
@@ -258,7 +258,7 @@ class Events(DeployedTest):
         }
         for user_id, user in users.items():
             with self.subTest(user["username"]):
-                self.assertTrue(self.passes(records[user_id]))
+                self.assertTrue(self.filter_accepts(records[user_id]))
                 self.assert_is_published(records[user_id], user)
 
     def assert_is_published(self, record: dict[str, Any], user: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ FUNCTIONS = {
 }
 
 # Maps the message of each rule of the template to parameters that this rule rejects.
-REFUSED: dict[str, dict[str, str]] = {
+REJECTED: dict[str, dict[str, str]] = {
     "Set JwtAudience too if you set JwtIssuer.": {"JwtIssuer": "https://issuer.example"},
     "The UserCreated pipe can't read a restored table. Set PublishUserCreated to false.": {
         "RestoredTableName": "users-restored-1",
@@ -148,7 +148,7 @@ class Template(unittest.TestCase):
                 self.assertEqual([str(fault) for fault in faults], [])
 
     def test_the_rules_refuse_what_does_not_go_together_and_nothing_else(self) -> None:
-        for reason, parameters in REFUSED.items():
+        for reason, parameters in REJECTED.items():
             self.assertEqual(refusals(self.expanded(parameters)), [reason])
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):

@@ -22,7 +22,7 @@ const PUBLIC_WEB: &str = ".tools/contestants-python/lib/python3*/site-packages/b
 const CONDITION_FAILED: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}"#;
 
 /// How many users the table's page has.
-pub const USERS: usize = 100;
+pub const USERS_PER_PAGE: usize = 100;
 
 /// A running fake table. Dropping this value stops the table.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ struct Answers {
 
 impl Answers {
     fn new() -> Self {
-        let users: Vec<Value> = (0..USERS)
+        let users: Vec<Value> = (0..USERS_PER_PAGE)
             .map(|number| {
                 let name = format!("user-{number:05}");
                 let id = format!("019ca945-0a7b-7c3d-9d2e-{number:012x}");
@@ -152,7 +152,8 @@ impl Answers {
                 })
             })
             .collect();
-        let page = json!({ "Count": USERS, "ScannedCount": USERS, "Items": users });
+        let page =
+            json!({ "Count": USERS_PER_PAGE, "ScannedCount": USERS_PER_PAGE, "Items": users });
         Self {
             page: page.to_string(),
         }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     canned_table::{Access, CannedTable},
     contestants::{Contestant, Operation, Program, Size},
-    measure::{self, Life},
+    measure::{self, ProcessRun},
     quota::Quota,
 };
 
@@ -96,26 +96,26 @@ pub struct Figures {
 }
 
 impl Figures {
-    fn new(name: &'static str, program: &Program, lives: &[Life]) -> Self {
-        let spread = |of: &dyn Fn(&Life) -> f64| Spread::of(lives.iter().map(of).collect());
-        let mut warm: Vec<f64> = lives.iter().flat_map(|life| &life.warm).map(ms).collect();
+    fn new(name: &'static str, program: &Program, runs: &[ProcessRun]) -> Self {
+        let spread = |of: &dyn Fn(&ProcessRun) -> f64| Spread::of(runs.iter().map(of).collect());
+        let mut warm: Vec<f64> = runs.iter().flat_map(|run| &run.warm).map(ms).collect();
         warm.sort_by(f64::total_cmp);
         let billed: f64 = warm.iter().map(|it| it.ceil()).sum();
         #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 calls")]
         let calls = warm.len() as f64;
         Self {
             name,
-            init: spread(&|life| ms(&life.init.wall)),
-            first: spread(&|life| ms(&life.first.wall)),
+            init: spread(&|run| ms(&run.init.wall)),
+            first: spread(&|run| ms(&run.first.wall)),
             warm_billed: billed / calls,
             warm_p99: quantile(&warm, 0.99),
             warm: Spread::of(warm),
-            init_cpu: spread(&|life| ms(&life.init.cpu)),
-            first_cpu: spread(&|life| ms(&life.first.cpu)),
-            warm_cpu: spread(&|life| ms(&life.warm_cpu)),
-            cold_cpu: spread(&|life| ms(&(life.init.cpu + life.first.cpu))),
+            init_cpu: spread(&|run| ms(&run.init.cpu)),
+            first_cpu: spread(&|run| ms(&run.first.cpu)),
+            warm_cpu: spread(&|run| ms(&run.warm_cpu)),
+            cold_cpu: spread(&|run| ms(&(run.init.cpu + run.first.cpu))),
             #[expect(clippy::cast_precision_loss, reason = "no process holds 2^52 KiB")]
-            peak_memory_mib: spread(&|life| life.peak_memory_kib as f64 / 1024.0),
+            peak_memory_mib: spread(&|run| run.peak_memory_kib as f64 / 1024.0),
             size: program.size(),
         }
     }
@@ -201,17 +201,19 @@ async fn compare(
             .expect("the template is valid"),
     );
     bar.set_prefix(format!("{operation:?}, {title}"));
-    let mut lives: Vec<Vec<Life>> = vec![Vec::new(); programs.len()];
+    let mut runs: Vec<Vec<ProcessRun>> = vec![Vec::new(); programs.len()];
     for _ in 0..rounds {
-        for ((name, program), lives) in programs.iter().zip(&mut lives) {
+        for ((name, program), runs) in programs.iter().zip(&mut runs) {
             bar.set_message(*name);
-            lives.push(measure::live(program, table.access(), quota, operation, warm).await);
+            runs.push(
+                measure::measure_process(program, table.access(), quota, operation, warm).await,
+            );
             bar.inc(1);
         }
     }
     bar.finish_with_message("");
-    let figures = programs.iter().zip(&lives);
-    let figures = figures.map(|((name, program), lives)| Figures::new(name, program, lives));
+    let figures = programs.iter().zip(&runs);
+    let figures = figures.map(|((name, program), runs)| Figures::new(name, program, runs));
     Comparison {
         operation,
         quota: None,

@@ -38,7 +38,7 @@ pub struct Contestant {
     /// The function that lists users.
     pub list: Option<Program>,
     /// Whether the contestant creates users. Only the empty function creates none.
-    pub works: bool,
+    pub creates_users: bool,
 }
 
 impl Contestant {
@@ -166,37 +166,37 @@ pub fn all() -> Vec<Contestant> {
             name: "empty function",
             create: empty.clone(),
             list: Some(empty),
-            works: false,
+            creates_users: false,
         },
         Contestant {
             name: FLOOR,
             create: rust("lambda-floor", "floor", AUTHORITY),
             list: None,
-            works: true,
+            creates_users: true,
         },
         Contestant {
             name: THIS_PROJECT,
             create: rust("lambda", "create-user", AUTHORITY),
             list: Some(rust("lambda", "list-users", AUTHORITY)),
-            works: true,
+            creates_users: true,
         },
         Contestant {
             name: "naive Rust",
             create: rust("lambda-naive", "naive-create-user", PUBLIC_WEB),
             list: Some(rust("lambda-naive", "naive-list-users", PUBLIC_WEB)),
-            works: true,
+            creates_users: true,
         },
         Contestant {
             name: "Node.js",
             create: node("create-user"),
             list: Some(node("list-users")),
-            works: true,
+            creates_users: true,
         },
         Contestant {
             name: "Python",
             create: python("create_user"),
             list: Some(python("list_users")),
-            works: true,
+            creates_users: true,
         },
     ]
 }
@@ -217,7 +217,7 @@ pub fn optimizations() -> Vec<Contestant> {
             name,
             create,
             list: None,
-            works: true,
+            creates_users: true,
         }
     };
     let (naive, no_jitter) = ("lambda-naive", "lambda-no-jitter");

@@ -44,7 +44,7 @@ pub struct Load {
     /// The average number of processors that the functions used.
     pub functions_cpu: f64,
     /// The average number of processors that the engine and the benchmark used.
-    pub engine_cpu: f64,
+    pub engine_and_bench_cpu: f64,
 }
 
 /// Measures creates with a growing number of sandboxes, which write to the real engine, in memory.
@@ -106,7 +106,7 @@ pub async fn measure(contestant: &Contestant) -> Vec<Load> {
                 .saturating_sub(functions_before)
                 .as_secs_f64()
                 / elapsed,
-            engine_cpu: own_after.saturating_sub(own_before).as_secs_f64() / elapsed,
+            engine_and_bench_cpu: own_after.saturating_sub(own_before).as_secs_f64() / elapsed,
         });
     }
     loads

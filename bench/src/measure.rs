@@ -32,7 +32,7 @@ pub struct Cost {
 
 /// One run of a function's process.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub struct ProcessRun {
     /// The cost of INIT, from the start of the process until it polls for its first event.
     pub init: Cost,
     /// The cost of the first event. `wall` ends with the reply, and `cpu` ends when the function
@@ -81,13 +81,13 @@ pub fn event(operation: Operation, number: usize) -> String {
 /// # Panics
 ///
 /// Panics if the function fails.
-pub async fn live(
+pub async fn measure_process(
     program: &Program,
     table: Access<'_>,
     quota: Option<&Quota>,
     operation: Operation,
     warm: usize,
-) -> Life {
+) -> ProcessRun {
     let mut sandbox = start(program, table).await;
     let process = sandbox.process_id();
     if let Some(quota) = quota {
@@ -110,7 +110,7 @@ pub async fn live(
     }
     let calls = u32::try_from(warm.max(1)).expect("fewer than 2^32 calls");
     let warm_cpu = cpu_time_of(process).saturating_sub(first_done) / calls;
-    let life = Life {
+    let run = ProcessRun {
         init,
         first,
         warm: times,
@@ -118,7 +118,7 @@ pub async fn live(
         peak_memory_kib: memory_kib(process, "VmHWM"),
     };
     sandbox.stop_with_output().await;
-    life
+    run
 }
 
 /// Calls a function and waits until it is ready for the next call. Returns how long the call took.

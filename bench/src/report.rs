@@ -145,7 +145,7 @@ impl Report {
                 number(load.p50),
                 number(load.p99),
                 load.functions_cpu,
-                load.engine_cpu,
+                load.engine_and_bench_cpu,
             )
             .expect("text");
         }

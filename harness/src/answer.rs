@@ -68,12 +68,19 @@ impl Answer {
     }
 
     /// Asserts that the answer is exactly this problem, with exactly the headers of its status.
-    /// `slug` is the end of the member `type`. `more` is the member `errors`, or null without it.
+    /// `slug` is the end of the member `type`. `errors` is the member `errors`, or null without it.
     ///
     /// # Panics
     /// The status, the headers or the document differ.
     #[track_caller]
-    pub fn assert_problem(&self, status: u16, slug: &str, title: &str, detail: &str, more: &Value) {
+    pub fn assert_problem(
+        &self,
+        status: u16,
+        slug: &str,
+        title: &str,
+        detail: &str,
+        errors: &Value,
+    ) {
         let mut document = json!({
             "type": format!("urn:problem-type:users:{slug}"),
             "title": title,
@@ -81,8 +88,8 @@ impl Answer {
             "detail": detail,
             "instance": format!("urn:request:{REQUEST_ID}"),
         });
-        if !more.is_null() {
-            document["errors"] = more.clone();
+        if !errors.is_null() {
+            document["errors"] = errors.clone();
         }
         let mut headers = vec![
             ("cache-control", "no-store"),

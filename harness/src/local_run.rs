@@ -36,7 +36,7 @@ pub struct LocalRun {
     page_origin: String,
     data: PathBuf,
     output: Arc<(Mutex<String>, Condvar)>,
-    agent: Agent,
+    client: Agent,
 }
 
 impl LocalRun {
@@ -75,7 +75,7 @@ impl LocalRun {
             page_origin: String::new(),
             data: data.to_owned(),
             output,
-            agent: http::agent(PATIENCE),
+            client: http::client(PATIENCE),
         };
         run.wait_for_output("\nThe users are kept in ");
         let output = run.output();
@@ -167,7 +167,7 @@ impl LocalRun {
             request = request.header(*name, value);
         }
         let request = request.body(body.into()).expect("a request");
-        answer(self.agent.run(request)).expect("an answer")
+        answer(self.client.run(request)).expect("an answer")
     }
 
     /// Sends a request to [`PATH`]. Returns the answer's status and CORS headers.
@@ -192,7 +192,7 @@ impl LocalRun {
     /// No answer comes, or the contract does not allow the answer.
     #[must_use]
     pub fn list(&self, query: &str) -> Answer {
-        let request = self.agent.get(format!("{}?{query}", self.users_url));
+        let request = self.client.get(format!("{}?{query}", self.users_url));
         let answer = answer(request.call()).expect("an answer");
         contract::check("get", &answer);
         answer
@@ -203,7 +203,7 @@ impl LocalRun {
     /// # Errors
     /// No answer comes, for example because the test killed the service.
     pub fn try_create(&self, username: &str) -> Result<Answer, ureq::Error> {
-        let request = self.agent.post(&self.users_url);
+        let request = self.client.post(&self.users_url);
         let request = request.content_type("application/json");
         answer(request.send(json!({ "username": username }).to_string()))
     }

@@ -89,18 +89,18 @@ fn address(text: &str) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(host.to_ne_bytes()), port)
 }
 
-/// The field `size` of `/proc/PID/status`, such as `VmRSS`, in KiB.
+/// The field `field` of `/proc/PID/status`, such as `VmRSS`, in KiB.
 ///
 /// # Panics
 /// The process has ended.
 #[must_use]
-pub fn memory_kib(process: u32, size: &str) -> usize {
+pub fn memory_kib(process: u32, field: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
     let value = status.lines().find_map(|line| {
-        let value = line.strip_prefix(size)?.strip_prefix(':')?;
+        let value = line.strip_prefix(field)?.strip_prefix(':')?;
         value.trim().strip_suffix(" kB")?.parse().ok()
     });
-    value.unwrap_or_else(|| panic!("Linux does not report {size} in kB"))
+    value.unwrap_or_else(|| panic!("Linux does not report {field} in kB"))
 }
 
 /// The targets of a process's open file descriptors, such as `socket:[1234]`.

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The default trace header of the events.
-pub const TRACE_ID: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
+pub const TRACE_HEADER: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
 /// Generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -210,11 +210,11 @@ impl Sandbox {
             output,
             server,
             invocations: 0,
-            trace_header: TRACE_ID.to_owned(),
+            trace_header: TRACE_HEADER.to_owned(),
         }
     }
 
-    /// Sets the trace header of all later events. The default is [`TRACE_ID`].
+    /// Sets the trace header of all later events. The default is [`TRACE_HEADER`].
     pub fn trace(&mut self, header: &str) {
         header.clone_into(&mut self.trace_header);
     }

@@ -29,13 +29,13 @@ async function ask(url, options) {
   try {
     const response = await fetch(url, options);
     const text = await response.text();
-    say(offline, '');
+    setText(offline, '');
     return { ok: response.ok, link: response.headers.get('Link'), status: response.status, text };
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     // Sets the text only once, because a screen reader reads it out each time that it is set.
     if (offline.textContent === '') {
-      say(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
+      setText(offline, 'The API can’t be reached. Is “make run” still running? Trying again …');
     }
     clearTimeout(retrying);
     retrying = setTimeout(showPage, RETRY_PAUSE);
@@ -65,7 +65,7 @@ function nextOf(link, url) {
   return target && new URL(target, url).href;
 }
 
-function say(element, text, kind) {
+function setText(element, text, kind) {
   element.textContent = text;
   if (kind !== undefined) element.className = kind;
 }
@@ -78,17 +78,17 @@ function quote(name) {
 // Signing up.
 
 /** Makes half-width and full-width characters ordinary, as the server does before it counts. */
-function display(text) {
+function displayForm(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
 /** The length in lower case, in which a letter can have more characters than in upper case. */
 function lengthOfKey(text) {
-  return [...display(text).toLowerCase().normalize('NFC')].length;
+  return [...displayForm(text).toLowerCase().normalize('NFC')].length;
 }
 
 function tooShortOrLong(name) {
-  const length = [...display(name)].length;
+  const length = [...displayForm(name)].length;
   if (length === 0) return `The username is empty; it needs 1 to ${LONGEST} characters.`;
   if (length > LONGEST) {
     return `The username has ${length} characters; at most ${LONGEST} are allowed.`;
@@ -110,7 +110,7 @@ async function isTaken(name, signal) {
 let typing;
 let asking = new AbortController();
 
-function forgetAvailability() {
+function cancelCheck() {
   clearTimeout(typing);
   asking.abort();
   asking = new AbortController();
@@ -118,24 +118,24 @@ function forgetAvailability() {
 
 username.addEventListener('input', () => {
   isWaiting = false;
-  forgetAvailability();
+  cancelCheck();
   refuse('');
   const name = username.value;
   const problem = tooShortOrLong(name);
   if (problem) {
-    say(availability, problem, 'bad');
+    setText(availability, problem, 'bad');
     username.setAttribute('aria-invalid', 'true');
     return;
   }
-  say(availability, '');
+  setText(availability, '');
   const { signal } = asking;
   typing = setTimeout(async () => {
     try {
       const taken = await isTaken(name, signal);
-      if (taken) say(availability, `${quote(name)} is taken.`, 'bad');
+      if (taken) setText(availability, `${quote(name)} is taken.`, 'bad');
       // The message does not say "available", because the name may be invalid. A prefix may be any
       // text, and only the sign-up validates the name.
-      else say(availability, `${quote(name)} is not taken.`, '');
+      else setText(availability, `${quote(name)} is not taken.`, '');
     } catch {
       // The sign-up will say whether the name is taken.
     }
@@ -143,7 +143,7 @@ username.addEventListener('input', () => {
 });
 
 function refuse(reason) {
-  say(refusal, reason);
+  setText(refusal, reason);
   if (reason) {
     username.setAttribute('aria-invalid', 'true');
     username.focus();
@@ -167,8 +167,8 @@ signUp.addEventListener('submit', async (event) => {
   event.preventDefault();
   const name = username.value;
   if (name === sending) return;
-  forgetAvailability();
-  say(availability, '');
+  cancelCheck();
+  setText(availability, '');
   refuse('');
   const problem = tooShortOrLong(name);
   if (problem) {
@@ -177,12 +177,12 @@ signUp.addEventListener('submit', async (event) => {
   }
   if (sending !== undefined) {
     isWaiting = true;
-    say(availability, `Waiting for the answer about ${quote(sending)} …`, '');
+    setText(availability, `Waiting for the answer about ${quote(sending)} …`, '');
     return;
   }
   if (attempt.name !== name) attempt = { name, key: crypto.randomUUID() };
   sending = name;
-  say(availability, 'Signing up …', '');
+  setText(availability, 'Signing up …', '');
   try {
     const answer = await ask(usersUrl, {
       method: 'POST',
@@ -195,19 +195,19 @@ signUp.addEventListener('submit', async (event) => {
     }
     // The user has typed another name meanwhile.
     if (username.value !== name) return;
-    forgetAvailability();
+    cancelCheck();
     if (!answer.ok) {
-      say(availability, '');
+      setText(availability, '');
       refuse(reasonOf(answer));
       return;
     }
     username.value = '';
     username.focus();
-    say(availability, `${quote(JSON.parse(answer.text).username)} has signed up.`, 'good');
+    setText(availability, `${quote(JSON.parse(answer.text).username)} has signed up.`, 'good');
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
     if (username.value !== name) return;
-    say(availability, '');
+    setText(availability, '');
     refuse('The API did not answer. Sign up again later. The second attempt never creates a second user.');
   } finally {
     sending = undefined;
@@ -245,8 +245,8 @@ async function showPage() {
   byId('list').hidden = users.length === 0;
   disable(previous, pages.length === 1);
   disable(next, !after);
-  if (answer.ok) say(position, positionOf(users.length), '');
-  else say(position, reasonOf(answer), 'bad');
+  if (answer.ok) setText(position, positionOf(users.length), '');
+  else setText(position, reasonOf(answer), 'bad');
 }
 
 function positionOf(count) {

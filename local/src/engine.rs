@@ -379,7 +379,7 @@ mod tests {
         input: &Value,
         headers: &[(&str, &str)],
     ) -> (u16, Value) {
-        let mut request = http::agent(Duration::from_secs(60)).post(engine.url());
+        let mut request = http::client(Duration::from_secs(60)).post(engine.url());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -38,7 +38,7 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
     // Without `--package`, cargo builds the workspace's default members, whose only binaries are the
     // functions.
     command.args(["build", "--locked", "--bins"]).args(FEATURES);
-    run_in(root, &mut command);
+    prepare(root, &mut command);
     Guarded::start(command)
 }
 
@@ -66,9 +66,9 @@ pub fn watch(
         .args(["--invoke-address", &address.ip().to_string()])
         .args(["--invoke-port", &address.port().to_string()])
         .arg("--disable-cors");
-    run_in(root, &mut command);
+    prepare(root, &mut command);
     // The functions must not use the developer's AWS account.
-    forget(&mut command, &["AWS_"]);
+    remove_variables(&mut command, &["AWS_"]);
     command
         .env("TABLE_NAME", TABLE_NAME)
         .env("LIST_MAX_AGE_SECONDS", "0")
@@ -89,13 +89,13 @@ pub fn watch(
 
 /// If `cargo run` started this program, it has set variables. The command must not inherit them,
 /// because cargo rebuilds some crates when these variables change.
-fn run_in(root: &Path, command: &mut Command) {
+fn prepare(root: &Path, command: &mut Command) {
     command.current_dir(root);
-    forget(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
+    remove_variables(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);
 }
 
 /// Stops a command from inheriting the variables whose names begin with one of these prefixes.
-fn forget(command: &mut Command, prefixes: &[&str]) {
+fn remove_variables(command: &mut Command, prefixes: &[&str]) {
     for (variable, _) in env::vars_os() {
         let name = variable.as_encoded_bytes();
         let has = |prefix: &&str| name.starts_with(prefix.as_bytes());

@@ -187,7 +187,7 @@ impl Cors {
         })
     }
 
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
+    fn allows(&self, headers: &HeaderMap) -> bool {
         headers.get(ORIGIN) == Some(&self.origin)
     }
 }
@@ -267,7 +267,7 @@ impl Gateway {
             let function = function.to_owned();
             return self.answer_invocation(&function, request).await;
         }
-        if !self.api.cors.lets_in(request.headers()) && is_from_another_page(&request) {
+        if !self.api.cors.allows(request.headers()) && is_from_another_page(&request) {
             return refusal(StatusCode::FORBIDDEN);
         }
         let path = decoded(request.uri().path());
@@ -381,7 +381,7 @@ async fn answer(
         return refusal(StatusCode::MISDIRECTED_REQUEST);
     }
     let cors = &gateway.api.cors;
-    let let_in = cors.lets_in(headers);
+    let let_in = cors.allows(headers);
     let is_preflight =
         request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight {

@@ -12,7 +12,7 @@ pub fn users_url(port: u16) -> String {
 
 /// Creates an HTTP client that uses no proxy and does not turn an error status into an `Err`.
 #[must_use]
-pub fn agent(timeout: Duration) -> Agent {
+pub fn client(timeout: Duration) -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)

@@ -27,9 +27,9 @@ use tokio::{
     task,
 };
 
-const PARENT_INTERVAL: Duration = Duration::from_millis(500);
+const PARENT_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-const DISK_INTERVAL: Duration = Duration::from_secs(1);
+const DISK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -146,7 +146,7 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
         };
         eprintln!("make run: {problem}; creates get 503 until the folder can be written");
         while check(data).await.is_err() {
-            tokio::time::sleep(DISK_INTERVAL).await;
+            tokio::time::sleep(DISK_CHECK_INTERVAL).await;
         }
         eprintln!("make run: the data folder can be written again");
     }
@@ -183,7 +183,7 @@ fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     Ok(async move {
         let orphaned = async {
             while parent_id() == parent {
-                tokio::time::sleep(PARENT_INTERVAL).await;
+                tokio::time::sleep(PARENT_CHECK_INTERVAL).await;
             }
         };
         tokio::select! {

@@ -28,7 +28,7 @@ pub fn page_port(port: u16) -> Result<u16, String> {
 }
 
 fn read_port(variable: &str, default: u16) -> Result<u16, String> {
-    let Some(port) = set(variable) else {
+    let Some(port) = value_of(variable) else {
         return Ok(default);
     };
     let number = port.to_str().and_then(|port| port.parse().ok());
@@ -43,7 +43,7 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
 /// # Errors
 /// The value is neither 0 nor 1.
 pub fn trace() -> Result<bool, String> {
-    match set("TRACE") {
+    match value_of("TRACE") {
         None => Ok(false),
         Some(value) if value == "0" => Ok(false),
         Some(value) if value == "1" => Ok(true),
@@ -54,11 +54,11 @@ pub fn trace() -> Result<bool, String> {
 /// Reads `DATA_DIR`, the data folder. A relative path starts at the current folder.
 #[must_use]
 pub fn data_folder() -> Option<PathBuf> {
-    set("DATA_DIR").map(PathBuf::from)
+    value_of("DATA_DIR").map(PathBuf::from)
 }
 
 /// An empty value counts as unset, as in `make run PORT=`.
-fn set(variable: &str) -> Option<OsString> {
+fn value_of(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 

@@ -77,7 +77,7 @@ pub struct StoredUser {
     /// The user.
     pub user: User,
     /// The fingerprint of the request that created the user, if that request had an Idempotency-Key.
-    pub request: Option<Fingerprint>,
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Builds the primary key of a user's item.
@@ -92,12 +92,12 @@ pub fn primary_key(username_key: String) -> Item {
 /// Builds the item of a user.
 #[must_use]
 pub fn to_item(stored: &StoredUser) -> Item {
-    let StoredUser { user, request } = stored;
+    let StoredUser { user, fingerprint } = stored;
     let mut item = primary_key(user.username.key().to_owned());
     let username = user.username.as_str().to_owned();
     item.insert(USERNAME.to_owned(), AttributeValue::S(username));
     item.insert(ID.to_owned(), AttributeValue::S(user.id.to_string()));
-    if let Some(Fingerprint(bytes)) = request {
+    if let Some(Fingerprint(bytes)) = fingerprint {
         let bytes = AttributeValue::B(Blob::new(bytes));
         item.insert(REQUEST.to_owned(), bytes);
     }
@@ -114,7 +114,7 @@ pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
         _ => None,
     };
     let user = user(text(USERNAME_KEY), text(USERNAME), text(ID).as_deref())?;
-    let request = match item.remove(REQUEST) {
+    let fingerprint = match item.remove(REQUEST) {
         None => None,
         Some(AttributeValue::B(blob)) => {
             let bytes = blob.into_inner().try_into();
@@ -122,7 +122,7 @@ pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
         }
         Some(_) => return Err(ItemError(REQUEST)),
     };
-    Ok(StoredUser { user, request })
+    Ok(StoredUser { user, fingerprint })
 }
 
 /// Makes a user from the texts of its attributes.

@@ -207,7 +207,7 @@ impl Intercept for Attempts {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        note(|recording| {
+        with_recording(|recording| {
             let now = recording.started.elapsed();
             if let Some(call) = &mut recording.call {
                 let before = call.ended.take();
@@ -233,7 +233,7 @@ impl Intercept for Attempts {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        note(|recording| {
+        with_recording(|recording| {
             let now = recording.started.elapsed();
             if let Some(call) = &mut recording.call {
                 call.ended = Some((now, outcome(context)));
@@ -243,7 +243,7 @@ impl Intercept for Attempts {
     }
 }
 
-fn note(take: impl FnOnce(&mut Recording)) {
+fn with_recording(take: impl FnOnce(&mut Recording)) {
     // `try_with` fails only if the current request is not sampled, or during the warm-up. Then there is nothing to
     // record.
     let _ = RECORDING.try_with(|recording| take(&mut recording.borrow_mut()));
@@ -369,7 +369,7 @@ impl Recording {
         if line.status >= 500 {
             let status = line.status.to_string();
             attribute(span, 9, "error.type", &Value::Text(&status));
-            failed(span);
+            set_error_status(span);
         }
     }
 
@@ -421,7 +421,7 @@ impl Recording {
             );
         } else if outcome.error.is_some() {
             outcome.describe(span, 9);
-            failed(span);
+            set_error_status(span);
         }
     }
 
@@ -533,7 +533,7 @@ fn cut(text: &str) -> &[u8] {
 }
 
 /// Sets the status of a span to error.
-fn failed(span: &mut Vec<u8>) {
+fn set_error_status(span: &mut Vec<u8>) {
     message(span, 15, &|status| number(status, 3, ERROR));
 }
 

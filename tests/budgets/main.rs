@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::Client;
 use harness::{
     Event, Service,
     agent::SAMPLED,
-    runtime_api::TRACE_ID,
+    runtime_api::TRACE_HEADER,
     workspace::{crates_of, functions},
 };
 use lambda_http::Context;
@@ -93,7 +93,7 @@ fn the_spans_of_a_create_keep_within_their_budget() {
     for username in ["ada", "grace", "edsger"] {
         create(username, SAMPLED);
     }
-    let without = create("barbara", TRACE_ID).count_total;
+    let without = create("barbara", TRACE_HEADER).count_total;
     let with = create("margaret", SAMPLED).count_total;
     println!(
         "a create request makes {without} memory allocations without spans, and {with} with spans"

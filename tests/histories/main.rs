@@ -141,7 +141,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
     ));
 }
 
-const NAMES: usize = 24;
+const USERNAMES: usize = 24;
 /// Longer than the longest delay in `faults`, so that every delayed write arrives.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -154,7 +154,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
 
     proxy.inject(faults());
     let mut clients = JoinSet::new();
-    for number in 0..NAMES {
+    for number in 0..USERNAMES {
         for caller in ["ann", "ann", "ben"] {
             clients.spawn(ask(proxy.url(), format!("ada{number}"), caller));
         }
@@ -165,7 +165,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     let (erased, kept): (HashMap<_, _>, HashMap<_, _>) = before
         .into_iter()
         .partition(|(username, _)| username.ends_with(['0', '2', '4', '6', '8']));
-    assert!(erased.len() > NAMES / 4, "{erased:?}");
+    assert!(erased.len() > USERNAMES / 4, "{erased:?}");
 
     proxy.inject(faults());
     let mut operators = JoinSet::new();
@@ -176,8 +176,8 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
         for _ in 0..2 {
             operators.spawn(erase(proxy.url(), username.clone(), id.to_owned()));
         }
-        owners.spawn(own(proxy.url(), username.clone()));
-        owners.spawn(own(proxy.url(), format!("bea{number}")));
+        owners.spawn(create_until_201(proxy.url(), username.clone()));
+        owners.spawn(create_until_201(proxy.url(), format!("bea{number}")));
     }
     operators.join_all().await;
     let owners = owners.join_all().await;
@@ -199,7 +199,7 @@ fn faults() -> impl Iterator<Item = WireFault> {
         WireFault::ResetAfter,
         WireFault::LoseRequest,
     ];
-    kinds.into_iter().cycle().take(3 * NAMES)
+    kinds.into_iter().cycle().take(3 * USERNAMES)
 }
 
 /// All callers and usernames have the same Idempotency-Key.
@@ -209,7 +209,7 @@ async fn ask(url: String, username: String, caller: &str) -> Answer {
     post(&connect(&url), event).await
 }
 
-async fn own(url: String, username: String) -> (String, Value) {
+async fn create_until_201(url: String, username: String) -> (String, Value) {
     let wait = async {
         loop {
             let answer = ask(url.clone(), username.clone(), "cleo").await;

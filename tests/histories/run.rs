@@ -300,10 +300,10 @@ async fn items(table_url: &str) -> Vec<StoredItem> {
         AttributeValue::S(text) => text,
         other => format!("{other:?}"),
     };
-    let is_told = |(name, value): &(String, AttributeValue)| name != "request" || !value.is_b();
+    let is_kept = |(name, value): &(String, AttributeValue)| name != "request" || !value.is_b();
     items
         .map(|item| {
-            let attributes = item.into_iter().filter(is_told);
+            let attributes = item.into_iter().filter(is_kept);
             attributes
                 .map(|(name, value)| (name, text(value)))
                 .collect()

@@ -87,13 +87,13 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
         );
         // First the data folder is empty, and then it contains a user.
         disk.set(fault);
-        assert_refused(&disk.start(), &message);
+        assert_refused(&disk.run_to_end(), &message);
         disk.heal();
         let run = LocalRun::start_by(disk.program(), disk.data());
         let user = run.create("ada").json();
         run.stop();
         disk.set(fault);
-        assert_refused(&disk.start(), &message);
+        assert_refused(&disk.run_to_end(), &message);
         disk.heal();
         let run = LocalRun::start_by(disk.program(), disk.data());
         assert_eq!(run.list("").json(), serde_json::json!([user]));
@@ -139,7 +139,7 @@ impl Disk {
     }
 
     /// Starts the local run, and waits until it exits.
-    fn start(&self) -> Output {
+    fn run_to_end(&self) -> Output {
         let mut local = self.program();
         local
             .env("PORT", "0")

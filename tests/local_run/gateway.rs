@@ -505,7 +505,7 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    let agent = local::http::agent(Duration::from_secs(60));
+    let agent = local::http::client(Duration::from_secs(60));
     let mut names = vec!["127.0.0.1", "localhost", "LOCALHOST", "LocalHost"];
     let has_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if has_ipv6 {

@@ -363,7 +363,7 @@ fn a_page_would_have_to_guess_where_the_ports_behind_are_and_the_key_of_the_engi
         let engine = function.variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
         for (other, status) in [("local", 400), ("test", 400), (key, 200)] {
             let signature = format!("AWS4-HMAC-SHA256 Credential={other}/20261127/local");
-            let scan = http::agent(Duration::from_secs(60))
+            let scan = http::client(Duration::from_secs(60))
                 .post(engine)
                 .header("authorization", signature)
                 .header("x-amz-target", "DynamoDB_20120810.Scan")

@@ -90,7 +90,7 @@ async fn main() -> ExitCode {
     bar.finish();
 
     let created: usize = functions.iter().map(Function::created).sum();
-    let listed = count(&url).await;
+    let listed = count_listed_users(&url).await;
     println!("{} calls in {minutes} minutes.\n", total(&functions));
     print!("{}", table(&functions));
     let mut faults: Vec<String> = functions.iter().flat_map(Function::faults).collect();
@@ -180,7 +180,7 @@ async fn call(sandbox: &mut Sandbox, method: &str, event: Event, calls: &AtomicU
     answer
 }
 
-async fn count(table_url: &str) -> usize {
+async fn count_listed_users(table_url: &str) -> usize {
     let calls = AtomicUsize::new(0);
     let mut sandbox = start("list-users", table_url).await;
     let mut users = 0;
@@ -199,22 +199,22 @@ struct Function {
     name: &'static str,
     process: u32,
     calls: Arc<AtomicUsize>,
-    looks: Vec<Look>,
+    samples: Vec<Sample>,
 }
 
 /// A sample of a process's resources.
 #[derive(Clone, Copy)]
-struct Look {
+struct Sample {
     memory_kib: usize,
     peak_memory_kib: usize,
     descriptors: usize,
     connections: usize,
 }
 
-impl Look {
+impl Sample {
     /// The largest value of each resource.
-    fn over(looks: &[Look]) -> Self {
-        let most = |of: fn(&Look) -> usize| looks.iter().map(of).max().unwrap_or_default();
+    fn over(samples: &[Sample]) -> Self {
+        let most = |of: fn(&Sample) -> usize| samples.iter().map(of).max().unwrap_or_default();
         Self {
             memory_kib: most(|look| look.memory_kib),
             peak_memory_kib: most(|look| look.peak_memory_kib),
@@ -231,7 +231,7 @@ impl Function {
             name,
             process: sandbox.process_id(),
             calls: Arc::clone(&calls),
-            looks: Vec::new(),
+            samples: Vec::new(),
         };
         (function, calls)
     }
@@ -250,7 +250,7 @@ impl Function {
     fn look(&mut self) {
         let descriptors = process::descriptors(self.process);
         let is_connection = |target: &&String| target.starts_with("socket:");
-        self.looks.push(Look {
+        self.samples.push(Sample {
             memory_kib: process::memory_kib(self.process, "VmRSS"),
             peak_memory_kib: process::memory_kib(self.process, "VmHWM"),
             connections: descriptors.iter().filter(is_connection).count(),
@@ -259,9 +259,9 @@ impl Function {
     }
 
     /// The largest value of each resource in the first minute and in the last minute.
-    fn minutes(&self) -> [Look; 2] {
-        let looks = &self.looks;
-        [&looks[..MINUTE], &looks[looks.len() - MINUTE..]].map(Look::over)
+    fn minutes(&self) -> [Sample; 2] {
+        let samples = &self.samples;
+        [&samples[..MINUTE], &samples[samples.len() - MINUTE..]].map(Sample::over)
     }
 
     fn faults(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use harness::{
     Event,
     agent::{Agent, SAMPLED},
-    runtime_api::{Sandbox, TRACE_ID, environment},
+    runtime_api::{Sandbox, TRACE_HEADER, environment},
     service::engine,
     workspace::binary_of,
 };
@@ -26,14 +26,14 @@ async fn main() {
     // Nobody reads the agent's datagrams. When its socket's queue is full, the operating system
     // discards further datagrams, and create-user does not wait.
     let cases = [
-        ("no agent", None, TRACE_ID),
-        ("not sampled", Some(&*address), TRACE_ID),
+        ("no agent", None, TRACE_HEADER),
+        ("not sampled", Some(&*address), TRACE_HEADER),
         ("sampled", Some(&*address), SAMPLED),
     ];
     let mut times = [const { Vec::new() }; 3];
     for round in 0..ROUNDS {
         for (case, times) in cases.iter().zip(&mut times) {
-            times.push(live(round, case.1, case.2).await);
+            times.push(measure_process(round, case.1, case.2).await);
         }
     }
     for ((name, _, _), times) in cases.iter().zip(&mut times) {
@@ -45,7 +45,7 @@ async fn main() {
 }
 
 /// Returns the average processor time of one create in a new process.
-async fn live(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
+async fn measure_process(round: usize, agent: Option<&str>, trace_header: &str) -> Duration {
     let engine = engine();
     let url = engine.url();
     let mut environment = environment(&url).to_vec();

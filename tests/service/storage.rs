@@ -160,7 +160,7 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     assert_eq!(username.key().len(), Username::MAX_KEY_BYTES);
     let stored = StoredUser {
         user: User::new(username),
-        request: Some(Fingerprint::new(&Caller::Anyone, "key")),
+        fingerprint: Some(Fingerprint::new(&Caller::Anyone, "key")),
     };
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
@@ -172,9 +172,9 @@ fn the_largest_item_is_paid_with_one_write_unit() {
 
 #[test]
 fn an_item_gives_back_the_user_that_it_was_made_of() {
-    for request in [None, Some(Fingerprint::new(&Caller::Anyone, "key"))] {
+    for fingerprint in [None, Some(Fingerprint::new(&Caller::Anyone, "key"))] {
         let user = User::new(Username::parse("José").unwrap());
-        let stored = StoredUser { user, request };
+        let stored = StoredUser { user, fingerprint };
         assert_eq!(item::from_item(item::to_item(&stored)), Ok(stored));
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use harness::{
     Event,
     answer::REQUEST_ID,
-    runtime_api::{Reply, Sandbox, TRACE_ID, environment},
+    runtime_api::{Reply, Sandbox, TRACE_HEADER, environment},
     service::{ACCESS_KEY_ID, engine},
     workspace::{binary_of, example},
 };
@@ -266,7 +266,7 @@ fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -
         "level": "INFO",
         "message": "request",
         "requestId": format!("request-{number}"),
-        "traceId": TRACE_ID,
+        "traceId": TRACE_HEADER,
         "route": route,
         "caller": CALLER,
         "status": status,

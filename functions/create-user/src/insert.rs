@@ -65,8 +65,8 @@ pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableE
 pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
     if found.user.id == new.user.id {
         Insertion::Created
-    } else if new.request.is_some()
-        && found.request == new.request
+    } else if new.fingerprint.is_some()
+        && found.fingerprint == new.fingerprint
         && found.user.username == new.user.username
     {
         Insertion::Replayed(found.user)

@@ -30,7 +30,7 @@ pub async fn handle(table: &Table, request: Request) -> Result<LoggedResponse, P
     let new_user = request::parse(&request)?;
     let stored = StoredUser {
         user: User::new(new_user.username),
-        request: new_user.request,
+        fingerprint: new_user.fingerprint,
     };
     match insert::insert(table, &stored).await? {
         Insertion::Created => Ok(created(&stored.user, Metric::UsersCreated)),

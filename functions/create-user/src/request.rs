@@ -34,7 +34,7 @@ pub struct NewUser {
     /// The requested username.
     pub username: Username,
     /// The fingerprint, which every retry of the request shares. `None` if the request has no Idempotency-Key.
-    pub request: Option<Fingerprint>,
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Parses a request.
@@ -47,7 +47,7 @@ pub fn parse(request: &Request) -> Result<NewUser, Problem> {
     let username = parse_body(request.body())?;
     Ok(NewUser {
         username,
-        request: fingerprint,
+        fingerprint,
     })
 }
 

@@ -67,7 +67,7 @@ impl Lister {
 pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse, Problem> {
     let wanted = request::parse(&request)?;
     let (page, age) = lister.page(wanted).await?;
-    let not_modified = request::none_match(request.headers(), &page.etag);
+    let not_modified = request::not_modified(request.headers(), &page.etag);
     let cache_control = lister.freshness.cache_control();
     let response = respond(page, not_modified, age, cache_control);
     Ok(LoggedResponse::counted(response, Metric::PagesListed))

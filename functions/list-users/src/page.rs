@@ -46,7 +46,7 @@ pub async fn query(
     consistent: bool,
 ) -> Result<Page, TableError> {
     let limit = usize::from(wanted.limit);
-    let mut query = of_kind(table, KIND_USER)
+    let mut query = query_kind(table, KIND_USER)
         .limit(i32::from(wanted.limit) + 1)
         .consistent_read(consistent);
     if !wanted.prefix.as_str().is_empty() {
@@ -86,11 +86,11 @@ pub async fn query(
 /// Opens the connection and initializes the lazy parts of the SDK before the first request. It sends a `Query`, because
 /// the function's role allows no other operation. The partition key has no items.
 pub async fn warm_up(table: &Table) {
-    let query = of_kind(table, KIND_WARM_UP).limit(1);
+    let query = query_kind(table, KIND_WARM_UP).limit(1);
     shared::table::warm_up(items::send(query)).await;
 }
 
-fn of_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
+fn query_kind(table: &Table, kind: &str) -> QueryFluentBuilder {
     table
         .client()
         .query()

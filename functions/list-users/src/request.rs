@@ -173,7 +173,7 @@ fn parse_cursor(cursor: &str, prefix: &UsernamePrefix) -> Result<String, FieldEr
 /// tags. The comparison is weak: it ignores the mark `W/` of a tag. A malformed tag never matches, so the client gets
 /// the page.
 #[must_use]
-pub fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+pub fn not_modified(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
         // This also splits a tag that contains a comma, but the service's tags contain none.
         let mut tags = value.as_bytes().split(|&byte| byte == b',');

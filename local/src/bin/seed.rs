@@ -41,7 +41,7 @@ fn seed() -> Result<String, String> {
         format!("N={wanted} is not a number of users; write for example `make seed N=1000`")
     })?;
     let url = http::users_url(settings::port()?);
-    let agent = http::agent(TIMEOUT);
+    let client = http::client(TIMEOUT);
 
     let started = Instant::now();
     let bar = ProgressBar::new(wanted).with_style(
@@ -55,7 +55,7 @@ fn seed() -> Result<String, String> {
             scope.spawn(|| {
                 // The workers share one counter, so that all workers together create `wanted` users.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
-                    if let Err(error) = create_one(&agent, &url) {
+                    if let Err(error) = create_one(&client, &url) {
                         // The other workers stop too.
                         taken.store(wanted, Ordering::Relaxed);
                         let mut failure = failure.lock().expect("no holder panics");
@@ -76,10 +76,10 @@ fn seed() -> Result<String, String> {
     Ok(format!("Created {created} users in {seconds:.1} s."))
 }
 
-fn create_one(agent: &Agent, url: &str) -> Result<(), String> {
+fn create_one(client: &Agent, url: &str) -> Result<(), String> {
     loop {
         let body = serde_json::json!({ "username": a_username() }).to_string();
-        let response = agent
+        let response = client
             .post(url)
             .content_type("application/json")
             .send(&body)

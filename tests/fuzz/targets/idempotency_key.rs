@@ -59,7 +59,7 @@ fn fingerprint(keys: impl IntoIterator<Item = HeaderValue>) -> Option<Fingerprin
         headers.append(name.clone(), key);
     }
     match parse(&request(&headers, "", r#"{"username": "ada"}"#, false)) {
-        Ok(new_user) => Some(new_user.request.expect("the request has a key")),
+        Ok(new_user) => Some(new_user.fingerprint.expect("the request has a key")),
         Err(problem) => {
             let refusal = refusal(problem);
             let found = (refusal.status, refusal.slug.as_str());

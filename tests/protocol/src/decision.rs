@@ -24,11 +24,13 @@ impl Protocol {
         let mut found = self.stored(state, found);
         match self.without {
             Some(Without::OwnId) => new.user.id = UserId::new(),
-            Some(Without::Fingerprint) if new.request.is_some() => found.request = new.request,
+            Some(Without::Fingerprint) if new.fingerprint.is_some() => {
+                found.fingerprint = new.fingerprint;
+            }
             Some(Without::Key) => {
                 // With the fingerprint of an empty key, a request without a key can get a replay.
                 for user in [&mut new, &mut found] {
-                    user.request
+                    user.fingerprint
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));
                 }
             }

@@ -182,7 +182,7 @@ impl State {
     }
 
     /// Whether two attempts belong to one request.
-    fn are_one(&self, one: Attempt, other: Attempt) -> bool {
+    fn are_one_request(&self, one: Attempt, other: Attempt) -> bool {
         let username = |attempt: Attempt| self.requests[attempt.client].username;
         let key = self.key(one);
         one == other || key.is_some() && key == self.key(other) && username(one) == username(other)
@@ -415,7 +415,7 @@ impl Protocol {
                 id: self.ids[item.number()],
                 username: self.usernames[request.username].clone(),
             },
-            request: state.key(item.attempt).map(|key| self.fingerprints[key]),
+            fingerprint: state.key(item.attempt).map(|key| self.fingerprints[key]),
         }
     }
 
@@ -480,15 +480,15 @@ impl Protocol {
     }
 
     /// Records the answer that a client gets, and whether the answer is wrong.
-    fn tell(&self, state: &mut State, item: Item, found: Cell) {
+    fn record_answer(&self, state: &mut State, item: Item, found: Cell) {
         let (decision, user) = self.decide(state, item, found);
-        let are_one = state.are_one(user.attempt, item.attempt);
+        let are_one_request = state.are_one_request(user.attempt, item.attempt);
         let wrong = match decision {
             Decision::Created => None,
             Decision::Replayed if user.attempt == item.attempt => Some(Wrong::FalseReplay),
-            Decision::Replayed => (!are_one).then_some(Wrong::OthersUser),
+            Decision::Replayed => (!are_one_request).then_some(Wrong::OthersUser),
             Decision::Taken => {
-                (are_one && found != Cell::Tombstone).then_some(Wrong::FalseConflict)
+                (are_one_request && found != Cell::Tombstone).then_some(Wrong::FalseConflict)
             }
         };
         if decision != Decision::Taken {
@@ -557,7 +557,7 @@ impl Protocol {
         let Cell::User(found) = state.table[0][0] else {
             return;
         };
-        let are_one = state.are_one(found.attempt, user.attempt);
+        let are_one_request = state.are_one_request(found.attempt, user.attempt);
         let may = match erasure {
             Erasure::Delete | Erasure::DeleteTwice => true,
             Erasure::DeleteById
@@ -567,8 +567,8 @@ impl Protocol {
             Erasure::DeleteTwiceByRequest => {
                 let [found, user] = [found, user].map(|item| self.stored(state, item));
                 found.user.id == user.user.id
-                    || user.request.is_some()
-                        && found.request == user.request
+                    || user.fingerprint.is_some()
+                        && found.fingerprint == user.fingerprint
                         && found.user.username == user.user.username
             }
         };
@@ -580,7 +580,7 @@ impl Protocol {
         } else {
             Cell::Free
         };
-        if are_one {
+        if are_one_request {
             state.erased |= 1 << found.number();
         }
     }
@@ -793,12 +793,12 @@ impl Model for Protocol {
                     Run::Over { late }
                 };
                 match answer {
-                    Some((item, found)) => self.tell(&mut state, item, found),
+                    Some((item, found)) => self.record_answer(&mut state, item, found),
                     None if self.without == Some(Without::Doubt)
                         && usize::from(sent) == ATTEMPTS =>
                     {
                         let item = Item { attempt, write: 0 };
-                        self.tell(&mut state, item, Cell::Free);
+                        self.record_answer(&mut state, item, Cell::Free);
                     }
                     None => {}
                 }
@@ -810,7 +810,7 @@ impl Model for Protocol {
                 *state.run(attempt) = Run::Over { late };
                 if self.without == Some(Without::RequestId) {
                     let item = Item { attempt, write: 0 };
-                    self.tell(&mut state, item, Cell::Free);
+                    self.record_answer(&mut state, item, Cell::Free);
                 }
             }
             Action::ArriveLate(attempt) => {
@@ -886,7 +886,8 @@ impl Model for Protocol {
                 }),
                 Property::always(NOT_BROUGHT_BACK, |_, state: &State| {
                     is_gone(state, |item, user| {
-                        is_begun(state, item.attempt) && state.are_one(item.attempt, user.attempt)
+                        is_begun(state, item.attempt)
+                            && state.are_one_request(item.attempt, user.attempt)
                     })
                 }),
                 Property::always(NOT_BY_CLIENT, |_, state: &State| {
@@ -896,7 +897,7 @@ impl Model for Protocol {
                 }),
                 Property::always(NOT_CREATED_ANEW, |_, state: &State| {
                     is_gone(state, |item, user| {
-                        state.are_one(item.attempt, user.attempt)
+                        state.are_one_request(item.attempt, user.attempt)
                     })
                 }),
                 Property::sometimes("an erasure is done", |_, state: &State| {

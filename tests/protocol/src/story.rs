@@ -38,14 +38,14 @@ pub fn story(model: &Protocol, path: &[(State, Option<Action>)], promise: &str) 
     let mut story = String::new();
     for (number, (state, action)) in path.iter().enumerate() {
         let Some(action) = action else { break };
-        let step = tell(model, state, *action);
+        let step = sentence(model, state, *action);
         writeln!(story, "{}. {step}", number + 1).expect("writing to a string succeeds");
     }
     write!(story, "Broken: {promise}.").expect("writing to a string succeeds");
     story
 }
 
-fn tell(model: &Protocol, state: &State, action: Action) -> String {
+fn sentence(model: &Protocol, state: &State, action: Action) -> String {
     match action {
         Action::Send(client) => {
             let number = 0;

@@ -81,7 +81,7 @@ fn each_rule_taken_away_breaks_a_promise() {
     assert!(Without::ALL.iter().all(|rule| tried.contains(rule)));
     for (rule, promise, steps) in NEEDED {
         let model = Protocol::without(2, rule);
-        tell(&format!("Without {rule:?}"), &model, promise, steps);
+        assert_breaks(&format!("Without {rule:?}"), &model, promise, steps);
     }
 }
 
@@ -94,7 +94,7 @@ fn two_regions_and_a_change_of_shards_break_promises_but_shards_alone_do_not() {
     ] {
         let mut model = Protocol::new(2);
         model.layout = layout;
-        tell(&format!("{layout:?}"), &model, promise, steps);
+        assert_breaks(&format!("{layout:?}"), &model, promise, steps);
     }
     let mut model = Protocol::new(2);
     model.layout = Layout::Shards;
@@ -106,7 +106,7 @@ fn an_erasure_that_does_not_first_wait_for_the_longest_retry_breaks_a_promise() 
     for (erasure, promise, steps) in ERASURES {
         let mut model = Protocol::new(2);
         model.erasure = Some(erasure);
-        tell(&format!("{erasure:?}"), &model, promise, steps);
+        assert_breaks(&format!("{erasure:?}"), &model, promise, steps);
     }
 }
 
@@ -147,7 +147,7 @@ fn broken(name: &str, model: &Protocol) -> BTreeSet<&'static str> {
 
 /// Prints the shortest counter-example, and checks that it has this many steps.
 #[track_caller]
-fn tell(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
+fn assert_breaks(name: &str, model: &Protocol, promise: &'static str, steps: usize) {
     let path = shortest(model, promise).unwrap_or_else(|| panic!("{name}: {promise}"));
     println!("\n{name}\n{}", story(model, &path, promise));
     report(&format!(
