@@ -1,3 +1,3 @@
-//! Code that several test binaries share.
+//! Code that several programs and tests share.
 
 pub mod histories;

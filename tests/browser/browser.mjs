@@ -15,13 +15,9 @@ const installed = join(root, '.tools/browser');
 export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
-/**
- * Starts a browser without background requests. `args` are additional command-line arguments. The
- * caller must close the browser.
- */
+/** The caller must close the browser. */
 export function launch(...args) {
-    // A killed Chromium leaves its temporary files behind. So this process removes their folder on
-    // exit.
+    // A killed Chromium leaves its temporary files behind.
     const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
     process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
     const { executablePath, libraries } = program();
@@ -41,7 +37,6 @@ export function launch(...args) {
     });
 }
 
-/** Returns the Chromium in .tools on Linux x86-64, and the Chromium on the PATH on other machines. */
 function program() {
     if (process.platform === 'linux' && process.arch === 'x64') {
         return {
@@ -61,9 +56,8 @@ function program() {
 }
 
 /**
- * Opens an empty page in a new profile and runs a test on the page. Then checks what the page loaded
- * and logged. `allowed` lists prefixes of the URLs that the page may load. `complaints` lists
- * patterns of the errors and warnings that the page may log.
+ * Runs a test on an empty page in a new profile. `allowed` has prefixes of the URLs that the page
+ * may load. `complaints` has patterns of the errors and warnings that it may log.
  */
 export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
     const context = await browser.newContext(options);

@@ -11,7 +11,6 @@ import { after, before, test } from 'node:test';
 import { launch, root, withPage } from './browser.mjs';
 import { LocalRun } from './local_run.mjs';
 
-/** A complete API Gateway event that creates a user. */
 const event = JSON.parse(readFileSync(join(root, 'harness/events/create_user.json'), 'utf8'));
 event.body = JSON.stringify({ username: 'forged' });
 
@@ -26,9 +25,9 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // Newer browsers stop requests to this machine if they come from a page at a public address.
-    // But the `.example` names resolve to this machine, so the hostile pages have a local address.
-    // The browser sends their requests, and the local run itself must refuse them.
+    // Newer browsers stop requests to this machine from a page at a public address. The `.example`
+    // names resolve to this machine, so the browser sends the requests of the hostile pages, and
+    // the local run itself must refuse them.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -39,7 +38,6 @@ after(async () => {
     rmSync(data, { recursive: true, force: true });
 });
 
-/** Starts a server that answers every request with an attacker's page. */
 async function hostileServer(port) {
     const server = createServer((_, response) => {
         response.setHeader('Content-Type', 'text/html').end('<title>Hostile</title>');
@@ -49,7 +47,7 @@ async function hostileServer(port) {
     return server;
 }
 
-/** Opens a page and runs a test on it. The page may load any URL, and its errors are ignored. */
+/** The page may load any URL and log any error. */
 function onHostilePage(url, test) {
     return withPage(browser, { allowed: [''], complaints: [/^/] }, async (page) => {
         await page.goto(url);
@@ -57,21 +55,19 @@ function onHostilePage(url, test) {
     });
 }
 
-/** Checks that the attack created no user, and that both functions still answer requests. */
 async function hasHadNoEffect(name) {
     assert.deepEqual(await run.list('forged'), []);
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
     // If the hostile page had taken an event that was meant for a function, the gateway would have
-    // waited 30 seconds for the response to this event.
+    // waited 30 seconds for the response.
     assert(Date.now() - started < 20_000);
 }
 
 /**
- * Runs in a hostile page. Attacks `origins` with fetches, forms, beacons, embedded elements and
- * WebSockets. Returns the attacks that succeeded: the page could read a response, load an element
- * (other than an iframe) or open a WebSocket.
+ * Runs in a hostile page. Returns the attacks that succeeded: the page could read a response, load
+ * an element (other than an iframe) or open a WebSocket.
  */
 async function attack({ origins, event }) {
     const user = '{"username":"forged"}';
@@ -86,7 +82,7 @@ async function attack({ origins, event }) {
         const answer = await fetch(url, options);
         if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
     };
-    /** Submits a form with one field. If `enctype` is text/plain, the form's body is a JSON object. */
+    /** If `enctype` is text/plain, the form's body is a JSON object. */
     const submitted = (url, body, enctype) => new Promise((done) => {
         const sink = document.body.appendChild(document.createElement('iframe'));
         sink.name = `sink${Math.random()}`;
@@ -150,7 +146,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
-    // The hosts of the hostile pages: the local run's host, another name of this machine, and another site.
+    // The local run's host, another name of this machine, and another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
             const answers = [];
@@ -166,7 +162,7 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
                 for (const request of sent) assert(requests.includes(request), `${request} to ${name}`);
                 assert.deepEqual([...new Set(of.map((answer) => answer.status()))], [403], name);
             }
-            // No frame shows text from the service. A frame that was removed counts as a frame without text.
+            // A frame that was removed counts as a frame without text.
             for (const frame of page.frames().slice(1)) {
                 const text = await frame.evaluate(() => document.body.innerText).catch(() => '');
                 assert(!text.includes('secret') && !text.includes('Sign up'), text);
@@ -178,8 +174,8 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
 
 test('a page whose name is made to lead to this machine reads, writes, steals and ends nothing', async () => {
     for (const port of [run.port, run.pagePort]) {
-        // This imitates DNS rebinding: the attacker's server answers on this port until the page is
-        // open. Then the local run answers on the same port.
+        // As in DNS rebinding, the attacker's server answers on this port until the page is open.
+        // Then the local run answers on it.
         await run.stop();
         const attacker = await hostileServer(port);
         await onHostilePage(`http://rebound.example:${port}`, async (page) => {
@@ -217,7 +213,7 @@ test('a person may follow a link to the API', async () => {
     });
 });
 
-/** Sends a request with any headers, such as a `Host` header that a web page could not set. */
+/** The headers may include a `Host` that a web page could not set. */
 async function answerTo(url, { method = 'GET', ...headers }) {
     const request = get(url, { method, headers });
     const [answer] = await once(request, 'response');

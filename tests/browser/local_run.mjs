@@ -1,4 +1,4 @@
-// Starts and stops the local run, which is the program that `make run` starts.
+// Starts and stops the local run, the program of `make run`.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -13,21 +13,19 @@ export const PATIENCE = 120_000;
 
 const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/local');
 
-/** Matches the lines that the service prints when it is ready. They contain the API's URL and the page's URL. */
 const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 
-/** The service and its web page. After a `stop`, `start` uses the same ports and data again. */
+/** After a `stop`, `start` uses the same ports and data again. */
 export class LocalRun {
     #process;
     #output = '';
-    // 0 means any free port. The first `start` replaces the zeros with the ports that it got.
+    // 0 means any free port.
     #ports = { PORT: '0', PAGE_PORT: '0' };
 
     constructor(data) {
         this.data = data;
     }
 
-    /** Starts the service and waits until it is ready. */
     async start() {
         const env = { ...process.env, ...this.#ports, DATA_DIR: this.data };
         this.#output = '';
@@ -56,7 +54,6 @@ export class LocalRun {
         return this.#process.pid;
     }
 
-    /** Stops the service if it is running, and checks that its exit status is 0. */
     async stop() {
         if (!this.#process || this.#process.exitCode !== null) return;
         const ended = once(this.#process, 'exit');
@@ -65,7 +62,6 @@ export class LocalRun {
         assert.equal(status, 0, this.#output);
     }
 
-    /** Creates users one by one. Fails if the API refuses a user. */
     async create(...usernames) {
         for (const username of usernames) {
             const { status } = await this.tryCreate(username);
@@ -73,14 +69,13 @@ export class LocalRun {
         }
     }
 
-    /** Sends a create request and returns its response. */
     tryCreate(username) {
         const headers = { 'Content-Type': 'application/json' };
         const body = JSON.stringify({ username });
         return fetch(this.users, { method: 'POST', headers, body });
     }
 
-    /** Returns the first page of usernames that begin with this prefix. */
+    /** The first page of usernames that begin with this prefix. */
     async list(prefix) {
         const answer = await fetch(`${this.users}?${new URLSearchParams({ prefix })}`);
         return (await answer.json()).map((user) => user.username);

@@ -1,4 +1,4 @@
-// Tests the local run's web page in a real browser. The page calls the API of a real local run.
+// Tests the local run's web page in a real browser, against a real local run.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -11,7 +11,6 @@ import { LocalRun } from './local_run.mjs';
 
 const axe = readFileSync(load.resolve('axe-core/axe.min.js'), 'utf8');
 
-/** These patterns match the browser's log messages about error responses and about failed requests. */
 const REFUSED = /^Failed to load resource: the server responded with a status of 4\d\d/;
 const UNREACHABLE = /^Failed to load resource: net::ERR_/;
 
@@ -34,7 +33,6 @@ after(async () => {
     rmSync(data, { recursive: true, force: true });
 });
 
-/** Opens the page and runs a test on it. Fails if the page loads URLs other than its files and the API. */
 function onPage(options, test) {
     const allowed = [`${run.page}/`, `${run.users}`, 'data:'];
     return withPage(browser, { allowed, ...options }, async (page) => {
@@ -43,7 +41,6 @@ function onPage(options, test) {
     });
 }
 
-/** The parts of the page, found by their accessible names. */
 function parts(page) {
     return {
         username: page.getByRole('textbox', { name: 'Username', exact: true }),
@@ -59,7 +56,7 @@ function parts(page) {
     };
 }
 
-/** Waits until an element has this text. Ignores U+2068 and U+2069, which the page puts around names. */
+/** Ignores U+2068 and U+2069, which the page puts around names. */
 async function says(locator, text) {
     const said = async () => (await locator.textContent()).replace(/[\u2068\u2069]/g, '');
     await eventually(async () => assert.equal(await said(), text));
@@ -69,7 +66,6 @@ async function lists(rows, usernames) {
     await eventually(async () => assert.deepEqual(await rows.allTextContents(), usernames));
 }
 
-/** Repeats a check until it passes. Fails after ten seconds. */
 async function eventually(check) {
     for (const started = Date.now(); ; ) {
         try {
@@ -82,9 +78,8 @@ async function eventually(check) {
 }
 
 /**
- * From now on, delays the page's list requests with this prefix by one second. The promise
- * `isAsked` resolves when the page sends the first such request. The promise `isAnswered` resolves
- * 1.5 seconds later. By then, the response should have arrived.
+ * Delays the page's list requests with this prefix by one second. `isAsked` resolves with the first
+ * such request, and `isAnswered` 1.5 seconds later, when the response should have arrived.
  */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
@@ -191,8 +186,7 @@ test('an empty username and one that is too long are told without the API', asyn
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // This username has 160 code points, but is not too long: NFC composes them to 80
-        // characters.
+        // NFC composes these 160 code points to 80 characters.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });
@@ -221,7 +215,7 @@ test('the list is read page by page, to its end and back', async () => {
         await next.click();
         await shows(pages[2]);
         assert(await hasFocus(next));
-        // The list has no further page, so a click on Next changes nothing.
+        // On the last page, Next does nothing.
         await next.click({ force: true });
         await shows(pages[2]);
         await previous.click();
@@ -415,7 +409,7 @@ test('an answer that gives no reason is told by its status', async () => {
 test('an empty list is of the prefix that was asked for', async () => {
     await onPage({}, async (page, { prefix, position }) => {
         await page.route(`${run.users}?*prefix=nobody`, async (route) => {
-            // Changes the field's text without an input event, so that the page does not notice the change.
+            // Changes the text without an input event, so that the page does not notice.
             await prefix.evaluate((element) => { element.value = 'nobody-else'; });
             await route.continue();
         });
@@ -459,7 +453,6 @@ test('all of it is done by the keyboard', async () => {
         await tabTo(previous, 'Shift+Tab');
         await keyboard.press('Enter');
         await lists(rows, names.slice(0, 10));
-        // The focused element must have a visible outline.
         const outline = await previous.evaluate((element) => getComputedStyle(element).outlineStyle);
         assert.equal(outline, 'solid');
     });
@@ -498,11 +491,9 @@ test('the page has no fault that axe knows, in light and dark, and fits a narrow
     }
 });
 
-/** Brings the page into a state by calling `reach`, then checks the page's accessibility with axe. */
 async function hasNoFault(page, state, reach) {
     await reach();
-    // `evaluate` runs axe, because the page's Content-Security-Policy would block a script element
-    // with axe.
+    // The page's Content-Security-Policy would block a script element with axe.
     const { violations, passes } = await page.evaluate(`${axe}; axe.run()`);
     const faults = violations.map(({ id, help, nodes }) => ({ id, help, in: nodes.map((it) => it.html) }));
     assert.deepEqual(faults, [], state);

@@ -14,9 +14,7 @@ const url = pathToFileURL(file).href;
 const alone = { allowed: [url, 'blob:', 'data:'], offline: true };
 
 let browser;
-/** The `info.description` of openapi.yaml. */
 let description;
-/** The operations of openapi.yaml, with every `$ref` resolved. */
 let operations;
 
 before(async () => {
@@ -92,7 +90,7 @@ function examplesIn(operations) {
     return contents.flatMap(({ examples }) => Object.keys(examples)).length;
 }
 
-/** Checks that the page shows each example of a request or response body. Returns the number of examples. */
+/** Returns the number of examples. */
 async function showsExamples(page, operation, kind, content) {
     let shown = 0;
     const mediaTypes = Object.entries(content);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::contract;
 
-/// A complete environment: both functions start with these variables.
+/// Both functions start with these variables.
 const COMPLETE: [(&str, &str); 5] = [
     ("TABLE_NAME", "users"),
     ("LIST_MAX_AGE_SECONDS", "0"),
@@ -21,7 +21,7 @@ const COMPLETE: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "test"),
 ];
 
-/// The variables in [`COMPLETE`] that Lambda itself sets.
+/// Lambda itself sets these.
 const LAMBDAS_OWN: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 #[tokio::test]
@@ -37,8 +37,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // The function answers if only the template's variables and Lambda's variables are set. The
-        // test sets one more variable, an endpoint, so that the function does not call AWS.
+        // The endpoint keeps the function from calling AWS.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();
         complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));
@@ -47,7 +46,6 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
         let reply = sandbox.invoke(event, Duration::from_secs(10)).await;
         assert!(matches!(reply, Reply::Response(_)), "{reply:?}");
         sandbox.stop().await;
-        // The function refuses to start if one of the template's variables is missing.
         for variable in variables.keys() {
             let rest = environment.iter().filter(|(name, _)| name != variable);
             let rest: Vec<_> = rest.copied().collect();

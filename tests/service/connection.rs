@@ -1,4 +1,4 @@
-//! Tests of a function's connection to its table. The connection stays open between calls.
+//! A function keeps the connection to its table open between calls.
 
 use std::{
     io,
@@ -17,12 +17,11 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// The timeout of the functions in `template.yaml`.
+/// As in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Lambda freezes a sandbox between calls. The table may close the connection while the sandbox is
-/// frozen. When the sandbox runs again, it finds two things at once: the next event, and the end of
-/// the connection.
+/// Lambda freezes a sandbox between calls. If the connection ends meanwhile, the sandbox finds two
+/// things at once when it runs again: the next event, and the end of the connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_nothing_is_sent_twice()
  {
@@ -55,26 +54,22 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let answer = reply.into_answer();
             assert_eq!(answer.status, status, "{function}, {end:?}: {answer:?}");
             assert_eq!(relay.connections(), 2, "{function}, {end:?}");
-            // A header of each request contains the number of the attempt. The function sent two
-            // requests, the warm-up's and the call's. Both are first attempts, so neither was
-            // repeated.
+            // The warm-up's request and the call's are both first attempts: neither was repeated.
             assert_eq!(relay.attempts(), ["1", "1"], "{function}, {end:?}");
             sandbox.stop().await;
         }
     }
 }
 
-/// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// Closes the connection normally, as the table would.
+    /// As the table would end the connection.
     Close,
-    /// Resets the connection, as a network device does when it has forgotten the connection.
+    /// As a network device ends a connection that it has forgotten.
     Reset,
 }
 
-/// A TCP relay between a function and its table. The relay records what the function sends, and can
-/// end the connections.
+/// A TCP relay between a function and its table.
 struct Relay {
     url: String,
     seen: Arc<Mutex<Seen>>,
@@ -114,8 +109,7 @@ impl Relay {
         }
     }
 
-    /// Ends all open connections. Waits until one of them has ended: in this test, only one
-    /// connection is open.
+    /// Waits until one connection has ended: in this test, only one is open.
     async fn end_connections(&self, end: End) {
         let before = self.end.receiver_count();
         self.end.send_replace(Some(end));

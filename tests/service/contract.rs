@@ -81,8 +81,8 @@ fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
 
 #[test]
 fn a_page_may_use_exactly_the_methods_of_the_routes() {
-    // The template sets `CorsConfiguration: !If [HasCors, {…}, nothing]`. `template()` turns this
-    // into the list, whose item 1 is the configuration.
+    // `template()` turns `!If [HasCors, {…}, nothing]` into a list with the configuration as item
+    // 1.
     let (_, api) = &resources("AWS::ApiGatewayV2::Api")[0];
     let cors = &api["CorsConfiguration"][1];
     let methods = cors["AllowMethods"].as_array().expect("methods");
@@ -107,7 +107,7 @@ fn only_its_own_route_may_invoke_a_function() {
         })
         .collect();
     let expected = expected_routes().into_iter().map(|(function, route)| {
-        // In a permission, each path parameter of the route is replaced by `*`.
+        // A permission has `*` in place of a path parameter.
         let segments = route.split('/').map(|segment| match segment {
             parameter if parameter.starts_with('{') => "*",
             segment => segment.trim_end(),
@@ -125,13 +125,12 @@ fn each_function_may_do_exactly_one_thing() {
             .iter()
             .find(|(function, _, _)| *function == binary);
         let (_, _, action) = known.unwrap_or_else(|| panic!("{binary} is not in FUNCTIONS"));
-        // Each function has its own log group.
         let log_group = text(&function["Properties"]["LoggingConfig"]["LogGroup"]);
         assert_eq!(
             resource(&log_group)["Properties"]["LogGroupName"],
             format!("/aws/lambda/${{AWS::StackName}}-{binary}")
         );
-        // Each function has its own role, and SAM adds no policies to the role.
+        // SAM adds no policies to the role.
         assert_eq!(function["Properties"]["Policies"], Value::Null);
         let role = text(&function["Properties"]["Role"]);
         let role = resource(role.strip_suffix(".Arn").expect("a role"));
@@ -215,7 +214,7 @@ fn the_template_has_the_limits_of_the_code() {
     let timeout = template["Globals"]["Function"]["Timeout"]
         .as_u64()
         .expect("seconds");
-    // The function's timeout also covers its start. The warm-up during the start may take a second.
+    // The timeout also covers the start, in which the warm-up may take a second.
     assert!(Duration::from_secs(timeout) > OPERATION_TIMEOUT + Duration::from_secs(2));
     let max_age = &template["Parameters"]["ListMaxAgeSeconds"];
     assert_eq!(max_age["MinValue"], 0);
@@ -292,7 +291,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
         let mut problem = answer.json();
         let mut example = examples[name]["value"].clone();
         assert_eq!(answer.status, example["status"], "{name}");
-        // Removes `instance`, the only field that depends on the request.
+        // `instance` is the only field that depends on the request.
         for document in [&mut problem, &mut example] {
             let instance = document["instance"].take();
             assert!(
@@ -351,7 +350,6 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     FUNCTIONS.iter().map(route).collect()
 }
 
-/// The name of the binary that this alias runs. A deployment moves the alias to a new version.
 fn binary_behind(alias: &str) -> String {
     let function = alias.strip_suffix(".Alias").expect("an alias");
     text(&resource(function)["Metadata"]["BuildProperties"]["Binary"])
@@ -362,7 +360,7 @@ fn template() -> Value {
     without_tags(serde_norway::from_str(&read("template.yaml")).expect("YAML"))
 }
 
-/// The name and the properties of each resource of this type in the template.
+/// The name and the properties of each resource of this type.
 fn resources(kind: &str) -> Vec<(String, Value)> {
     let template = template();
     let resources = template["Resources"].as_object().expect("resources");

@@ -1,5 +1,3 @@
-//! Tests of `POST /api/users`.
-
 use std::collections::HashSet;
 
 use harness::{Answer, Event, Service, answer::headers};
@@ -67,7 +65,6 @@ async fn exactly_one_of_two_hundred_concurrent_creates_of_one_username_succeeds(
     let mut creates = JoinSet::new();
     for number in 0..200 {
         let service = std::sync::Arc::clone(&service);
-        // Half of the requests use capital letters.
         let username = if number % 2 == 0 { "ada" } else { "ADA" };
         creates.spawn(async move { service.create(username).await });
     }

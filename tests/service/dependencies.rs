@@ -1,5 +1,4 @@
-//! Tests of the lock files and of the project's manifests. The file `.cargo/deny.toml` names the
-//! banned crates and the reasons.
+//! Tests of the lock files and manifests. `.cargo/deny.toml` bans crates, with the reasons.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,8 +25,7 @@ fn the_fuzz_targets_are_built_from_the_same_crates() {
         .map(|(name, _)| name)
         .collect();
     let of_fuzzer = ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"];
-    // The JSON parser jiter and its dependencies. The fuzz targets compare our results with jiter's
-    // results.
+    // The fuzz targets compare our results with those of the JSON parser jiter.
     let of_jiter = [
         "bitvec",
         "funty",
@@ -58,7 +56,7 @@ fn every_crate_of_ours_forbids_unsafe_code() {
             continue;
         }
         let lints = manifest.get("lints");
-        // A manifest that declares its own workspace can't inherit lints from the project's workspace.
+        // A manifest with its own workspace can't inherit the project's lints.
         let inherits = !manifest.contains_key("workspace")
             && lints.and_then(|lints| lints.get("workspace")?.as_bool()) == Some(true);
         let forbidden = forbids(if inherits {
@@ -70,7 +68,6 @@ fn every_crate_of_ours_forbids_unsafe_code() {
     }
 }
 
-/// All manifests of the project, by path.
 fn manifests() -> BTreeMap<PathBuf, toml::Table> {
     let paths = files(|path| path.ends_with("Cargo.toml"));
     paths
@@ -79,8 +76,6 @@ fn manifests() -> BTreeMap<PathBuf, toml::Table> {
         .collect()
 }
 
-/// Finds the project's files that `is_wanted` accepts. Skips folders named `target`, and hidden
-/// folders such as `.tools`.
 fn files(is_wanted: impl Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![root()];

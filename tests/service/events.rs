@@ -16,17 +16,16 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-/// The functions' timeout, as in `template.yaml`.
+/// As in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The maximum memory of a function's process. This is the memory of the smallest Lambda function.
+/// The memory of the smallest Lambda function.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
-/// The number of events that a test generates to check one property of a function.
+/// The number of generated events for each property.
 const CASES: u32 = 1000;
 
-/// The parts of an event that the log may name. If an event is not an HTTP API event, the log names
-/// the wrong part, but never contains its value.
+/// The parts of an event that the log may name as wrong. The log never contains their values.
 const MEMBERS: [&str; 4] = [
     "outermost value",
     "version",
@@ -34,7 +33,6 @@ const MEMBERS: [&str; 4] = [
     "headers, rawQueryString, body and isBase64Encoded",
 ];
 
-/// Both functions, each in a sandbox.
 struct Functions {
     runtime: Runtime,
     create: RefCell<Sandbox>,
@@ -55,7 +53,6 @@ impl Functions {
         }
     }
 
-    /// Sends an event to `create-user` if the method is `post`, and otherwise to `list-users`.
     fn reply(&self, method: &str, event: String) -> Reply {
         let sandbox = if method == "post" {
             &self.create
@@ -67,15 +64,13 @@ impl Functions {
         self.runtime.block_on(reply).0
     }
 
-    /// Sends an event as [`Self::reply`] does, and checks the answer against the contract.
     fn answer(&self, method: &str, event: String) -> Answer {
         let answer = self.reply(method, event).into_answer();
         contract::check(method, &answer);
         answer
     }
 
-    /// Stops both processes and returns their log lines. Fails if a process has already ended or has
-    /// used too much memory.
+    /// Fails if a process has already ended or has used too much memory.
     fn stop(self) -> Vec<Value> {
         let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
@@ -109,8 +104,7 @@ fn any_request_is_answered_and_none_with_a_5xx() {
     }
     functions.stop();
 
-    // Checks that each status occurred often enough. If one validation refused all requests, the
-    // test would not reach the rest of the code.
+    // If one validation refused all requests, the test would not reach the rest of the code.
     let answered = answered.into_inner();
     println!("answered: {answered:?}");
     for (kind, least) in [
@@ -153,7 +147,7 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
         let expected = "the event is not an HTTP API event (payload format 2.0): see its ";
         let member = cause.strip_prefix(expected);
         assert!(member.is_some_and(|it| MEMBERS.contains(&it)), "{line}");
-        // The event is wrong, not the function. So the event must not count as an internal error,
+        // The event is wrong, not the function. Such an event must not count as an internal error,
         // because internal errors roll back a deployment.
         assert_eq!(line["InternalErrors"], Value::Null, "{line}");
         assert_eq!(
@@ -224,9 +218,8 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
     functions.stop();
 }
 
-/// Creates a runner, which checks one property. Each property needs a new runner, because a runner
-/// never resets its count of cases. If the test fails for an event, the runner prints the event, so
-/// that you can add a test for it.
+/// Each property needs its own runner, because a runner never resets its count of cases. If the
+/// test fails for an event, the runner prints the event, so that you can add a test for it.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -249,15 +242,11 @@ enum Part {
     Query(String),
     Headers(Map<String, Value>),
     Body(Value),
-    /// A body that the gateway encodes in base64.
     Bytes(Vec<u8>),
     IsBase64(bool),
-    /// A claim of the token, and its value.
     Claims(&'static str, Value),
-    /// The result of an authorizer, which may be any JSON.
     Authorizer(Value),
     NoAuthorizer,
-    /// The name of a top-level field to remove from the event.
     Missing(&'static str),
 }
 
@@ -291,8 +280,8 @@ impl Part {
     }
 }
 
-/// Generates events that an HTTP API may send to a function. Most events have only one changed
-/// part, because the service reports only the first invalid part.
+/// Events that an HTTP API may send. Most have only one changed part, because the service reports
+/// only the first invalid part.
 fn request(method: &'static str) -> impl Strategy<Value = Value> {
     let parts = prop_oneof![
         3 => prop::collection::vec(part(), 1),
@@ -311,8 +300,7 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Generates the events of valid requests. The usernames have only one or two letters, so that some
-/// of them are already taken.
+/// The usernames have one or two letters, so that some are already taken.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {
@@ -347,8 +335,7 @@ fn part() -> impl Strategy<Value = Part> {
     ]
 }
 
-/// Generates raw query strings with known and unknown parameters. The values are encoded correctly,
-/// wrongly or not at all.
+/// Known and unknown parameters. The values are encoded correctly, wrongly or not at all.
 fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         "(prefix|limit|cursor)",
@@ -366,8 +353,7 @@ fn query() -> impl Strategy<Value = String> {
     prop_oneof![3 => pairs, 1 => any::<String>()]
 }
 
-/// Generates headers that the service reads, and other headers. The case of the names varies. The
-/// values are plausible or arbitrary text.
+/// Headers that the service reads, and others. The values are plausible or arbitrary.
 fn headers() -> impl Strategy<Value = Map<String, Value>> {
     let or_any = |value: &'static str| prop_oneof![3 => value, 1 => any::<String>()];
     let header = prop_oneof![
@@ -390,7 +376,6 @@ fn headers() -> impl Strategy<Value = Map<String, Value>> {
     prop::collection::vec(header, 0..6).prop_map(|headers| headers.into_iter().collect())
 }
 
-/// Generates request bodies: users as JSON, damaged JSON, other JSON, and arbitrary text.
 fn body() -> impl Strategy<Value = String> {
     let user = any::<String>().prop_map(|username| json!({ "username": username }).to_string());
     let damaged = (any::<String>(), any::<prop::sample::Index>()).prop_map(|(username, index)| {
@@ -427,8 +412,6 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Generates texts that are not JSON: random texts, and events that are cut off or have an extra
-/// character.
 fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     let place = any::<prop::sample::Index>;
     let cut = place().prop_map(move |place| {
@@ -440,8 +423,8 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
         event.insert(place.index(event.len()), c);
         event
     });
-    // Excludes every text that begins with complete JSON. For such a text, the runtime crate
-    // reports no error, because it ignores what follows the JSON. Lambda never sends such a text.
+    // For a text that begins with complete JSON, the runtime crate reports no error, because it
+    // ignores the rest. Lambda never sends such a text.
     let begins_with_json = |text: &str| {
         let mut json = serde_json::Deserializer::from_str(text);
         IgnoredAny::deserialize(&mut json).is_ok()
@@ -450,8 +433,7 @@ fn no_json(method: &'static str) -> impl Strategy<Value = String> {
     texts.prop_filter("JSON", move |text| !begins_with_json(text))
 }
 
-/// Generates JSON that is not an HTTP API event in payload format 2.0. Examples are the events of a
-/// REST API, of a load balancer and of a queue, and events in payload format 1.0.
+/// JSON that is not an HTTP API event in payload format 2.0.
 fn other_event() -> impl Strategy<Value = Value> {
     let texts = || prop::collection::hash_map(any::<String>(), any::<String>(), 0..4);
     let body = || prop::option::of(any::<String>());
@@ -498,8 +480,7 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // An HTTP API event in payload format 2.0 with a wrong value in one field. The value is never
-    // an array: serde can read an array as a struct, so an event with an array might be valid.
+    // Not an array: serde can read an array as a struct, so the event might be valid.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);
@@ -519,7 +500,7 @@ async fn a_query_with_characters_that_are_invalid_in_a_uri_is_accepted() {
         let page = service.list(&format!("prefix={username}")).await;
         assert_eq!(page.usernames(), [username]);
     }
-    // No username contains a space or a control character, so no user matches these prefixes.
+    // No username contains a space or a control character.
     for raw in ["prefix=ada lovelace", "prefix=\u{e4}\u{7}"] {
         let page = service.list(raw).await;
         assert_eq!((page.status, &*page.body), (200, "[]"), "{raw}");
@@ -566,8 +547,6 @@ async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
         let status = if number == 0 { 201 } else { 409 };
         assert_eq!(service.post(event).await.status, status, "{value:?}");
 
-        // The service refuses `value` in Idempotency-Key and in Content-Type, but ignores it in
-        // If-None-Match.
         let key = Event::create_user("bea").with_header("idempotency-key", value);
         assert_eq!(service.post(key).await.status, 400, "{value:?}");
         let media_type = format!("application/json; charset=\"{value}\"");

@@ -19,7 +19,7 @@ use shared::{
     telemetry::Metric,
 };
 
-/// The maximum number of attempts that the SDK makes for one request.
+/// The SDK's maximum for one request.
 const ATTEMPTS: usize = 3;
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_silent_table_is_answered_503_in_time() {
             get(&lister, Event::list("")),
         )
     };
-    // `template.yaml` sets this timeout for the functions.
+    // The functions' timeout in `template.yaml`.
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await;
     let (created, listed) = answers.expect("both functions answer before their timeout");
     assert_unavailable(&created);
@@ -322,7 +322,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
             sent += attempts;
             assert_eq!(proxy.requests().len(), sent, "{code}, create: {is_create}");
         }
-        // After the error, the table's client still works for the next request.
+        // After the error, the client still works.
         let username = format!("user{number}");
         let created = post(&table, Event::create_user(&username)).await;
         assert_eq!(created.status, 201, "{code}");
@@ -332,7 +332,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
 #[tokio::test]
 async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
     let service = Service::start();
-    // This configuration is wrong: the SDK refuses to use both a custom endpoint and FIPS.
+    // The SDK refuses a custom endpoint together with FIPS.
     let config = sdk_config()
         .unwrap()
         .use_fips(true)
@@ -380,7 +380,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let throttled = json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            // The first letter of this name is `t` or `T`. It depends on the exception.
+            // The case of the first letter depends on the exception.
             member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
@@ -406,8 +406,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     let table = service.table();
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let lister = Lister::new(table.clone(), Duration::ZERO);
-    // The first id is not a UUID. The second id is a UUID, but the year of its time is too large
-    // for RFC 3339.
+    // The second id is a UUID, but the year of its time is too large for RFC 3339.
     for id in ["1", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
         let put = table.client().put_item().table_name(table.name());
         let put = put
@@ -427,7 +426,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     }
 }
 
-/// Temporary faults: a later attempt of the same request can succeed.
+/// After each of these faults, a later attempt can succeed.
 fn passing_faults() -> Vec<WireFault> {
     let answer = |status, exception| WireFault::Answer(status, error(exception));
     vec![

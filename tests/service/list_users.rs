@@ -1,5 +1,3 @@
-//! Tests of `GET /api/users`.
-
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -301,7 +299,6 @@ async fn a_cursor_that_is_damaged_or_made_for_another_prefix_is_refused() {
             .body,
         "[]"
     );
-    // The same cursor works for the prefix in capital letters too.
     assert_eq!(
         service
             .list(&format!("prefix=ADA&cursor={good}"))
@@ -397,7 +394,7 @@ async fn a_new_user_changes_the_tag_of_its_page() {
     let before = service.list("limit=1").await;
     service.create("grace").await;
     let after = service.list("limit=1").await;
-    // The body is the same, but the page now links to a next page. So the page's ETag must change.
+    // Only the link has changed. A client with the old tag must get the new link.
     assert_eq!(before.body, after.body);
     assert_eq!(before.header("link"), None);
     assert!(after.header("link").is_some());
@@ -430,8 +427,7 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
     assert!(age(&kept) < 60);
     assert_eq!(kept.header("etag"), first.header("etag"));
 
-    // The cache contains only the page of the first query, so the pages of other queries come from
-    // the table.
+    // Pages of other queries are not in the cache.
     assert_eq!(service.list("limit=99").await.usernames(), ["ada", "grace"]);
     assert_eq!(service.list("prefix=g").await.usernames(), ["grace"]);
 
@@ -480,7 +476,7 @@ fn a_kept_page_grows_old_by_the_wall_clock() {
     assert_eq!(age(since), Some(Duration::ZERO));
     assert_eq!(age(since + 59 * second), Some(59 * second));
     assert_eq!(age(since + 60 * second), None);
-    // If the clock was set back, the page's age is unknown, and the cache does not return the page.
+    // If the clock was set back, the page's age is unknown.
     assert_eq!(age(since - second), None);
 }
 
@@ -506,14 +502,12 @@ fn the_kept_pages_are_bounded() {
     assert!((42..=83).contains(&kept.count()));
 }
 
-/// The age of a cached page in seconds, from the header `Age`.
 fn age(answer: &Answer) -> u64 {
     let age = answer.header("age").expect("an age");
     age.parse().expect("seconds")
 }
 
-/// Gets the page for this query, then each next page by the link in the page before it. Returns the
-/// usernames of each page.
+/// The usernames of each page, from the page for this query to the last one.
 async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut next = Some(query.to_owned());
@@ -526,8 +520,6 @@ async fn walk(service: &Service, query: &str) -> Vec<Vec<String>> {
     pages
 }
 
-/// Creates `count` users with numbered usernames, such as `user0007`. Returns the usernames in
-/// sorted order.
 async fn create_numbered(service: &Service, count: usize) -> Vec<String> {
     let usernames: Vec<String> = (0..count)
         .map(|number| format!("user{number:04}"))
@@ -584,12 +576,12 @@ fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
     assert_eq!(cursor::decode(&cursor, &prefix), Err(CursorError));
 }
 
-/// Generates usernames. Many usernames share a prefix, and some usernames differ only in case.
+/// Many usernames share a prefix, and some differ only in case.
 fn a_username() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-cA-Cé]{1,4}").expect("a valid expression")
 }
 
-/// Generates keys of 1 to 80 characters. Each character has one to four bytes in UTF-8.
+/// The characters have one to four bytes in UTF-8.
 fn a_key() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-z0-9éжα車𐐨]{1,80}").expect("a valid expression")
 }
@@ -627,7 +619,7 @@ proptest! {
 }
 
 proptest! {
-    // Runs only 32 cases, because each case creates a table and sends up to about 120 requests.
+    // Only 32 cases, because each creates a table and sends up to about 120 requests.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]

@@ -1,4 +1,4 @@
-//! Tests of the service, with one module for each subject.
+//! Tests of the service.
 
 mod configuration;
 mod connection;

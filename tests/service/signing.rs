@@ -1,5 +1,3 @@
-//! Tests that requests to the table have the signatures that AWS's own library would make.
-
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime},
@@ -21,13 +19,12 @@ use tokio::{
     net::TcpListener,
 };
 
-/// The timeout of the functions in `template.yaml`.
+/// As in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The start of the year 2100, in seconds since 1970.
 const FUTURE: u64 = 4_102_444_800;
 
-/// The signature that AWS's own library makes for this request.
 fn signed_by_aws(
     region: &str,
     request: Signable<'_>,
@@ -66,18 +63,16 @@ fn credentials() -> impl Strategy<Value = Credentials> {
         .prop_map(|(id, secret, token)| Credentials::new(id, secret, token, None, "test"))
 }
 
-/// Generates hosts with and without a port, but never with the default port 443. With the default
-/// port, our signature differs from the signature of AWS's library. The library signs the host
-/// without the port, but our client signs the host exactly as in the endpoint's URL.
+/// Never has the default port 443. AWS's library would sign the host without this port, but our
+/// client signs the host exactly as in the endpoint's URL.
 fn host() -> impl Strategy<Value = String> {
     let host = "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?";
     host.prop_filter("the default port", |host| !host.ends_with(":443"))
 }
 
 proptest! {
-    /// In each generated case, one signer signs several requests with different days and secrets.
-    /// So the test fails if the signer uses an old signing key after the day or the secret has
-    /// changed.
+    /// One signer signs several requests with different days and secrets, so the test fails if the
+    /// signer uses an old signing key.
     #[test]
     fn every_signature_is_the_one_that_awss_library_makes(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
@@ -118,7 +113,7 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
         let binary = harness::workspace::binary_of(function);
         let sandbox = Sandbox::start(&binary, &variables).await;
 
-        // Reads the request that the warm-up sends.
+        // Reads the warm-up's request.
         let (stream, _) = table.accept().await.unwrap();
         let mut stream = BufReader::new(stream);
         let mut lines = Vec::new();
@@ -151,8 +146,8 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
             None,
             "test",
         );
-        // AWS requires that the signature covers every header `X-Amz-…`. `signed` omits the headers
-        // with the date and the token, because `signed_by_aws` adds these headers.
+        // AWS requires that the signature covers every header `X-Amz-…`. `signed_by_aws` itself
+        // adds the headers with the date and the token.
         let is_signed = |name: &str| {
             name == "content-type"
                 || name.starts_with("x-amz-")

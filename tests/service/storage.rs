@@ -1,5 +1,3 @@
-//! Tests of the table: what it stores, which requests it gets, and what the requests cost.
-
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -153,7 +151,6 @@ async fn a_page_that_may_be_old_is_read_at_half_the_price() {
 
 #[test]
 fn the_largest_item_is_paid_with_one_write_unit() {
-    // This username and its key have the maximum length: 80 characters of four bytes each.
     let longest = "\u{10400}".repeat(Username::MAX_CHARS);
     let username = Username::parse(&longest).unwrap();
     assert_eq!(username.as_str().len(), 4 * Username::MAX_CHARS);
@@ -165,8 +162,8 @@ fn the_largest_item_is_paid_with_one_write_unit() {
     let size = size_in_bytes(&item::to_item(&stored));
     assert_eq!(size, 745);
     assert!(size <= 1024, "more than one write unit");
-    // One query can read 1 MiB. This is enough for the largest page and for one more item, which
-    // shows whether a next page exists.
+    // One query reads up to 1 MiB, enough for the largest page and one more item, which shows
+    // whether a next page exists.
     assert!(size * (usize::from(list_users::request::MAX_LIMIT) + 1) < 1024 * 1024);
 }
 
@@ -211,9 +208,7 @@ fn a_fingerprint_tells_callers_and_keys_apart() {
     }
 }
 
-/// An item's size by
-/// [DynamoDB's rule](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html):
-/// the sum of the bytes in the names and the values of its attributes.
+/// By [DynamoDB's rule](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html).
 fn size_in_bytes(item: &Item) -> usize {
     let value_size = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),
@@ -234,7 +229,7 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     let client = Client::from_conf(config.interceptor(meter.clone()).build());
     let table = Table::new(client, TABLE_NAME.to_owned());
 
-    // One write unit covers 1 KB, which is enough for an item with the longest username.
+    // One write unit covers 1 KB.
     let longest = "𐐀".repeat(80);
     for username in ["ada", "grace", &longest] {
         let event = Event::create_user(username).with_header("idempotency-key", "key");
@@ -254,12 +249,12 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
     assert_eq!(meter.units(), [0.5]);
 }
 
-/// An interceptor that records the consumed capacity units of each request.
+/// Records the consumed capacity units of each request.
 #[derive(Clone, Debug, Default)]
 struct Meter(Arc<Mutex<Vec<f64>>>);
 
 impl Meter {
-    /// Returns the recorded units, one number for each request, and clears the record.
+    /// Clears the record too.
     fn units(&self) -> Vec<f64> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }

@@ -1,4 +1,4 @@
-//! Tests of the logs, metrics and answers of the real Lambda binaries. Each binary runs in a sandbox.
+//! Tests of the logs, metrics and answers of the real binaries.
 
 use std::{fs, time::Duration};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const CALLER: &str = "6q1k2j3h4g5f6d7s8a9p0o1i2u";
 
-/// The timeout of the functions in `template.yaml`.
+/// As in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -166,8 +166,8 @@ async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
         assert_eq!(request["cause"], cause);
         assert_eq!(request["status"], 500);
         assert_eq!(request["level"], "ERROR");
-        // The log line counts an internal error in two metrics: one for the function, and one for
-        // the function's version. The alarm that rolls back a version needs the second metric.
+        // The line counts an internal error in two metrics: of the function, and of its version.
+        // The alarm that rolls back a version needs the second metric.
         assert_eq!(request["InternalErrors"], 1);
         assert_eq!(request["FunctionVersion"], "1");
         assert_eq!(
@@ -207,8 +207,8 @@ async fn a_function_answers_503_before_its_deadline() {
     );
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the event's deadline was near");
-    // The deadline is 3 s after the event was sent, and the function answers 200 ms earlier. So the
-    // latency is about 2,800 ms, but on a busy machine, it may be shorter or longer.
+    // The function answers 200 ms before the deadline, after about 2,800 ms. On a busy machine, the
+    // latency may be shorter or longer.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }
@@ -293,7 +293,6 @@ fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -
 fn assert_lines(lines: &[Value], expected: &[Value]) {
     let mut lines = lines.to_vec();
     for line in &mut lines {
-        // Checks the format of the timestamps and the latency, then removes them.
         let mut take = |member: &str| line.as_object_mut().unwrap().remove(member);
         let timestamp = take("timestamp").expect("a timestamp");
         let timestamp = timestamp.as_str().expect("a text");

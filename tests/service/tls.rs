@@ -1,5 +1,4 @@
-//! Tests of TLS between the real binaries and the table: which certificates the functions trust, and
-//! what happens after a failed handshake.
+//! Tests of TLS between the real binaries and the table.
 
 use std::{
     io,
@@ -23,9 +22,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// The maximum number of connections that the SDK opens for one request.
+/// The SDK's maximum for one request.
 const ATTEMPTS: usize = 3;
-/// The timeout of the functions in `template.yaml`.
+/// As in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The IP address for which the table's certificate is valid.
@@ -61,8 +60,7 @@ async fn a_failed_handshake_is_a_503_and_the_next_call_tries_again() {
     running.join_all().await;
 }
 
-/// Calls a function twice. Every handshake of the first call fails. The handshake of the second
-/// call succeeds.
+/// Every handshake of the first call fails. The handshake of the second call succeeds.
 async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority: &Authority) {
     let service = Service::start();
     let front = Front::start(&service.engine().url(), manner).await;
@@ -95,8 +93,7 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     assert!(of_the_call.contains(cause), "{name}: {of_the_call}");
 }
 
-/// The ways in which a handshake fails. Each row has a name, the listener's behavior, and a part of
-/// the logged cause.
+/// Each row has a name, the listener's behavior, and a part of the logged cause.
 fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     let key = KeyPair::generate().expect("a key");
     let self_signed = certificate(HOST).self_signed(&key).expect("a certificate");
@@ -126,8 +123,7 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
         ("silence", Manner::Say(b""), "timeout"),
         (
             "a message that never ends",
-            // Only the header of a TLS record. The header announces 1 KiB, a plausible size for a
-            // ServerHello.
+            // Only the header of a TLS record of 1 KiB, a plausible size for a ServerHello.
             Manner::Say(&[0x16, 3, 3, 4, 0]),
             "timeout",
         ),
@@ -152,7 +148,7 @@ async fn call(sandbox: &mut Sandbox, function: &str) -> Answer {
     answer
 }
 
-/// Returns the causes in these log lines. Fails if a line has the level ERROR.
+/// Fails if a line has the level ERROR.
 fn causes(lines: &[Value]) -> Vec<String> {
     assert!(
         lines.iter().all(|line| line["level"] != "ERROR"),
@@ -162,7 +158,6 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-/// Returns [`Manner::Tls`] with a certificate for [`HOST`] that this authority signed.
 pub(crate) fn vouched_by(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -172,11 +167,10 @@ pub(crate) fn vouched_by(authority: &Authority) -> Manner {
 pub(crate) enum Manner {
     /// Speaks TLS, and forwards the decrypted data to the table.
     Tls(TlsAcceptor),
-    /// Sends these bytes and nothing more. Keeps the connection open.
+    /// Sends these bytes, and keeps the connection open.
     Say(&'static [u8]),
     /// Closes the connection without an answer.
     End,
-    /// Resets the connection immediately.
     Reset,
 }
 
@@ -184,7 +178,7 @@ pub(crate) enum Manner {
 pub(crate) struct Front {
     url: String,
     manner: Arc<Mutex<Manner>>,
-    /// The client addresses of all connections so far.
+    /// Of all connections so far.
     clients: Arc<Mutex<Vec<SocketAddr>>>,
     accepting: JoinHandle<()>,
 }
@@ -198,7 +192,7 @@ impl Front {
         let clients = Arc::<Mutex<Vec<SocketAddr>>>::default();
         let (shared_manner, shared_clients) = (Arc::clone(&manner), Arc::clone(&clients));
         let accepting = tokio::spawn(async move {
-            // When the listener ends, this set is dropped, and then all connections end.
+            // Dropping this set with the task ends all connections.
             let mut running = JoinSet::new();
             while let Ok((client, address)) = listener.accept().await {
                 shared_clients
@@ -219,7 +213,7 @@ impl Front {
         }
     }
 
-    /// Starts a function that reaches its table through this listener. Waits until the warm-up is over.
+    /// Waits until the warm-up is over.
     pub(crate) async fn function(&self, name: &str, authority: &Authority) -> Sandbox {
         let trusted = authority.file().to_str().expect("a path of text");
         let mut environment = environment(&self.url).to_vec();
@@ -229,14 +223,13 @@ impl Front {
         sandbox
     }
 
-    /// Changes how the listener handles later connections.
+    /// Takes effect for later connections.
     fn mend(&self, manner: Manner) {
         *self.manner.lock().expect("no holder panics") = manner;
     }
 
-    /// Opens a connection, waits until the listener accepts it, and returns the number of accepted
-    /// connections. The listener accepts connections in order, so the number includes every
-    /// connection that a function opened earlier.
+    /// The number of accepted connections, including one that this method opens. The listener
+    /// accepts connections in order, so every earlier connection is counted.
     async fn connections(&self) -> usize {
         let address = self.url.trim_start_matches("https://");
         let address = address.parse().expect("an address");
@@ -244,7 +237,7 @@ impl Front {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         socket.bind(any).expect("a free port");
         let own = socket.local_addr().expect("a bound socket has an address");
-        // Ignores the result, because the listener may reset the connection immediately.
+        // The listener may reset the connection immediately.
         let _ = socket.connect(address).await;
         loop {
             let clients = self.clients.lock().expect("no holder panics").clone();
@@ -270,8 +263,7 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
             std::future::pending().await
         }
         Manner::End => {
-            // Reads the client's data first, because the operating system resets a connection that
-            // is closed with unread data.
+            // The operating system would reset a connection that is closed with unread data.
             let _ = client.read(&mut [0; 4096]).await?;
             Ok(())
         }
@@ -279,9 +271,8 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
     }
 }
 
-/// Forwards all data until one side closes its connection. Then closes both connections without a
-/// TLS `close_notify`, as the operating system does after a process is killed. If forwarding fails,
-/// resets the client's connection.
+/// When one side closes its connection, closes both without a TLS `close_notify`, as the operating
+/// system does after a process is killed.
 async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
     let mut table = TcpStream::connect(table).await?;
     let (mut from_table, mut to_table) = table.split();

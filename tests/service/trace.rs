@@ -1,5 +1,5 @@
-//! Tests of the spans that the real binaries send to X-Ray. The tests decode the spans with
-//! OpenTelemetry's own Protobuf definitions.
+//! Tests of the spans that the real binaries send to X-Ray, decoded with OpenTelemetry's own
+//! Protobuf definitions.
 
 use std::{
     net::UdpSocket,
@@ -20,7 +20,7 @@ use local::spans::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// The timeout of the functions in `template.yaml`.
+/// As in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:function-under-test";
@@ -41,7 +41,7 @@ async fn a_sampled_request_is_two_spans_under_lambdas_segment() {
                 _ => Event::list(""),
             };
             assert_eq!(call(&mut sandbox, event).await.status, status);
-            // The warm-up runs before the first request, but it sends no spans.
+            // The warm-up sends no spans.
             let Request { resource, spans } = agent.spans().await;
             assert_eq!(
                 resource,
@@ -203,8 +203,8 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Temporary faults. After each fault come the `error.type` that a retry's event shows, and the
-/// HTTP statuses that it may show.
+/// Temporary faults, each with the `error.type` of a retry's event and the HTTP statuses that the
+/// event may show.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -227,7 +227,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     ]
 }
 
-/// Injects the fault into the first `times` requests of a call, and checks the spans of the call.
+/// The fault hits the first `times` requests of the call.
 async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statuses: &[u16]) {
     let case = format!("{function}, {times} times {fault:?}");
     let service = Service::start();
@@ -238,8 +238,7 @@ async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statu
         "create-user" => Event::create_user(username),
         _ => Event::list(""),
     };
-    // This first call ends only after the warm-up, which may be slow on a busy machine. The faults
-    // are injected after this call, so that no fault hits the warm-up.
+    // This call ends only after the warm-up, so the faults below do not hit the warm-up.
     assert!(
         call(&mut sandbox, event("grace")).await.status < 300,
         "{case}"
@@ -375,8 +374,7 @@ async fn a_function_works_without_an_agent() {
         environment.extend(address.map(|address| ("AWS_XRAY_DAEMON_ADDRESS", address)));
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
-        // Calls the function three times, because the operating system reports a closed port only
-        // when the function sends its next datagram.
+        // The operating system reports a closed port only when the next datagram is sent.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,
@@ -427,7 +425,6 @@ async fn a_datagram_is_small_whatever_the_table_answers() {
     }
 }
 
-/// Starts a function. Its events have the trace header [`SAMPLED`].
 async fn sandbox(function: &str, table_url: &str, agent: &str) -> Sandbox {
     let mut environment = environment(table_url).to_vec();
     environment.push(("AWS_XRAY_DAEMON_ADDRESS", agent));
@@ -444,7 +441,7 @@ fn names(spans: &[Span]) -> Vec<&str> {
     spans.iter().map(|span| &*span.name).collect()
 }
 
-/// The current time, in nanoseconds since 1970.
+/// In nanoseconds since 1970.
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.expect("after 1970")

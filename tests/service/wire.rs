@@ -1,7 +1,5 @@
-//! Tests of faults on the TLS connection between the real binaries and the table. The tests check
-//! the function's answer, the number of the function's requests, and what the table stores. The
-//! tests in `faults.rs` call the handlers without binaries and TLS. The tests in `tls.rs` make
-//! handshakes fail.
+//! Tests of faults on the TLS connection between the real binaries and the table. `faults.rs` tests
+//! the handlers, without binaries and TLS. In `tls.rs`, the handshakes fail.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -16,27 +14,25 @@ use tokio::task::JoinSet;
 
 use crate::tls::{Front, vouched_by};
 
-/// The maximum number of attempts that the SDK makes for one request.
+/// The SDK's maximum for one request.
 const ATTEMPTS: usize = 3;
-/// The timeout of the functions in `template.yaml`.
+/// As in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a function reacts to a fault.
 #[derive(Clone, Copy, Debug)]
 enum Policy {
-    /// The function succeeds without a retry.
+    /// Succeeds without a retry.
     Ignore,
-    /// The function waits for the delayed answer and does not retry.
+    /// Waits for the delayed answer.
     Wait,
-    /// The function retries until it succeeds or has no attempts left.
     Retry,
-    /// The function fails without a retry, so the client must retry.
+    /// Fails without a retry, so the client must retry.
     GiveUp,
 }
 
 use Policy::{GiveUp, Ignore, Retry, Wait};
 
-/// A fault in one call, and the function's reaction.
 struct Case {
     fault: WireFault,
     policy: Policy,
@@ -45,7 +41,7 @@ struct Case {
 }
 
 impl Case {
-    /// The number of requests that the function sends in this call.
+    /// The requests that the function sends in this call.
     fn requests(&self) -> usize {
         match self.policy {
             Ignore | Wait | GiveUp => 1,
@@ -53,7 +49,6 @@ impl Case {
         }
     }
 
-    /// Whether the call succeeds.
     fn succeeds(&self) -> bool {
         match self.policy {
             Ignore | Wait => true,
@@ -96,8 +91,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Makes the cases for these faults. A fault with the policy [`Retry`] occurs one, two or three
-/// times, and any other fault occurs once.
+/// A fault with the policy [`Retry`] occurs one, two or three times, and any other fault once.
 fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     faults.into_iter().flat_map(|(fault, policy)| {
         let most = match policy {
@@ -112,12 +106,11 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     })
 }
 
-/// The faults for both functions, each with the function's reaction.
+/// The faults for both functions.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // Two delays of a request. The SDK waits 1.2 s for an answer, so it waits out only the
-        // first delay. After the second delay, the proxy still forwards the request, for which the
-        // SDK no longer waits.
+        // The SDK waits 1.2 s for an answer, so it waits out only the first delay. After the second
+        // delay, the proxy still forwards the request.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -163,9 +156,8 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// Faults for list-users only. The first two answers lack the list of users. That is no fault for
-/// create-user, which needs nothing from the body of a successful answer. The last two answers are
-/// lists, which the table never sends to create-user.
+/// The first two answers lack the list, but create-user needs nothing from the body of a successful
+/// answer. The last two are lists, which the table never sends to create-user.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -185,7 +177,7 @@ const FOREIGN_NOTHING: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const FOREIGN_OBJECT: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 const FOREIGN_LIST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
-/// An answer with an empty list, and with a field whose name is not UTF-8.
+/// A field's name is not UTF-8.
 const NOT_UTF8: &[u8] =
     b"HTTP/1.1 200 OK\r\nx-amzn-requestid: 1\r\ncontent-length: 21\r\n\r\n{\"Items\":[],\"\xff\":null}";
 
@@ -214,8 +206,8 @@ async fn a_create_keeps_its_word_whatever_the_wire_does() {
 
 async fn create(name: &str, case: &Case, mut function: Function, service: &Service) {
     let user = if case.succeeds() {
-        // The event has no Idempotency-Key. If a retry finds the user in the table, only the user's
-        // id can show that an earlier attempt of this call created the user.
+        // Without an Idempotency-Key, only the user's id can show that an earlier attempt of this
+        // call created the user.
         let (created, requests) = function.call(Event::create_user(name), case).await;
         assert_eq!(created.status, 201, "{case:?}: {created:?}");
         assert_eq!(created.header("idempotent-replayed"), None, "{case:?}");
@@ -235,8 +227,8 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
         retried
     };
     if let WireFault::Delay(time) = case.fault {
-        // Waits until the proxy has forwarded the requests for which the SDK no longer waits. These
-        // requests must not change the user.
+        // The proxy still forwards the requests for which the SDK no longer waits. These must not
+        // change the user.
         tokio::time::sleep(time).await;
     }
     let listed = service.list(&format!("prefix={name}")).await;
@@ -271,8 +263,8 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // Every read must be consistent. Otherwise, a page could lack a user who was created before the
-    // call. The check skips the first request, because the warm-up sent it.
+    // With an inconsistent read, a page could lack a user who was created before the call. The
+    // first request is the warm-up's.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
     assert!(requests[1..].iter().all(is_current), "{requests:?}");
@@ -283,9 +275,8 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
 async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
-    // The first attempt times out after 1.2 s, but its delayed request reaches the table after
-    // 1.4 s. The second attempt starts after 1.2 s or later, and its request is delayed by 0.6 s.
-    // So the second attempt's request reaches the table later, after at least 1.8 s.
+    // The first attempt times out after 1.2 s, but its request reaches the table after 1.4 s. The
+    // second attempt's request is sent after at least 1.2 s, and arrives 0.6 s later.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");
@@ -321,7 +312,6 @@ struct Function {
 }
 
 impl Function {
-    /// Starts a function and waits until the warm-up is over.
     async fn start(name: &str, service: &Service, authority: &Authority) -> Self {
         let proxy = Proxy::start(&service.engine().url()).await;
         let front = Front::start(&proxy.url(), vouched_by(authority)).await;
@@ -338,15 +328,13 @@ impl Function {
         }
     }
 
-    /// Injects the fault of this case and calls the function. Returns the answer and the number of
-    /// requests that the function sent.
+    /// Returns the answer and the number of requests that the function sent.
     async fn call(&mut self, event: Event, case: &Case) -> (Answer, usize) {
         let faults = iter::repeat_n(case.fault.clone(), case.times);
         self.proxy.inject(faults);
         self.call_undisturbed(event).await
     }
 
-    /// Calls the function without injecting a fault. Returns the same values as [`Self::call`].
     async fn call_undisturbed(&mut self, event: Event) -> (Answer, usize) {
         let before = self.proxy.requests().len();
         let answer = self.sandbox.invoke(event, TIMEOUT).await.into_answer();
@@ -354,7 +342,7 @@ impl Function {
         (answer, self.proxy.requests().len() - before)
     }
 
-    /// Ends the process. Fails if the process has already ended, or if it has logged a line with the level ERROR.
+    /// Fails if the process has already ended, or has logged an error.
     async fn stop(self) {
         let lines = self.sandbox.stop().await;
         let error = lines.iter().find(|line| line["level"] == "ERROR");

@@ -20,8 +20,7 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The scripts that a username may mix with Latin. A username may also mix some of these scripts
-/// with each other.
+/// A username may mix these scripts with Latin, and some of them with each other.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -42,8 +41,7 @@ fn parse(text: &str) -> Result<Username, UsernameError> {
     Username::parse(text)
 }
 
-/// Returns all assigned characters, grouped by their UTS #39 skeletons. Look-alikes have the same
-/// skeleton.
+/// All assigned characters by UTS #39 skeleton. Look-alikes have the same skeleton.
 fn look_alikes() -> BTreeMap<String, Vec<char>> {
     let mut look_alikes: BTreeMap<_, Vec<char>> = BTreeMap::new();
     for c in ('\0'..=char::MAX).filter(|c| script(*c) != Script::Unknown) {
@@ -53,7 +51,6 @@ fn look_alikes() -> BTreeMap<String, Vec<char>> {
     look_alikes
 }
 
-/// Returns whether a character by itself is a valid username that is displayed unchanged.
 fn is_shown_as_itself(c: char) -> bool {
     parse(&c.to_string()).is_ok_and(|it| it.as_str() == c.to_string())
 }
@@ -85,7 +82,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
     }
     println!("{refused} look-alikes refused");
     assert!(refused > 1_500, "{refused}");
-    // These look-alikes are accepted, because a username may mix Latin with Japanese and Chinese.
+    // A username may mix Latin with Japanese and Chinese.
     accepted.sort_unstable();
     accepted.dedup();
     assert_eq!(accepted, ['〇', 'ㄒ', 'ㄚ', '丅', '丫']);
@@ -107,8 +104,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
                 let are_east_asian = [one, other]
                     .iter()
                     .all(|c| script(*c) == Script::Latin || EAST_ASIAN.contains(&script(*c)));
-                // A digit may belong to several scripts. A username may mix the digit with letters
-                // of any of these scripts.
+                // A digit may belong to several scripts, and stand beside letters of each of them.
                 let is_digit = [one, other]
                     .iter()
                     .any(|c| category(*c) == GeneralCategory::DecimalNumber);
@@ -124,8 +120,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
 
 #[tokio::test]
 async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted() {
-    // RFC 8265 treats the two usernames of each pair as different, although a person may confuse
-    // them.
+    // RFC 8265 treats the two usernames of each pair as different.
     let service = Service::start();
     for (one, other) in [
         ("scope", "ѕсоре"),
@@ -138,18 +133,15 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("Toyota", "T〇y〇ta"),
         ("ı", "i"),
         ("ロ車", "口車"),
-        // In the next two pairs, the second username contains a joiner or a non-joiner, which is
-        // hard to see.
+        // With a joiner, and with a non-joiner.
         ("क्ष", "क्\u{200d}ष"),
         ("محمد", "م\u{200c}حمد"),
-        // In the next three pairs, the second username contains a character that looks like an
-        // apostrophe.
+        // With characters that look like an apostrophe.
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // A Thai ring (U+0E4D) before and after a tone mark. The vowel "am" consists of this ring
-        // and U+0E32. If a person types "am" with one key, parsing puts the ring before the tone
-        // mark. The other order arises only if a person types the ring and U+0E32 separately.
+        // A Thai ring (U+0E4D) before and after a tone mark. The second order arises only if a
+        // person types the ring and U+0E32 separately, instead of the vowel "am" with one key.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -188,9 +180,8 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // When parsing replaces a character, the replacement often looks the same. If a username were
-    // displayed with the replaced character, it could look like the username with the replacement.
-    // A person who types what they see could then find the wrong user.
+    // A replacement often looks like the character that it replaces. If that character stayed in a
+    // username, a person who types what they see could find the wrong user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -325,7 +316,7 @@ fn a_username_is_made_of_letters_marks_digits_and_visible_ascii() {
     };
     let (mut accepted, mut others) = (0, Vec::new());
     for c in '\0'..=char::MAX {
-        // A combining mark is allowed only after another character, such as the digit 1.
+        // A combining mark needs a character before it, such as the digit 1.
         let texts = [c.to_string(), format!("1{c}")];
         for username in texts.iter().filter_map(|text| parse(text).ok()) {
             accepted += 1;
@@ -346,8 +337,7 @@ async fn beyond_the_basic_multilingual_plane_letters_are_allowed_but_not_symbols
         assert_eq!(service.create(username).await.status, 201, "{username}");
     }
     for username in [
-        // The service refuses letters of Adlam, because RFC 8264 uses Unicode 6.3, which lacks this
-        // script.
+        // RFC 8264 uses Unicode 6.3, which lacks the script Adlam.
         "𞤀𞤁",
         // A mathematical letter.
         "𝐚",
@@ -391,15 +381,13 @@ async fn a_username_in_json_escapes_is_the_same_username() {
 
 #[tokio::test]
 async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
-    // RFC 8265 allows any number of marks on a letter. Only the limit of 80 characters restricts
-    // the number of marks.
+    // Only the limit of 80 characters restricts the marks on a letter. RFC 8265 does not.
     let service = Service::start();
     let marks = ['\u{31b}', '\u{323}', '\u{301}', '\u{334}'];
     let flood = |length: usize| marks.iter().cycle().take(length).collect::<String>();
     let username = format!("q{}", flood(79));
     assert_eq!(service.create(&username).await.status, 201);
-    // The order of two marks does not matter if they have different positions, such as above and
-    // below a letter.
+    // The order of marks at different positions, such as above and below a letter, does not matter.
     let mut sorted: Vec<char> = flood(79).chars().collect();
     for _ in 0..2 {
         sorted.sort_unstable();
@@ -407,7 +395,6 @@ async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
         assert_eq!(service.create(&username).await.status, 409);
         sorted.reverse();
     }
-    // The letter q with 80 marks has 81 characters, which is one too many.
     for length in [80, 8_000] {
         let body = json!({ "username": format!("q{}", flood(length)) });
         let answer = service.post(Event::create(&body.to_string())).await;
@@ -439,8 +426,7 @@ async fn a_letter_and_its_small_letter_are_the_same_username() {
             }
         }
     }
-    // The service refuses the small letters of Cherokee, because RFC 8264's Unicode version, 6.3,
-    // lacks them.
+    // RFC 8264 uses Unicode 6.3, which lacks the small letters of Cherokee.
     assert_eq!(cherokee, 85);
 
     let service = Service::start();

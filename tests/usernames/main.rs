@@ -1,5 +1,4 @@
-//! These tests check which texts are valid usernames, and which texts are spellings of one
-//! username.
+//! Tests which texts are valid usernames, and which texts are spellings of one username.
 
 mod hostile;
 mod rules;

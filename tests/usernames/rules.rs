@@ -1,4 +1,4 @@
-//! Tests of RFC 8265's rules for usernames, and of the service's own rules for length and mixed scripts.
+//! Tests of RFC 8265's rules, and of the service's own rules for length and mixed scripts.
 
 use precis_core::{Error as PrecisError, profile::PrecisFastInvocation};
 use precis_profiles::{UsernameCaseMapped, UsernameCasePreserved};
@@ -30,7 +30,7 @@ const fn disallowed(character: char) -> UsernameError {
 
 #[test]
 fn the_legal_usernames_of_rfc_8265_are_accepted() {
-    // These are the examples of legal usernames in RFC 8265 §3.5.
+    // The examples in RFC 8265 §3.5.
     check(
         "juliet@example.com",
         "juliet@example.com",
@@ -46,8 +46,7 @@ fn the_legal_usernames_of_rfc_8265_are_accepted() {
 
 #[test]
 fn the_illegal_usernames_of_rfc_8265_are_refused() {
-    // These are the examples of illegal usernames in RFC 8265 §3.5. Ⅳ is the Roman numeral four, and ♚ is the black
-    // chess king.
+    // The examples in RFC 8265 §3.5.
     refuse("foo bar", &disallowed(' '));
     refuse("", &UsernameError::Empty);
     refuse("henryⅣ", &disallowed('Ⅳ'));
@@ -96,7 +95,7 @@ fn characters_outside_of_the_identifier_class_are_refused() {
         'ﬁ',
         '„',
     ] {
-        // Parsing replaces the ideographic space with an ordinary space, so the error names the ordinary space.
+        // Parsing replaces the ideographic space with an ordinary one, which the error names.
         let named = if character == '\u{3000}' {
             ' '
         } else {
@@ -121,12 +120,12 @@ fn characters_that_need_a_context_are_allowed_only_in_it() {
 #[test]
 fn a_combining_mark_is_not_allowed_at_the_beginning() {
     check("x\u{301}", "x\u{301}", "x\u{301}");
-    // These are a nonspacing mark, a spacing mark, a Hebrew mark and a Greek mark.
+    // A nonspacing mark, a spacing mark, a Hebrew mark and a Greek mark.
     for mark in ['\u{301}', '\u{93e}', '\u{5b4}', '\u{345}'] {
         refuse(&mark.to_string(), &UsernameError::LeadingMark { mark });
         refuse(&format!("{mark}а"), &UsernameError::LeadingMark { mark });
     }
-    // This text begins with a half-width mark. The error names the ordinary form of the mark.
+    // The error names the ordinary form of a half-width mark.
     refuse("ﾞか", &UsernameError::LeadingMark { mark: '\u{3099}' });
     refuse(
         "\u{5b4}שלום",
@@ -136,13 +135,12 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // All characters of these texts are allowed, but NFC composes two characters of each text to
-    // one: a symbol, a titlecase letter and an ĺ. In the last text, the middle dot is refused,
-    // because a middle dot is allowed only between two letters l without accents.
+    // All characters are allowed, but NFC composes two of each text to a symbol, a titlecase letter
+    // or an ĺ. A middle dot is allowed only between two letters l without accents.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
-    // NFC replaces a Greek question mark with a semicolon, and an en quad (U+2000) with an en space (U+2002).
+    // NFC replaces a Greek question mark with a semicolon, and an en quad with an en space.
     check("a\u{37e}", "a;", "a;");
     refuse("a\u{2000}", &disallowed('\u{2002}'));
 }
@@ -150,7 +148,7 @@ fn the_composed_form_of_a_text_is_judged_too() {
 #[test]
 fn canonically_equivalent_spellings_are_one_username() {
     for (composed, others) in [
-        // These Bengali, Hindi, Punjabi and Odia letters have a nukta. NFC decomposes such letters.
+        // Bengali, Hindi, Punjabi and Odia letters with a nukta. NFC decomposes such letters.
         ("রা\u{9af}\u{9bc}", &["রা\u{9df}"][..]),
         ("\u{91c}\u{93c}ारा", &["\u{95b}ारा"]),
         ("\u{916}\u{93c}ान", &["\u{959}ान"]),
@@ -158,11 +156,11 @@ fn canonically_equivalent_spellings_are_one_username() {
         ("\u{b21}\u{b3c}ା", &["\u{b5c}ା"]),
         // The Greek letter έ with a tonos, with an oxia, and in decomposed form.
         ("Ελ\u{3ad}νη", &["Ελ\u{1f73}νη", "Ελε\u{301}νη"]),
-        // The characters 金, 李 and 渚, and their compatibility characters.
+        // Compatibility characters of 金, 李 and 渚.
         ("金さん", &["\u{f90a}さん"]),
         ("李雷", &["\u{f9e1}雷"]),
         ("渚", &["\u{fa46}"]),
-        // The Hebrew letter shin with a dot, as two characters and as one character.
+        // The Hebrew letter shin with a dot, as two characters and as one.
         ("\u{5e9}\u{5c1}לום", &["\u{fb2a}לום"]),
         // The letter Å, the Ångström sign, and A with a combining ring.
         ("Å", &["\u{212b}", "A\u{30a}"]),
@@ -174,7 +172,7 @@ fn canonically_equivalent_spellings_are_one_username() {
                 "하\u{11ab}글",
             ],
         ),
-        // The order of a mark above a letter and a mark below the letter does not matter.
+        // The order of a mark above and a mark below does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
         // A joiner is allowed only directly after a virama. The first of the two other spellings
         // has a nukta between virama and joiner, but NFC moves the nukta before the virama.
@@ -230,12 +228,11 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         check(typed, display, key);
         assert_eq!(UsernamePrefix::parse(typed).unwrap().as_str(), key);
     }
-    // In a prefix, a special letter at the end is spelled out too: և becomes եւ.
+    // A special letter at the end of a prefix is spelled out too.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // The vowel am alone is refused: it is spelled out as two characters, and the first one is a
-    // combining mark.
+    // Spelled out, the vowel am begins with a combining mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
-    // The length is counted after special letters are spelled out. U+FDF2 becomes four letters.
+    // Spelled out, U+FDF2 is four letters.
     refuse(
         &"\u{fdf2}".repeat(21),
         &UsernameError::TooLong { length: 84 },
@@ -250,7 +247,7 @@ fn typographic_apostrophes_become_the_one_on_the_keyboard() {
     check("О’Лірі", "О'Лірі", "о'лірі");
     check("O＇Brien", "O'Brien", "o'brien");
     assert_eq!(UsernamePrefix::parse("D’A").unwrap().as_str(), "d'a");
-    // The okina of Hawaiian and the apostrophe of Ukrainian are letters, so parsing does not replace them.
+    // The okina of Hawaiian and the apostrophe of Ukrainian are letters, so they stay.
     check("Kaʻiulani", "Kaʻiulani", "kaʻiulani");
     check("Вʼячеслав", "Вʼячеслав", "вʼячеслав");
 }
@@ -358,9 +355,9 @@ fn the_length_counts_the_characters_of_the_display_form() {
         let error = UsernameError::TooLong { length: 81 };
         refuse(&character.repeat(81), &error);
     }
-    // NFC composes these 160 characters to 80 characters.
+    // NFC composes these 160 characters to 80.
     check(&"e\u{301}".repeat(80), &"é".repeat(80), &"é".repeat(80));
-    // This username's key has 160 characters, because the lower case of İ has two characters.
+    // The key has 160 characters, because the lower case of İ has two.
     check(&"İ".repeat(80), &"İ".repeat(80), &"i\u{307}".repeat(80));
     refuse(
         &"e\u{301}".repeat(81),
@@ -460,13 +457,12 @@ fn debug_output_holds_no_username() {
 
 #[test]
 fn no_character_takes_more_than_four_bytes_in_lower_case() {
-    // The key is the lower case of the display form. `Username::MAX_KEY_BYTES` allows four bytes
-    // for each character of the longest display form. This test checks that four bytes are enough.
+    // `Username::MAX_KEY_BYTES` allows four bytes for each character of the longest display form.
     let longest = ('\0'..=char::MAX).map(|c| c.to_lowercase().map(char::len_utf8).sum::<usize>());
     assert_eq!(longest.max(), Some(4));
 }
 
-/// Generates texts of one script. Most texts are valid usernames. Some contain characters that parsing replaces.
+/// Texts of one script. Most are valid usernames. Some contain characters that parsing replaces.
 fn a_likely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z0-9._@À-ÖØ-öø-ÿａ-ｚＡ-ＺİıßJ\u{301}\u{307}\u{308}\u{30c}]{1,80}",
@@ -485,7 +481,7 @@ fn a_likely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Generates texts, many of which are almost valid usernames.
+/// Many of these texts are almost valid usernames.
 fn an_unlikely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[al=<·ｌ\u{301}\u{338}\u{345}\u{200c}\u{200d}]{1,6}",
@@ -508,7 +504,7 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 
 #[test]
 fn most_texts_made_as_likely_usernames_are_usernames() {
-    // Most property tests below check only valid usernames, so most generated texts must be valid usernames.
+    // Most property tests below check only valid usernames.
     let mut runner = TestRunner::deterministic();
     let texts = (0..2000).map(|_| a_likely_username().new_tree(&mut runner).unwrap().current());
     let legal = texts.filter(|text| Username::parse(text).is_ok()).count();
@@ -523,15 +519,14 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // The key of a Cherokee username is not a valid username. It has small Cherokee
-            // letters, which RFC 8264's Unicode version, 6.3, does not have.
+            // The key of a Cherokee username has small letters, which Unicode 6.3 (RFC 8264) lacks.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
                     Ok(key) => {
                         prop_assert_eq!((key.as_str(), key.key()), (username.key(), username.key()));
                     }
-                    // The key may be too long to be a username, because the lower case of İ has two characters.
+                    // The key may be too long, because the lower case of İ has two characters.
                     Err(error) => {
                         let is_too_long = matches!(error, UsernameError::TooLong { .. });
                         prop_assert!(is_too_long, "{}", error);
@@ -545,8 +540,7 @@ proptest! {
     fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
         // Unlike the service, the precis crate checks characters before it composes them, and does
-        // not spell out special letters such as ĳ. So the test gives the crate the display form,
-        // which is already composed and spelled out.
+        // not spell out special letters such as ĳ. So the crate gets the display form.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
@@ -555,8 +549,8 @@ proptest! {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
                 // The crate must make a key of every display form that it accepts: it checks
                 // characters before it lower-cases them, and its Bidi Rule does not depend on case.
-                // The crate lower-cases each letter by itself, so Σ becomes σ even at the end of a
-                // word. But the crate keeps ς, which the service replaces with σ.
+                // It lower-cases Σ to σ even at the end of a word, but keeps ς, which the service
+                // replaces with σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }

@@ -1,11 +1,11 @@
-//! Tests of usernames with all characters of Unicode. The expected results come from ICU4X, which
-//! has its own code and tables. The functions do not use ICU4X to check usernames.
+//! Tests of usernames with all characters of Unicode. The expected results come from ICU4X, whose
+//! code and tables the functions do not use.
 //!
-//! The tests check two promises. The first promise is that no two users have usernames that RFC
-//! 8265 treats as equal. To check this promise, this file computes the expected key of each
-//! username in three steps, without the functions' code. It spells out special letters, converts
-//! the result to the form that the RFC compares, and replaces ς with σ. The second promise is that
-//! canonically equivalent texts are the same username, or are all refused for the same reason.
+//! The tests check two promises. First, no two users have usernames that RFC 8265 treats as equal.
+//! To check this, this file computes the expected key of each username in three steps: it spells
+//! out special letters, converts the result to the form that the RFC compares, and replaces ς with
+//! σ. Second, canonically equivalent texts are the same username, or are all refused for the same
+//! reason.
 
 use std::{
     cmp::Reverse,
@@ -30,7 +30,6 @@ use shared::user::{Username, username::UsernamePrefix};
 
 use crate::rules::any_text;
 
-/// The number of Unicode scalar values.
 const SCALAR_VALUES: usize = 0x11_0000 - 0x800;
 
 /// The tone marks of Thai and Lao.
@@ -59,7 +58,6 @@ fn decomposed(text: &str) -> String {
     normalizer.normalize(text).into_owned()
 }
 
-/// Replaces each full-width or half-width character with its compatibility equivalent.
 fn narrow(text: &str) -> String {
     let widths = CodePointMapData::<EastAsianWidth>::new();
     let compatible = ComposingNormalizerBorrowed::new_nfkc();
@@ -75,7 +73,7 @@ fn narrow(text: &str) -> String {
     narrow
 }
 
-/// Converts a text to lower case with Unicode's `toLowercase()`, including its rule for a final sigma.
+/// Unicode's `toLowercase()`, including its rule for a final sigma.
 fn lower(text: &str) -> String {
     let mapper = CaseMapper::new();
     let text = mapper.lowercase_to_string(text, &LanguageIdentifier::UNKNOWN);
@@ -88,19 +86,18 @@ fn upper(text: &str) -> String {
     text.into_owned()
 }
 
-/// Converts the first character of a text to title case, and the rest to lower case.
 fn title(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().map(|c| CaseMapper::new().simple_titlecase(c));
     first.into_iter().collect::<String>() + &lower(rest.as_str())
 }
 
-/// Returns the form by which RFC 8265 compares usernames (profile `UsernameCaseMapped`, §3.3.2).
+/// The form by which RFC 8265 compares usernames (profile `UsernameCaseMapped`, §3.3.2).
 fn rfc_form(text: &str) -> String {
     composed(&lower(&narrow(text)))
 }
 
-/// The special letters of docs/decisions/0002-usernames.md, each with the characters that replace it.
+/// From docs/decisions/0002-usernames.md, each with the characters that replace it.
 const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{2018}', "'"),
     ('\u{2019}', "'"),
@@ -122,9 +119,9 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // Each of the next two letters, the Thai and the Lao SARA AM, becomes two characters: a ring
-    // and the vowel SARA AA. Only this new ring must move, not the other rings in the text. So a
-    // private-use character stands for the new ring until `ordinary` has moved it.
+    // The Thai and the Lao SARA AM become a ring and the vowel SARA AA. Only this new ring must
+    // move, not the other rings in the text. So a private-use character stands for it until
+    // `ordinary` has moved it.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -145,8 +142,7 @@ fn ordinary(text: &str) -> String {
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // People type tone marks before SARA AM, so the new ring stands after the tone marks. The loop
-    // moves the ring before the tone marks.
+    // People type tone marks before SARA AM, but the ring belongs before the tone marks.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -163,23 +159,20 @@ pub(crate) fn display_form(text: &str) -> String {
     composed(&ordinary(&composed(&narrow(text))))
 }
 
-/// Returns whether a character is a Cherokee letter. The key of a username with Cherokee letters is
-/// not itself a valid username. The reason is that a key is in lower case, but RFC 8264's tables
-/// are for Unicode 6.3, which has no small Cherokee letters.
+/// RFC 8264 uses Unicode 6.3, which lacks small Cherokee letters. So the key of a username with
+/// Cherokee letters is not itself a valid username.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
 
-/// Parses a text. If the text is a valid username, compares its display form and key with the forms
-/// that this file computes, and checks its characters.
 fn parse_and_check(text: &str) -> Option<Username> {
     let username = Username::parse(text).ok()?;
     let display = display_form(text);
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // The RFC composes a text only after lower-casing. The service composes the text before and
-    // after lower-casing. If the text has no special letters, both ways give the same form.
+    // The RFC composes a text only after lower-casing, and the service also before. Without special
+    // letters, both ways give the same form.
     if display == composed(&narrow(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -189,8 +182,8 @@ fn parse_and_check(text: &str) -> Option<Username> {
     Some(username)
 }
 
-/// Returns whether RFC 8264 §4.2 and §8 allow a character in an identifier, at least beside some
-/// neighbors. Also returns true for letters, marks and digits that are newer than Unicode 6.3.
+/// By RFC 8264 §4.2 and §8, at least beside some neighbors. Also true for letters, marks and digits
+/// that are newer than Unicode 6.3.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -214,7 +207,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
             | Category::SpacingMark
     );
     match c {
-        // These are the exceptions (§9.6), the joiners (§9.8) and visible ASCII characters (§9.11).
+        // The exceptions (§9.6), the joiners (§9.8) and visible ASCII characters (§9.11).
         '\u{df}'
         | '\u{3c2}'
         | '\u{6fd}'
@@ -242,8 +235,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// Reverses NFC for single characters. For example, maps Å (U+00C5) to the Ångström sign (U+212B), which
-/// NFC replaces with Å.
+/// Reverses NFC for single characters, such as Å (U+00C5) to the Ångström sign (U+212B).
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));
@@ -254,14 +246,14 @@ static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     singletons.collect()
 });
 
-/// Returns other texts that are canonically equivalent to a text.
+/// Other texts that are canonically equivalent.
 fn equivalents(text: &str) -> Vec<String> {
     let composed_text = composed(text);
     let decomposed_text = decomposed(text);
     let singleton = |c: char| SINGLETONS.get(&c).copied().unwrap_or(c);
     let with_singletons: String = composed_text.chars().map(singleton).collect();
     let reordered = marks_reversed(&decomposed_text);
-    // Most texts have no equivalents. For such a text, the function returns early.
+    // Most texts have no equivalents.
     if [
         &composed_text,
         &decomposed_text,
@@ -276,7 +268,6 @@ fn equivalents(text: &str) -> Vec<String> {
     let mut equivalents = vec![
         with_singletons,
         reordered,
-        // The next two lines normalize each character separately.
         text.chars().map(|c| decomposed(&c.to_string())).collect(),
         text.chars().map(|c| composed(&c.to_string())).collect(),
         decomposed_text,
@@ -291,8 +282,7 @@ fn equivalents(text: &str) -> Vec<String> {
     equivalents
 }
 
-/// Reorders the marks of each letter. Marks with the same combining class keep their order, so the
-/// result is canonically equivalent to the input.
+/// Marks with the same combining class keep their order, so the result is canonically equivalent.
 fn marks_reversed(decomposed: &str) -> String {
     let mut characters: Vec<char> = decomposed.chars().collect();
     for letter in characters.chunk_by_mut(|_, next| is_mark(*next)) {
@@ -305,7 +295,7 @@ fn marks_reversed(decomposed: &str) -> String {
     characters.into_iter().collect()
 }
 
-/// Returns whether a character is a mark that NFC may reorder.
+/// Whether NFC may reorder this character.
 fn is_mark(c: char) -> bool {
     combining_class(c) != 0
 }
@@ -314,7 +304,7 @@ fn combining_class(c: char) -> u8 {
     CodePointMapData::<CanonicalCombiningClass>::new().get(c).0
 }
 
-/// Checks that parsing gives the same result for a text and its equivalents. Returns the number of equivalents.
+/// Returns the number of equivalents.
 fn check_equivalents(text: &str) -> usize {
     let equivalents = equivalents(text);
     if equivalents.is_empty() {
@@ -331,7 +321,7 @@ fn check_equivalents(text: &str) -> usize {
     equivalents.len()
 }
 
-/// Returns other spellings that RFC 8265 treats as equal to a username.
+/// Other spellings that RFC 8265 treats as equal.
 fn spellings(username: &str) -> Vec<String> {
     let widen = |c: char| WIDE.get(&c).copied().unwrap_or(c);
     let decomposed = decomposed(username);
@@ -345,8 +335,7 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // Adds the upper case and the title case only if RFC 8265 treats them as equal to the username.
-    // For example, the upper case of `ß` is `SS`, which the RFC does not treat as equal to `ß`.
+    // RFC 8265 does not treat all capitals as equal: the upper case of `ß` is `SS`.
     let capitals = [upper(username), title(username)];
     let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(leads_back));
@@ -354,7 +343,7 @@ fn spellings(username: &str) -> Vec<String> {
     spellings
 }
 
-/// For each script, returns the first letter that is a valid username by itself.
+/// For each script, the first letter that is a valid username by itself.
 fn letters() -> BTreeMap<Script, char> {
     let scripts = CodePointMapData::<Script>::new();
     let categories = CodePointMapData::<GeneralCategory>::new();
@@ -391,7 +380,7 @@ fn every_key_over_all_of_unicode_is_the_form_that_rfc_8265_compares() {
             String::from_iter([c, letter]),
             String::from_iter([c, c]),
         ];
-        // These texts put the character beside a sigma, because a sigma's neighbors decide its lower case.
+        // A sigma's neighbors decide its lower case.
         if [Script::Greek, Script::Common, Script::Inherited].contains(&script) {
             texts.extend([
                 String::from_iter(['Α', c, 'Σ']),
@@ -442,8 +431,7 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
-            // The letter, a mark that is drawn above, the character, and a mark that is drawn
-            // below.
+            // One mark is drawn above the letter, and the other below.
             texts.push(String::from_iter([letter, '\u{301}', c, '\u{323}']));
         }
         respelled += texts.iter().map(|it| check_equivalents(it)).sum::<usize>();
@@ -465,8 +453,7 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
         let [source, nfc, nfd, nfkc, nfkd] = &columns[..] else {
             panic!("five columns: {line}");
         };
-        // Many texts begin with a combining mark, which is allowed only after another character. So each
-        // text is also tested after a letter.
+        // Many texts begin with a combining mark, which needs a letter before it.
         let script = source
             .chars()
             .map(|c| scripts.get(c))
@@ -481,7 +468,6 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
                 accepted += usernames.iter().flatten().count();
                 for pair in usernames.windows(2) {
                     pairs += usize::from(pair[0].is_some());
-                    // Either all equivalent texts are refused, or all have the same display form and key.
                     assert_eq!(pair[0], pair[1], "{line}");
                 }
             }
@@ -493,7 +479,6 @@ fn all_canonical_equivalents_of_the_normalization_test_suite_have_one_key() {
     assert!(pairs > 50_000, "{pairs}");
 }
 
-/// Converts a column of hexadecimal code points to a text.
 fn text_of(column: &str) -> String {
     let code_points = column.split(' ');
     let code_points = code_points.map(|digits| u32::from_str_radix(digits, 16).unwrap());
@@ -513,21 +498,20 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
         }
     };
     for c in '\0'..=char::MAX {
-        // A combining mark is allowed only after another character, such as the digit 1.
+        // A combining mark needs a character before it, such as the digit 1.
         for text in [c.to_string(), format!("1{c}")] {
             let Ok(username) = Username::parse(&text) else {
                 continue;
             };
             update(&mut keys, &username);
-            // `unmapped_keys` covers only texts in which parsing changes nothing but the width of
-            // characters.
+            // Only texts in which parsing changes nothing but the width of characters.
             if username.as_str() == narrow(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // Releases that did not yet check composed characters or spell out special letters also gave
-    // the checksum `unmapped_keys`. So the keys of the usernames that it covers have not changed.
+    // Releases that did not yet check composed characters or spell out special letters gave the
+    // same checksum `unmapped_keys`. So none of these keys has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }
