@@ -76,7 +76,8 @@ async function attack({ origins, event }) {
     const next = '/.rt/create-user/2018-06-01/runtime/invocation/next';
     const read = [];
     const note = (what, url) => read.push(`${what} ${url}`);
-    const within = (promise) => Promise.race([promise, new Promise((go) => setTimeout(go, 5000))]);
+    const fiveSeconds = () => new Promise((resolve) => setTimeout(resolve, 5000));
+    const withinFiveSeconds = (promise) => Promise.race([promise, fiveSeconds()]);
 
     const fetched = async (url, options) => {
         const answer = await fetch(url, options);
@@ -136,7 +137,7 @@ async function attack({ origins, event }) {
         const socket = new WebSocket(`${origin.replace('http', 'ws')}/api/users`);
         socket.onopen = () => note('WebSocket', origin);
     }
-    await within(Promise.allSettled(tries));
+    await withinFiveSeconds(Promise.allSettled(tries));
     return read;
 }
 

@@ -78,20 +78,20 @@ async function eventually(check) {
 }
 
 /**
- * Delays the page's list requests with this prefix by one second. `isAsked` resolves with the first
- * such request, and `isAnswered` 1.5 seconds later, when the response should have arrived.
+ * Delays the page's list requests with this prefix by one second. `asked` resolves with the first
+ * such request, and `answered` 1.5 seconds later, when the response should have arrived.
  */
 async function delayed(page, prefix) {
     const isIt = (url) => url.searchParams.get('prefix') === prefix;
     const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-    const isAsked = page.waitForRequest((request) => isIt(new URL(request.url())));
-    const isAnswered = isAsked.then(() => pause(1500));
+    const asked = page.waitForRequest((request) => isIt(new URL(request.url())));
+    const answered = asked.then(() => pause(1500));
     await page.route(isIt, async (route) => {
         await pause(1000);
         // The page may have canceled the request.
         await route.continue().catch(() => {});
     });
-    return { isAsked, isAnswered };
+    return { asked, answered };
 }
 
 const hasFocus = (locator) => locator.evaluate((element) => element === document.activeElement);
@@ -125,10 +125,10 @@ test('a username that is taken is told while it is typed', async () => {
         // A late answer about one name must not change what the page says about another name.
         const late = await delayed(page, 'late');
         await username.fill('late');
-        await late.isAsked;
+        await late.asked;
         await username.fill('taken');
         await says(availability, '“taken” is taken.');
-        await late.isAnswered;
+        await late.answered;
         await says(availability, '“taken” is taken.');
     });
 });
@@ -196,7 +196,7 @@ test('the list is read page by page, to its end and back', async () => {
     const names = Array.from({ length: 25 }, (_, number) => `paged${String(number).padStart(2, '0')}`);
     await run.create(...names);
     await onPage({}, async (page, { prefix, rows, position, previous, next }) => {
-        const isDisabled = (button) => button.getAttribute('aria-disabled');
+        const ariaDisabled = (button) => button.getAttribute('aria-disabled');
         await prefix.fill('PAGED');
         const pages = [
             [names.slice(0, 10), 'Users 1 to 10', 'true', 'false'],
@@ -206,8 +206,8 @@ test('the list is read page by page, to its end and back', async () => {
         const shows = async ([usernames, text, first, last]) => {
             await lists(rows, usernames);
             await says(position, text);
-            assert.equal(await isDisabled(previous), first);
-            assert.equal(await isDisabled(next), last);
+            assert.equal(await ariaDisabled(previous), first);
+            assert.equal(await ariaDisabled(next), last);
         };
         await shows(pages[0]);
         await next.click();
@@ -242,10 +242,10 @@ test('the list is filtered by the beginning of a username', async () => {
         // A late response for an earlier prefix must not replace the list for the current prefix.
         const late = await delayed(page, 'filtered');
         await prefix.fill('filtered');
-        await late.isAsked;
+        await late.asked;
         await prefix.fill('fil');
         await lists(rows, ['fil', 'filter', 'Filtered']);
-        await late.isAnswered;
+        await late.answered;
         await lists(rows, ['fil', 'filter', 'Filtered']);
     });
 });
@@ -328,21 +328,21 @@ test('a name that is signed up while another is on its way follows it', async ()
     await onPage({}, async (page, { username, availability, prefix, rows }) => {
         await prefix.fill('queue-');
         let arrived;
-        const isThere = new Promise((resolve) => (arrived = resolve));
+        const arrival = new Promise((resolve) => (arrived = resolve));
         let letOn;
-        const isLetOn = new Promise((resolve) => (letOn = resolve));
+        const release = new Promise((resolve) => (letOn = resolve));
         await page.route(
             run.users,
             async (route) => {
                 arrived();
-                await isLetOn;
+                await release;
                 await route.continue();
             },
             { times: 1 },
         );
         await username.fill('queue-first');
         await username.press('Enter');
-        await isThere;
+        await arrival;
         await username.fill('queue-second');
         await username.press('Enter');
         await says(availability, 'Waiting for the answer about “queue-first” …');

@@ -73,10 +73,10 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
     let no_certificates = folder.path().join("empty.pem");
     fs::write(&no_certificates, "no certificates").unwrap();
     let no_certificates = no_certificates.to_str().unwrap();
-    let no_certificate = folder.path().join("garbage.pem");
+    let garbage_certificate = folder.path().join("garbage.pem");
     let garbage = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
-    fs::write(&no_certificate, garbage).unwrap();
-    let no_certificate = no_certificate.to_str().unwrap();
+    fs::write(&garbage_certificate, garbage).unwrap();
+    let garbage_certificate = garbage_certificate.to_str().unwrap();
     let missing = folder.path().join("missing.pem");
     let unreadable = fs::read(&missing).unwrap_err();
     let unreadable = &*format!("names a file that can't be read: {unreadable}");
@@ -117,7 +117,7 @@ async fn an_invalid_variable_ends_the_process_with_one_line_that_names_it() {
         (
             "create-user",
             "AWS_CA_BUNDLE",
-            no_certificate,
+            garbage_certificate,
             "names a file without a certificate, or with an invalid one",
         ),
         (

@@ -206,7 +206,7 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
         assert!(matches!(reply, Reply::Error(_)), "{event}: {reply:?}");
     }
     for (method, status) in [("post", 201), ("get", 200)] {
-        let result = runner().run(&no_json(method), |event| {
+        let result = runner().run(&not_json(method), |event| {
             let reply = functions.reply(method, event);
             prop_assert!(matches!(reply, Reply::Error(_)), "{reply:?}");
             Ok(())
@@ -412,7 +412,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-fn no_json(method: &'static str) -> impl Strategy<Value = String> {
+fn not_json(method: &'static str) -> impl Strategy<Value = String> {
     let place = any::<prop::sample::Index>;
     let cut = place().prop_map(move |place| {
         let event = event(method).to_string();

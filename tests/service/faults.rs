@@ -178,7 +178,7 @@ async fn a_list_that_can_not_be_read_is_a_503_and_the_log_holds_none_of_it() {
 /// Every error code that DynamoDB documents for `PutItem`, for `Query` or for all operations,
 /// except `ConditionalCheckFailedException`, which `create_user.rs` tests. Each row has four
 /// values: the HTTP status of DynamoDB's response, the error code, the HTTP status of the service's
-/// answer, and the number of attempts. [`OF_A_WRITE`] has the codes that a `Query` never gets.
+/// answer, and the number of attempts. [`WRITE_ONLY_CODES`] has the codes that a `Query` never gets.
 ///
 /// Sources:
 /// [`PutItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html#API_PutItem_Errors),
@@ -284,7 +284,7 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
     ("400 Bad Request", "ValidationException", 500, 1),
 ];
 
-const OF_A_WRITE: [&str; 3] = [
+const WRITE_ONLY_CODES: [&str; 3] = [
     "ItemCollectionSizeLimitExceededException",
     "ReplicatedWriteConflictException",
     "TransactionConflictException",
@@ -297,7 +297,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
         let (proxy, table, lister) = service.behind_faults().await;
         let mut sent = 0;
         for is_create in [true, false] {
-            if !is_create && OF_A_WRITE.contains(&code) {
+            if !is_create && WRITE_ONLY_CODES.contains(&code) {
                 continue;
             }
             let fault = WireFault::Answer(table_status, error(code));

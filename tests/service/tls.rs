@@ -34,7 +34,7 @@ const HOST: &str = "127.0.0.1";
 async fn a_user_is_created_and_listed_over_tls() {
     let service = Service::start();
     let authority = Authority::new();
-    let front = Front::start(&service.engine().url(), vouched_by(&authority)).await;
+    let front = Front::start(&service.engine().url(), trusted(&authority)).await;
     let mut create = front.function("create-user", &authority).await;
     let mut list = front.function("list-users", &authority).await;
 
@@ -54,14 +54,21 @@ async fn a_failed_handshake_is_a_503_and_the_next_call_tries_again() {
     for function in ["create-user", "list-users"] {
         for (name, manner, cause) in faults(&authority) {
             let authority = Arc::clone(&authority);
-            running.spawn(async move { meet(function, name, manner, cause, &authority).await });
+            running
+                .spawn(async move { check_fault(function, name, manner, cause, &authority).await });
         }
     }
     running.join_all().await;
 }
 
 /// Every handshake of the first call fails. The handshake of the second call succeeds.
-async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority: &Authority) {
+async fn check_fault(
+    function: &str,
+    name: &str,
+    manner: Manner,
+    cause: &str,
+    authority: &Authority,
+) {
     let service = Service::start();
     let front = Front::start(&service.engine().url(), manner).await;
     let mut sandbox = front.function(function, authority).await;
@@ -75,7 +82,7 @@ async fn meet(function: &str, name: &str, manner: Manner, cause: &str, authority
     assert_eq!(connections, ATTEMPTS, "{function}, {name}");
     assert_eq!(service.list("").await.body, "[]", "{function}, {name}");
 
-    front.mend(vouched_by(authority));
+    front.set_manner(trusted(authority));
     let answer = call(&mut sandbox, function).await;
     let listed = service.list("").await;
     let expected = match function {
@@ -102,7 +109,7 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     vec![
         (
             "a certificate of another authority that has the same name",
-            vouched_by(&Authority::new()),
+            trusted(&Authority::new()),
             "BadSignature",
         ),
         (
@@ -158,7 +165,7 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-pub(crate) fn vouched_by(authority: &Authority) -> Manner {
+pub(crate) fn trusted(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
 
@@ -224,7 +231,7 @@ impl Front {
     }
 
     /// Takes effect for later connections.
-    fn mend(&self, manner: Manner) {
+    fn set_manner(&self, manner: Manner) {
         *self.manner.lock().expect("no holder panics") = manner;
     }
 

@@ -196,7 +196,7 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     for function in ["create-user", "list-users"] {
         for (fault, error, statuses) in faults() {
             for times in 1..=3 {
-                running.spawn(meet(function, fault.clone(), times, error, statuses));
+                running.spawn(check_fault(function, fault.clone(), times, error, statuses));
             }
         }
     }
@@ -228,7 +228,13 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
 }
 
 /// The fault hits the first `times` requests of the call.
-async fn meet(function: &str, fault: WireFault, times: usize, error: &str, statuses: &[u16]) {
+async fn check_fault(
+    function: &str,
+    fault: WireFault,
+    times: usize,
+    error: &str,
+    statuses: &[u16],
+) {
     let case = format!("{function}, {times} times {fault:?}");
     let service = Service::start();
     let agent = Agent::start().await;

@@ -12,7 +12,7 @@ use harness::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::tls::{Front, vouched_by};
+use crate::tls::{Front, trusted};
 
 /// The SDK's maximum for one request.
 const ATTEMPTS: usize = 3;
@@ -314,7 +314,7 @@ struct Function {
 impl Function {
     async fn start(name: &str, service: &Service, authority: &Authority) -> Self {
         let proxy = Proxy::start(&service.engine().url()).await;
-        let front = Front::start(&proxy.url(), vouched_by(authority)).await;
+        let front = Front::start(&proxy.url(), trusted(authority)).await;
         let sandbox = front.function(name, authority).await;
         let method = match name {
             "create-user" => "post",

@@ -38,12 +38,12 @@ const TONE_MARKS: [char; 8] = [
 ];
 
 /// Maps characters to their full-width or half-width forms.
-static WIDE: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
+static WIDTH_FORMS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let forms = ('\u{ff01}'..='\u{ffee}').filter_map(|wide| {
-        let narrow = narrow(&wide.to_string());
-        let mut narrow = narrow.chars();
-        let form = (narrow.next()?, wide);
-        narrow.next().is_none().then_some(form)
+        let ordinary = ordinary_width(&wide.to_string());
+        let mut ordinary = ordinary.chars();
+        let form = (ordinary.next()?, wide);
+        ordinary.next().is_none().then_some(form)
     });
     forms.collect()
 });
@@ -58,19 +58,19 @@ fn decomposed(text: &str) -> String {
     normalizer.normalize(text).into_owned()
 }
 
-fn narrow(text: &str) -> String {
+fn ordinary_width(text: &str) -> String {
     let widths = CodePointMapData::<EastAsianWidth>::new();
     let compatible = ComposingNormalizerBorrowed::new_nfkc();
-    let mut narrow = String::new();
+    let mut ordinary = String::new();
     for c in text.chars() {
         match widths.get(c) {
             EastAsianWidth::Fullwidth | EastAsianWidth::Halfwidth => {
-                narrow += &compatible.normalize(c.encode_utf8(&mut [0; 4]));
+                ordinary += &compatible.normalize(c.encode_utf8(&mut [0; 4]));
             }
-            _ => narrow.push(c),
+            _ => ordinary.push(c),
         }
     }
-    narrow
+    ordinary
 }
 
 /// Unicode's `toLowercase()`, including its rule for a final sigma.
@@ -94,7 +94,7 @@ fn title(text: &str) -> String {
 
 /// The form by which RFC 8265 compares usernames (profile `UsernameCaseMapped`, §3.3.2).
 fn rfc_form(text: &str) -> String {
-    composed(&lower(&narrow(text)))
+    composed(&lower(&ordinary_width(text)))
 }
 
 /// From docs/decisions/0002-usernames.md, each with the characters that replace it.
@@ -121,7 +121,7 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{edd}', "\u{eab}\u{ea1}"),
     // The Thai and the Lao SARA AM become a ring and the vowel SARA AA. Only this new ring must
     // move, not the other rings in the text. So a private-use character stands for it until
-    // `ordinary` has moved it.
+    // `spelled_out` has moved it.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -132,7 +132,7 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{fefb}', "\u{644}\u{627}"),
 ];
 
-fn ordinary(text: &str) -> String {
+fn spelled_out(text: &str) -> String {
     let is_special = |c| SPECIAL_LETTERS.iter().any(|(special, _)| *special == c);
     if !text.contains(is_special) {
         return text.to_owned();
@@ -156,7 +156,7 @@ fn ordinary(text: &str) -> String {
 }
 
 pub(crate) fn display_form(text: &str) -> String {
-    composed(&ordinary(&composed(&narrow(text))))
+    composed(&spelled_out(&composed(&ordinary_width(text))))
 }
 
 /// RFC 8264 uses Unicode 6.3, which lacks small Cherokee letters. So the key of a username with
@@ -173,7 +173,7 @@ fn parse_and_check(text: &str) -> Option<Username> {
     assert_eq!(username.key(), key, "{text:?}");
     // The RFC composes a text only after lower-casing, and the service also before. Without special
     // letters, both ways give the same form.
-    if display == composed(&narrow(text)) {
+    if display == composed(&ordinary_width(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
     for c in display.chars() {
@@ -323,7 +323,7 @@ fn check_equivalents(text: &str) -> usize {
 
 /// Other spellings that RFC 8265 treats as equal.
 fn spellings(username: &str) -> Vec<String> {
-    let widen = |c: char| WIDE.get(&c).copied().unwrap_or(c);
+    let widen = |c: char| WIDTH_FORMS.get(&c).copied().unwrap_or(c);
     let decomposed = decomposed(username);
     let mut spellings = vec![
         username.chars().map(widen).collect(),
@@ -337,8 +337,8 @@ fn spellings(username: &str) -> Vec<String> {
     }
     // RFC 8265 does not treat all capitals as equal: the upper case of `ß` is `SS`.
     let capitals = [upper(username), title(username)];
-    let leads_back = |it: &String| rfc_form(it) == rfc_form(username);
-    spellings.extend(capitals.into_iter().filter(leads_back));
+    let is_equal = |it: &String| rfc_form(it) == rfc_form(username);
+    spellings.extend(capitals.into_iter().filter(is_equal));
     spellings.retain(|it| it != username);
     spellings
 }
@@ -505,7 +505,7 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
             };
             update(&mut keys, &username);
             // Only texts in which parsing changes nothing but the width of characters.
-            if username.as_str() == narrow(&text) {
+            if username.as_str() == ordinary_width(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
