@@ -14,7 +14,7 @@ pub const IDS: (u128, u64) = (
     0x5399_5c3f_42cd_8ad8,
 );
 
-/// Generous, because the machine may be busy.
+/// The longest wait for a datagram: generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running agent.

@@ -16,7 +16,7 @@ pub struct Answer {
     pub status: u16,
     /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Empty if the answer has no body.
+    /// The body, or an empty string if the answer has no body.
     pub body: String,
 }
 
@@ -68,7 +68,8 @@ impl Answer {
     }
 
     /// Asserts that the answer is exactly this problem, with exactly the headers of its status.
-    /// `slug` is the end of the member `type`. `errors` is the member `errors`, or null without it.
+    /// `slug` is the end of the member `type`. `errors` is the member `errors`, or null if there is
+    /// no such member.
     ///
     /// # Panics
     /// The status, the headers or the document differ.

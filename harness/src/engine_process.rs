@@ -9,10 +9,11 @@ use tokio::{
 
 use crate::workspace::{built, target_profile};
 
-/// Generous, because the machine may be busy.
+/// The longest wait for the engine to start: generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An engine process. It ends when this value is dropped, or when the test's process dies.
+/// An engine process that keeps its table in a file. It ends when this value is dropped, or when
+/// the test's process dies.
 #[derive(Debug)]
 pub struct EngineProcess {
     file: PathBuf,

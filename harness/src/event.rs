@@ -45,7 +45,7 @@ impl Event {
         self
     }
 
-    /// The same event with a header. API Gateway sends all names in lower case.
+    /// The same event with a header. `name` is in lower case, as API Gateway sends all names.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.0["headers"][name] = value.into();

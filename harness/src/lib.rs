@@ -1,4 +1,5 @@
-//! Code that the tests share.
+//! Code that the tests share: a service with its own embedded DynamoDB, events in API Gateway's
+//! format, and checks of answers against the contract.
 
 pub mod agent;
 pub mod answer;

@@ -24,7 +24,7 @@ use crate::{
     workspace::{built, root, target_profile},
 };
 
-/// Generous, because the machine may be busy.
+/// The longest wait of a test: generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -276,7 +276,8 @@ impl Drop for LocalRun {
     }
 }
 
-/// The command that runs a program of the package `local`, such as `seed`.
+/// The command that runs a program of the package `local`, such as `seed`, in the workspace's
+/// top-level folder.
 ///
 /// # Panics
 /// The program was not built.
@@ -354,7 +355,7 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<(Mutex<String>, Cond
     });
 }
 
-/// Leaves out the two headers that the HTTP server adds.
+/// Makes an [`Answer`], without the two headers that the HTTP server adds.
 fn answer(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Answer, ureq::Error> {

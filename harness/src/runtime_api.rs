@@ -34,7 +34,7 @@ use crate::{
 /// The default trace header of the events.
 pub const TRACE_HEADER: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
-/// Generous, because the machine may be busy.
+/// The longest wait of a sandbox: generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The function's reply to an event.

@@ -22,7 +22,8 @@ pub const TABLE_NAME: &str = "users";
 /// The access key ID that the tests' engines accept.
 pub const ACCESS_KEY_ID: &str = "test";
 
-/// Calls the handlers as `shared::runtime` does, with an in-memory engine.
+/// The service under test. It calls the handlers as `shared::runtime` does, with an in-memory
+/// engine.
 #[derive(Debug)]
 pub struct Service {
     engine: Engine,
@@ -142,8 +143,8 @@ pub fn unreachable() -> (TcpSocket, String) {
 /// # Panics
 /// `AWS_CA_BUNDLE` names a file without valid certificates.
 pub fn connect(url: &str) -> Table {
-    // By default, all SDK clients of a process share one retry budget. The faults of one test would
-    // use up the budget of the other tests.
+    // Gives each client its own retry budget. By default, all SDK clients of a process share one,
+    // so the faults of one test would use up the budget of the other tests.
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
     let credentials = Credentials::new(ACCESS_KEY_ID, "test", None, None, "tests");

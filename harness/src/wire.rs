@@ -15,8 +15,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A fault that the proxy injects into a request. The table's connections end when its process
-/// crashes, and are reset when its machine fails.
+/// A fault that the proxy injects into a request. Some faults imitate a failure of the table: its
+/// connections end when its process crashes, and are reset when its machine fails.
 #[derive(Clone, Debug)]
 pub enum WireFault {
     /// The proxy forwards the request after this delay.
@@ -35,7 +35,7 @@ pub enum WireFault {
     Stall,
     /// The table executes the request. The connection stays open, but no answer comes.
     StallAnswer,
-    /// The table executes the request. The connection stays open, but the answer stops here.
+    /// The table executes the request. The connection stays open. The answer ends at this break.
     StallWithinAnswer(Break),
     /// The table executes the request, and the proxy changes the answer's content type to this one.
     ContentType(&'static str),
@@ -274,7 +274,7 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Includes the empty line at the end of the head.
+/// The length of a message's head, including the empty line at its end.
 fn head_length(message: &[u8]) -> Option<usize> {
     let end = b"\r\n\r\n";
     let at = message.windows(end.len()).position(|bytes| bytes == end);

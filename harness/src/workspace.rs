@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The workspace's top-level folder. The path that cargo sets at build time is no substitute,
-/// because the workspace may have been moved since the build.
+/// The workspace's top-level folder. Searches upward from the current folder. The path that cargo
+/// sets at build time may be wrong, because the workspace may have been moved since the build.
 ///
 /// # Panics
 /// The current folder is outside the workspace.
@@ -189,7 +189,8 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Removes the variables that cargo sets for tests: when they change, cargo rebuilds some crates.
+/// Runs cargo in the workspace and returns its output. Removes the variables that cargo sets for
+/// tests: when they change, cargo rebuilds some crates.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

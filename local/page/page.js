@@ -1,4 +1,5 @@
-// The server decides which usernames are valid. This script inserts text, never markup.
+// Signs users up and lists them with the API's two operations. The server decides which usernames
+// are valid. This script inserts text, never markup.
 
 const usersUrl = document.querySelector('meta[name="users-url"]').content;
 const LONGEST = 80;
@@ -24,7 +25,9 @@ let retrying;
 
 class Unreachable extends Error {}
 
-/** If the API can't be reached, shows a message and soon requests the list again. */
+/**
+ * Sends a request. If the API can't be reached, shows a message and soon requests the list again.
+ */
 async function ask(url, options) {
   try {
     const response = await fetch(url, options);
@@ -70,14 +73,20 @@ function setText(element, text, kind) {
   if (kind !== undefined) element.className = kind;
 }
 
-/** The isolating marks keep a right-to-left name from changing the order of the words around it. */
+/**
+ * Quotes a name. The isolating marks keep a right-to-left name from changing the order of the words
+ * around it.
+ */
 function quote(name) {
   return `“\u2068${name}\u2069”`;
 }
 
 // Signing up.
 
-/** Makes half-width and full-width characters ordinary, as the server does before it counts. */
+/**
+ * Makes half-width and full-width characters ordinary and converts the text to NFC, as the server
+ * does before it counts characters.
+ */
 function displayForm(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
@@ -97,8 +106,8 @@ function tooShortOrLong(name) {
 }
 
 /**
- * The API lists a name before longer names that begin with it. So a name is taken if the first
- * username with this prefix is as long as the name.
+ * Asks the API whether a name is taken. The API lists a name before longer names that begin with
+ * it. So the name is taken if the first username with this prefix is as long as the name.
  */
 async function isTaken(name, signal) {
   const answer = await ask(listUrl({ prefix: name, limit: 1 }), { signal });
@@ -137,7 +146,7 @@ username.addEventListener('input', () => {
       // text, and only the sign-up validates the name.
       else setText(availability, `${quote(name)} is not taken.`, '');
     } catch {
-      // The sign-up will say whether the name is taken.
+      // The check has failed, but the sign-up will say whether the name is taken.
     }
   }, TYPING_PAUSE);
 });
@@ -193,7 +202,7 @@ signUp.addEventListener('submit', async (event) => {
       attempt = {};
       showPage();
     }
-    // The user has typed another name meanwhile.
+    // Shows no result if the user has typed another name meanwhile.
     if (username.value !== name) return;
     cancelCheck();
     if (!answer.ok) {
@@ -280,7 +289,7 @@ function row(user) {
   return row;
 }
 
-// The attribute `disabled` would take the focus from the button.
+// Sets `aria-disabled`, because the attribute `disabled` would take the focus from the button.
 function disable(button, isDisabled) {
   button.setAttribute('aria-disabled', String(isDisabled));
 }

@@ -66,7 +66,8 @@ impl DataFolder {
     }
 }
 
-/// Expands a leading `~`, because only some shells expand it in `DATA_DIR=~/users`.
+/// Makes a path absolute. Expands a leading `~`, because only some shells expand it in
+/// `DATA_DIR=~/users`.
 fn absolute_path(path: &Path) -> Result<PathBuf, String> {
     let mut parts = path.components();
     let first = parts.next();
@@ -97,7 +98,8 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     )
 }
 
-/// Writes 1 MiB, which a few hundred users need. The unnamed file disappears when it is closed.
+/// Checks that the folder has room for 1 MiB, which a few hundred users need. The file for this
+/// check has no name, so it disappears when it is closed.
 fn check(path: &Path) -> io::Result<()> {
     tempfile::tempfile_in(path)?.write_all(&vec![0; 1 << 20])
 }
@@ -105,8 +107,8 @@ fn check(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
-    // `cargo lambda watch` ignores what git ignores. Otherwise, it would rebuild after each write
-    // to the database.
+    // Makes git ignore a folder that holds only files of the local run. `cargo lambda watch` then
+    // ignores it too. Otherwise, it would rebuild after each write to the database.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

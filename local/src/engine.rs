@@ -126,7 +126,7 @@ impl Engine {
         format!("http://{}", self.address)
     }
 
-    /// Notified when a request fails for an internal reason, such as a full disk.
+    /// The signal that a request has failed for an internal reason, such as a full disk.
     #[must_use]
     pub fn failed(&self) -> Arc<Notify> {
         Arc::clone(&self.failed)
@@ -137,13 +137,15 @@ impl Engine {
         let Err(_) = (&mut self.running).await;
     }
 
-    /// For work that would be slow over HTTP, such as inserting a million items.
+    /// The database itself, for work that would be slow over HTTP, such as inserting a million
+    /// items.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Returns whether the table was missing, and so was created from the template.
+    /// Creates the template's table unless a table with this name exists. Returns whether the table
+    /// was created.
     ///
     /// # Errors
     /// The template does not declare exactly one table, the engine does not support that table, or the
@@ -192,7 +194,8 @@ impl Drop for Engine {
     }
 }
 
-/// The engine does not use the HTTP server of dynoxide, because that server accepts any credentials.
+/// The state of the engine's HTTP API. The engine does not use the HTTP server of dynoxide, because
+/// that server accepts any credentials.
 struct Api {
     database: Database,
     access_key_id: String,
@@ -268,7 +271,7 @@ impl Api {
         })
     }
 
-    /// Writes an error in DynamoDB's format.
+    /// Builds an error response in DynamoDB's format.
     fn refuse(&self, error: &str, message: &str) -> Response {
         let error = format!("com.amazon.coral.service#{error}");
         let body = json!({ "__type": error, "message": message });

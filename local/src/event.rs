@@ -29,9 +29,9 @@ const TEXT: [&str; 4] = [
     "application/xml",
 ];
 
-/// Unlike API Gateway's events, the event has no added headers such as `x-forwarded-for`. Its
-/// `requestContext` has no `accountId`, `apiId`, `authorizer`, `domainName`, `domainPrefix`,
-/// `requestId` and `time`.
+/// Converts a request to an event. Unlike API Gateway's events, the event has no added headers such
+/// as `x-forwarded-for`. Its `requestContext` has no `accountId`, `apiId`, `authorizer`,
+/// `domainName`, `domainPrefix`, `requestId` and `time`.
 pub(crate) fn from_request(
     route_key: &str,
     path: &str,
@@ -95,7 +95,7 @@ fn is_text(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Leaves out cookies, because an event has a separate field for them.
+/// The headers for the event, without cookies, because an event has a separate field for them.
 fn joined_headers(headers: &HeaderMap) -> BTreeMap<&str, String> {
     let headers = headers.iter().filter(|(name, _)| *name != COOKIE);
     joined(headers.map(|(name, value)| (name.as_str(), text(value))))
@@ -113,8 +113,8 @@ fn joined<N: Ord, V: AsRef<str>>(values: impl Iterator<Item = (N, V)>) -> BTreeM
     joined
 }
 
-/// JSON can't hold arbitrary bytes, so a value that is not UTF-8 is read as ISO 8859-1, which
-/// earlier versions of HTTP allowed ([RFC 9110, section
+/// The text of a header value. JSON can't hold arbitrary bytes, so a value that is not UTF-8 is
+/// read as ISO 8859-1, which earlier versions of HTTP allowed ([RFC 9110, section
 /// 5.5](https://www.rfc-editor.org/rfc/rfc9110#section-5.5)).
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
@@ -137,7 +137,7 @@ struct Answer {
     is_base64_encoded: bool,
 }
 
-/// Returns `None` if the answer is invalid.
+/// Converts a function's answer to a response. Returns `None` if the answer is invalid.
 pub(crate) fn into_response(answer: &[u8]) -> Option<Response> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let body = match answer.body {

@@ -7,10 +7,10 @@ use tokio::process::Command;
 
 use crate::guard::Guarded;
 
-/// The local run's table.
+/// The name of the local run's table.
 pub const TABLE_NAME: &str = "users";
 
-/// Stops cargo from building a dependency twice (tools/unified/Cargo.toml).
+/// The options that stop cargo from building a dependency twice (see tools/unified/Cargo.toml).
 const FEATURES: [&str; 2] = ["--features", "unified/all"];
 
 /// Checks that cargo-lambda is installed.
@@ -87,8 +87,8 @@ pub fn watch(
     Guarded::start(command)
 }
 
-/// If `cargo run` started this program, it has set variables. The command must not inherit them,
-/// because cargo rebuilds some crates when these variables change.
+/// Makes a cargo command run in the workspace, without the variables that `cargo run` may have set
+/// for this program. cargo rebuilds some crates when these variables change.
 fn prepare(root: &Path, command: &mut Command) {
     command.current_dir(root);
     remove_variables(command, &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]);

@@ -41,8 +41,9 @@ use crate::{
     template::Resources,
 };
 
-/// The maximum integration timeout of API Gateway. cargo-lambda has no timeout, so a request would
-/// wait forever if cargo-lambda restarts its function after an edit.
+/// How long the gateway waits for a function: the maximum integration timeout of API Gateway.
+/// cargo-lambda has no timeout. Without this limit, a request would wait forever if cargo-lambda
+/// restarts its function after an edit.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -87,7 +88,8 @@ impl Api {
         api.map_err(|error| format!("template.yaml: {error}"))
     }
 
-    /// Prefers the route with the fewest path parameters, [as API Gateway
+    /// The route of a request, and the values of its path parameters. Prefers the route with the
+    /// fewest parameters, [as API Gateway
     /// does](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.evaluation).
     fn route(&self, method: &Method, path: &str) -> Option<(&Route, Map<String, Value>)> {
         let routes = self.routes.iter().filter(|route| route.method == *method);
@@ -117,8 +119,9 @@ impl Route {
         let (method, path) = known.ok_or_else(|| {
             failed("has no method, or its path has a wildcard; add support for such routes in local/src/gateway.rs")
         })?;
-        // For example, the route refers to `integrations/${CreateUserIntegration}`. The integration
-        // refers to `CreateUserFunction.Alias`. The function names the binary.
+        // Follows the references from the route to the binary. For example, the route refers to
+        // `integrations/${CreateUserIntegration}`. The integration refers to
+        // `CreateUserFunction.Alias`. The function names the binary.
         let target = properties["Target"].as_str().unwrap_or_default();
         let integration = target.trim_start_matches("integrations/${");
         let integration = resources.get(integration.trim_end_matches('}'));
@@ -134,7 +137,7 @@ impl Route {
         })
     }
 
-    /// Returns `None` if the path does not match this route.
+    /// The values of the path parameters, or `None` if the path does not match this route.
     fn parameters(&self, path: &str) -> Option<Map<String, Value>> {
         let mut parameters = Map::new();
         let mut segments = path.split('/');
@@ -153,7 +156,8 @@ impl Route {
     }
 }
 
-/// The CORS settings of `template.yaml`, but for one origin instead of those of its parameters.
+/// The CORS settings of `template.yaml`, but for one origin. In a deployment, the template's
+/// parameters name the origins.
 #[derive(Debug)]
 struct Cors {
     origin: HeaderValue,
@@ -201,7 +205,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// `functions` is the address at which cargo-lambda serves Lambda's Invoke API.
+    /// Creates a gateway. At the address `functions`, cargo-lambda serves Lambda's Invoke API.
     #[must_use]
     pub fn new(api: Api, functions: SocketAddr) -> Self {
         let mut connector = HttpConnector::new();
@@ -247,7 +251,8 @@ impl Gateway {
     /// Serves the API.
     pub async fn serve(self, port: Port) -> Infallible {
         let number = port.number();
-        // Without this, the body of a response waits until the client has acknowledged the headers.
+        // Without TCP_NODELAY, the body of a response waits until the client has acknowledged the
+        // headers.
         let port = port.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
@@ -259,7 +264,7 @@ impl Gateway {
         unreachable!("axum serves forever: {ended:?}")
     }
 
-    /// Does not check the request's host, because the free function `answer` has checked it.
+    /// Answers a request whose host the free function `answer` has checked.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -291,8 +296,9 @@ impl Gateway {
         response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Answers Lambda's Invoke API, by which developers send a function their own event. Such an
-    /// event can claim any caller. So no web page may use this API, not even the local run's.
+    /// Answers a request to Lambda's Invoke API, by which developers send a function their own
+    /// event. Such an event can claim any caller. So no web page may use this API, not even the
+    /// local run's.
     async fn answer_invocation(&self, function: &str, request: Request) -> Response {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
@@ -351,8 +357,8 @@ impl Gateway {
         None
     }
 
-    /// Waits until cargo-lambda listens. Does not forward the client's headers, because
-    /// cargo-lambda interprets some headers as its own protocol.
+    /// Waits until cargo-lambda listens, and then invokes a function. Does not forward the client's
+    /// headers, because cargo-lambda interprets some headers as its own protocol.
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Response<Bytes>, String> {
         let functions = self.functions;
         let url = format!("http://{functions}/2015-03-31/functions/{function}/invocations");
@@ -415,7 +421,7 @@ fn is_from_another_page(request: &Request) -> bool {
     }
 }
 
-/// The error is the status of the response.
+/// Reads a body. The error is the status of the response.
 async fn read(body: Body) -> Result<Bytes, StatusCode> {
     to_bytes(body, BODY_LIMIT).await.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
@@ -439,7 +445,7 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Writes an error in API Gateway's format.
+/// Builds an error response in API Gateway's format.
 fn refusal(status: StatusCode) -> Response {
     let message = match status {
         StatusCode::PAYLOAD_TOO_LARGE => Some("Request Entity Too Large"),
@@ -448,7 +454,7 @@ fn refusal(status: StatusCode) -> Response {
     json_response(status, &json!({ "message": message }))
 }
 
-/// Writes an error that `cargo lambda invoke` can display.
+/// Builds an error response that `cargo lambda invoke` can display.
 fn invocation_refusal(status: StatusCode, kind: &str, message: &str) -> Response {
     json_response(
         status,

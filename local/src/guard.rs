@@ -14,7 +14,8 @@ use tokio::{
 
 const SCRIPT: &str = include_str!("guard.sh");
 
-/// Slightly longer than the second after which the script kills the process.
+/// How long to wait for a guarded process to stop: slightly longer than the second after which the
+/// script kills it.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A child process that ends when this value is dropped, or when the current process ends in any way.

@@ -67,8 +67,8 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Redirects requests for `localhost` or `[::1]` to the page's own origin, because the API refuses
-/// requests from pages of all other origins.
+/// Serves the page only at its own origin. Redirects requests for `localhost` or `[::1]` there,
+/// because the API refuses requests from pages of all other origins.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

@@ -2,8 +2,8 @@
 # sandbox. cargo-lambda would start the function again only after the next edit of the code. Until
 # then, requests would get no answer.
 #
-# The local run holds the other end of standard input. When that end closes, this script kills its
-# own process group, which contains the function.
+# The function ends with the local run, which holds the other end of standard input. When that end
+# closes, this script kills its own process group, which contains the function.
 #
 # `pkill -f create-user` must find only the function, not this script. So this script first runs
 # itself again, with the function's path in an environment variable instead of in the arguments.

@@ -57,7 +57,7 @@ pub fn data_folder() -> Option<PathBuf> {
     value_of("DATA_DIR").map(PathBuf::from)
 }
 
-/// An empty value counts as unset, as in `make run PORT=`.
+/// A variable's value. An empty value counts as unset, as in `make run PORT=`.
 fn value_of(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }

@@ -26,7 +26,7 @@ const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\nT1S";
 pub struct Request {
     /// The attributes of the function that sent the spans.
     pub resource: Value,
-    /// The first span is the invocation's.
+    /// The spans. The first one is the invocation's.
     pub spans: Vec<Span>,
 }
 

@@ -17,6 +17,6 @@ fn main() {
         .create_table_if_missing(&workspace::read("template.yaml"), TABLE_NAME)
         .expect("the engine makes the table");
     println!("{}", engine.url());
-    // Standard input closes when the process that started the engine ends.
+    // Waits until standard input closes. It closes when the process that started the engine ends.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }

@@ -56,7 +56,7 @@ fn seed() -> Result<String, String> {
                 // The workers share one counter, so that all workers together create `wanted` users.
                 while taken.fetch_add(1, Ordering::Relaxed) < wanted {
                     if let Err(error) = create_one(&client, &url) {
-                        // The other workers stop too.
+                        // Makes the other workers stop too.
                         taken.store(wanted, Ordering::Relaxed);
                         let mut failure = failure.lock().expect("no holder panics");
                         failure.get_or_insert(error);
