@@ -15,7 +15,7 @@ const installed = join(root, '.tools/browser');
 export const load = createRequire(join(installed, 'package.json'));
 const { chromium } = load('playwright-core');
 
-/** The caller must close the browser. */
+/** Starts a browser without background requests. The caller must close it. */
 export function launch(...args) {
     // A killed Chromium leaves its temporary files behind.
     const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
@@ -56,8 +56,9 @@ function program() {
 }
 
 /**
- * Runs a test on an empty page in a new profile. `allowed` has prefixes of the URLs that the page
- * may load. `complaints` has patterns of the errors and warnings that it may log.
+ * Runs a test on an empty page in a new profile, then checks what the page loaded and logged.
+ * `allowed` has prefixes of the URLs that the page may load. `complaints` has patterns of the
+ * errors and warnings that it may log.
  */
 export async function withPage(browser, { allowed, complaints = [], ...options }, test) {
     const context = await browser.newContext(options);

@@ -47,7 +47,7 @@ async function hostileServer(port) {
     return server;
 }
 
-/** The page may load any URL and log any error. */
+/** Runs a test on a page that may load any URL and log any error. */
 function onHostilePage(url, test) {
     return withPage(browser, { allowed: [''], complaints: [/^/] }, async (page) => {
         await page.goto(url);
@@ -66,8 +66,8 @@ async function hasHadNoEffect(name) {
 }
 
 /**
- * Runs in a hostile page. Returns the attacks that succeeded: the page could read a response, load
- * an element (other than an iframe) or open a WebSocket.
+ * Runs in a hostile page and attacks `origins`. Returns the attacks that succeeded: the page could
+ * read a response, load an element (other than an iframe) or open a WebSocket.
  */
 async function attack({ origins, event }) {
     const user = '{"username":"forged"}';
@@ -83,7 +83,7 @@ async function attack({ origins, event }) {
         const answer = await fetch(url, options);
         if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
     };
-    /** If `enctype` is text/plain, the form's body is a JSON object. */
+    /** Submits a form. If `enctype` is text/plain, the form's body is a JSON object. */
     const submitted = (url, body, enctype) => new Promise((done) => {
         const sink = document.body.appendChild(document.createElement('iframe'));
         sink.name = `sink${Math.random()}`;
@@ -214,7 +214,7 @@ test('a person may follow a link to the API', async () => {
     });
 });
 
-/** The headers may include a `Host` that a web page could not set. */
+/** Sends a request. Its headers may include a `Host` that a web page could not set. */
 async function answerTo(url, { method = 'GET', ...headers }) {
     const request = get(url, { method, headers });
     const [answer] = await once(request, 'response');

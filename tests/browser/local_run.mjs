@@ -15,11 +15,11 @@ const program = join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'd
 
 const READY = /^The users API is ready at (.*)\nA page to try it is at (.*)\n/m;
 
-/** After a `stop`, `start` uses the same ports and data again. */
+/** The service and its web page. After a `stop`, `start` uses the same ports and data again. */
 export class LocalRun {
     #process;
     #output = '';
-    // 0 means any free port.
+    // 0 means any free port. The first `start` replaces the zeros with the ports that it got.
     #ports = { PORT: '0', PAGE_PORT: '0' };
 
     constructor(data) {

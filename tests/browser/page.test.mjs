@@ -56,7 +56,7 @@ function parts(page) {
     };
 }
 
-/** Ignores U+2068 and U+2069, which the page puts around names. */
+/** Waits for this text. Ignores U+2068 and U+2069, which the page puts around names. */
 async function says(locator, text) {
     const said = async () => (await locator.textContent()).replace(/[\u2068\u2069]/g, '');
     await eventually(async () => assert.equal(await said(), text));

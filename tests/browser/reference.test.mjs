@@ -90,7 +90,7 @@ function examplesIn(operations) {
     return contents.flatMap(({ examples }) => Object.keys(examples)).length;
 }
 
-/** Returns the number of examples. */
+/** Checks that the page shows each example, and returns the number of examples. */
 async function showsExamples(page, operation, kind, content) {
     let shown = 0;
     const mediaTypes = Object.entries(content);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::contract;
 
-/// Both functions start with these variables.
+/// A complete environment: both functions start with these variables.
 const COMPLETE: [(&str, &str); 5] = [
     ("TABLE_NAME", "users"),
     ("LIST_MAX_AGE_SECONDS", "0"),
@@ -21,7 +21,7 @@ const COMPLETE: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "test"),
 ];
 
-/// Lambda itself sets these.
+/// The variables in [`COMPLETE`] that Lambda itself sets.
 const LAMBDAS_OWN: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 #[tokio::test]

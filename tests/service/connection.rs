@@ -1,4 +1,4 @@
-//! A function keeps the connection to its table open between calls.
+//! Tests of a function's connection to its table, which stays open between calls.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// As in `template.yaml`.
+/// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lambda freezes a sandbox between calls. If the connection ends meanwhile, the sandbox finds two
@@ -63,13 +63,14 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// As the table would end the connection.
+    /// Closes the connection normally, as the table would.
     Close,
-    /// As a network device ends a connection that it has forgotten.
+    /// Resets the connection, as a network device does that has forgotten it.
     Reset,
 }
 
-/// A TCP relay between a function and its table.
+/// A TCP relay between a function and its table. It records what the function sends, and can end
+/// the connections.
 struct Relay {
     url: String,
     seen: Arc<Mutex<Seen>>,
@@ -109,7 +110,7 @@ impl Relay {
         }
     }
 
-    /// Waits until one connection has ended: in this test, only one is open.
+    /// Ends all open connections. Waits until one has ended: in this test, only one is open.
     async fn end_connections(&self, end: End) {
         let before = self.end.receiver_count();
         self.end.send_replace(Some(end));

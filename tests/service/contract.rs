@@ -81,8 +81,8 @@ fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
 
 #[test]
 fn a_page_may_use_exactly_the_methods_of_the_routes() {
-    // `template()` turns `!If [HasCors, {…}, nothing]` into a list with the configuration as item
-    // 1.
+    // `template()` turns `!If [HasCors, {…}, nothing]` into a list. Its item 1 is the
+    // configuration.
     let (_, api) = &resources("AWS::ApiGatewayV2::Api")[0];
     let cors = &api["CorsConfiguration"][1];
     let methods = cors["AllowMethods"].as_array().expect("methods");

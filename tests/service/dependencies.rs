@@ -1,4 +1,5 @@
-//! Tests of the lock files and manifests. `.cargo/deny.toml` bans crates, with the reasons.
+//! Tests of the lock files and manifests. `.cargo/deny.toml` names the banned crates and the
+//! reasons.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

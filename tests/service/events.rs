@@ -16,10 +16,10 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-/// As in `template.yaml`.
+/// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The memory of the smallest Lambda function.
+/// The maximum memory of a function's process: the memory of the smallest Lambda function.
 const MAX_MEMORY_KIB: usize = 128 * 1024;
 
 /// The number of generated events for each property.
@@ -70,7 +70,8 @@ impl Functions {
         answer
     }
 
-    /// Fails if a process has already ended or has used too much memory.
+    /// Stops both processes and returns their log lines. Fails if a process has already ended or
+    /// has used too much memory.
     fn stop(self) -> Vec<Value> {
         let mut lines = Vec::new();
         for sandbox in [self.create, self.list] {
@@ -104,7 +105,8 @@ fn any_request_is_answered_and_none_with_a_5xx() {
     }
     functions.stop();
 
-    // If one validation refused all requests, the test would not reach the rest of the code.
+    // Each status must occur often enough. If one validation refused all requests, the test would
+    // not reach the rest of the code.
     let answered = answered.into_inner();
     println!("answered: {answered:?}");
     for (kind, least) in [
@@ -218,8 +220,9 @@ fn an_event_that_is_not_json_is_an_error_to_lambda_and_the_next_event_is_answere
     functions.stop();
 }
 
-/// Each property needs its own runner, because a runner never resets its count of cases. If the
-/// test fails for an event, the runner prints the event, so that you can add a test for it.
+/// Creates a runner for one property. Each property needs its own runner, because a runner never
+/// resets its count of cases. If the test fails for an event, the runner prints the event, so that
+/// you can add a test for it.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases: CASES,
@@ -242,11 +245,13 @@ enum Part {
     Query(String),
     Headers(Map<String, Value>),
     Body(Value),
+    /// A body that the gateway encodes in base64.
     Bytes(Vec<u8>),
     IsBase64(bool),
     Claims(&'static str, Value),
     Authorizer(Value),
     NoAuthorizer,
+    /// The name of a top-level field to remove.
     Missing(&'static str),
 }
 
@@ -300,7 +305,8 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// The usernames have one or two letters, so that some are already taken.
+/// The events of valid requests. The usernames have one or two letters, so that some are already
+/// taken.
 fn sound_request(method: &'static str) -> impl Strategy<Value = Value> {
     let query = prop::sample::select(vec!["", "limit=1", "limit=1000&prefix=A", "prefix=%C3%A9"]);
     ("[a-z]{1,2}", query).prop_map(move |(username, query)| {
@@ -335,7 +341,8 @@ fn part() -> impl Strategy<Value = Part> {
     ]
 }
 
-/// Known and unknown parameters. The values are encoded correctly, wrongly or not at all.
+/// Query strings with known and unknown parameters. The values are encoded correctly, wrongly or
+/// not at all.
 fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         "(prefix|limit|cursor)",
@@ -480,7 +487,8 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // Not an array: serde can read an array as a struct, so the event might be valid.
+    // A damaged event has a wrong value in one field. The value is never an array: serde can read
+    // an array as a struct, so the event might be valid.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);

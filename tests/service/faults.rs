@@ -19,7 +19,7 @@ use shared::{
     telemetry::Metric,
 };
 
-/// The SDK's maximum for one request.
+/// The SDK's maximum number of attempts for one request.
 const ATTEMPTS: usize = 3;
 
 #[tokio::test]
@@ -426,7 +426,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
     }
 }
 
-/// After each of these faults, a later attempt can succeed.
+/// Temporary faults: after each of them, a later attempt can succeed.
 fn passing_faults() -> Vec<WireFault> {
     let answer = |status, exception| WireFault::Answer(status, error(exception));
     vec![

@@ -576,12 +576,12 @@ fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
     assert_eq!(cursor::decode(&cursor, &prefix), Err(CursorError));
 }
 
-/// Many usernames share a prefix, and some differ only in case.
+/// Usernames, many of which share a prefix. Some differ only in case.
 fn a_username() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-cA-Cé]{1,4}").expect("a valid expression")
 }
 
-/// The characters have one to four bytes in UTF-8.
+/// Keys whose characters have one to four bytes in UTF-8.
 fn a_key() -> impl Strategy<Value = String> {
     proptest::string::string_regex("[a-z0-9éжα車𐐨]{1,80}").expect("a valid expression")
 }

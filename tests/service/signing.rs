@@ -1,3 +1,5 @@
+//! Tests that requests to the table have the signatures that AWS's own library would make.
+
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime},
@@ -19,7 +21,7 @@ use tokio::{
     net::TcpListener,
 };
 
-/// As in `template.yaml`.
+/// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The start of the year 2100, in seconds since 1970.
@@ -63,8 +65,8 @@ fn credentials() -> impl Strategy<Value = Credentials> {
         .prop_map(|(id, secret, token)| Credentials::new(id, secret, token, None, "test"))
 }
 
-/// Never has the default port 443. AWS's library would sign the host without this port, but our
-/// client signs the host exactly as in the endpoint's URL.
+/// Hosts with and without a port, but never with the default port 443. AWS's library would sign
+/// the host without this port, but our client signs the host exactly as in the endpoint's URL.
 fn host() -> impl Strategy<Value = String> {
     let host = "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}(:[1-9][0-9]{0,3})?";
     host.prop_filter("the default port", |host| !host.ends_with(":443"))

@@ -1,3 +1,5 @@
+//! Tests of the table: what it stores, which requests it gets, and what the requests cost.
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -208,7 +210,9 @@ fn a_fingerprint_tells_callers_and_keys_apart() {
     }
 }
 
-/// By [DynamoDB's rule](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html).
+/// An item's size by
+/// [DynamoDB's rule](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html):
+/// the bytes in the names and the values of its attributes.
 fn size_in_bytes(item: &Item) -> usize {
     let value_size = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),
@@ -254,7 +258,7 @@ async fn a_create_costs_one_write_unit_and_a_page_of_4_kb_one_read_unit() {
 struct Meter(Arc<Mutex<Vec<f64>>>);
 
 impl Meter {
-    /// Clears the record too.
+    /// Returns the units of each request, and clears the record.
     fn units(&self) -> Vec<f64> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const CALLER: &str = "6q1k2j3h4g5f6d7s8a9p0o1i2u";
 
-/// As in `template.yaml`.
+/// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -207,8 +207,8 @@ async fn a_function_answers_503_before_its_deadline() {
     );
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the event's deadline was near");
-    // The function answers 200 ms before the deadline, after about 2,800 ms. On a busy machine, the
-    // latency may be shorter or longer.
+    // The function answers 200 ms before the deadline of 3 s, so after about 2,800 ms. On a busy
+    // machine, the latency may be shorter or longer.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }

@@ -1,4 +1,5 @@
-//! Tests of TLS between the real binaries and the table.
+//! Tests of TLS between the real binaries and the table: which certificates the functions trust,
+//! and what happens after a failed handshake.
 
 use std::{
     io,
@@ -22,9 +23,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// The SDK's maximum for one request.
+/// The SDK's maximum number of connections for one request.
 const ATTEMPTS: usize = 3;
-/// As in `template.yaml`.
+/// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The IP address for which the table's certificate is valid.
@@ -61,7 +62,8 @@ async fn a_failed_handshake_is_a_503_and_the_next_call_tries_again() {
     running.join_all().await;
 }
 
-/// Every handshake of the first call fails. The handshake of the second call succeeds.
+/// Calls a function twice. Every handshake of the first call fails. The handshake of the second
+/// call succeeds.
 async fn check_fault(
     function: &str,
     name: &str,
@@ -100,7 +102,8 @@ async fn check_fault(
     assert!(of_the_call.contains(cause), "{name}: {of_the_call}");
 }
 
-/// Each row has a name, the listener's behavior, and a part of the logged cause.
+/// The ways in which a handshake fails. Each row has a name, the listener's behavior, and a part of
+/// the logged cause.
 fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     let key = KeyPair::generate().expect("a key");
     let self_signed = certificate(HOST).self_signed(&key).expect("a certificate");
@@ -155,7 +158,7 @@ async fn call(sandbox: &mut Sandbox, function: &str) -> Answer {
     answer
 }
 
-/// Fails if a line has the level ERROR.
+/// The causes in these log lines. Fails if a line has the level ERROR.
 fn causes(lines: &[Value]) -> Vec<String> {
     assert!(
         lines.iter().all(|line| line["level"] != "ERROR"),
@@ -165,6 +168,7 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
+/// [`Manner::Tls`] with a certificate for [`HOST`] that this authority signed.
 pub(crate) fn trusted(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -185,7 +189,7 @@ pub(crate) enum Manner {
 pub(crate) struct Front {
     url: String,
     manner: Arc<Mutex<Manner>>,
-    /// Of all connections so far.
+    /// The client addresses of all connections so far.
     clients: Arc<Mutex<Vec<SocketAddr>>>,
     accepting: JoinHandle<()>,
 }
@@ -220,7 +224,8 @@ impl Front {
         }
     }
 
-    /// Waits until the warm-up is over.
+    /// Starts a function that reaches its table through this listener. Waits until the warm-up is
+    /// over.
     pub(crate) async fn function(&self, name: &str, authority: &Authority) -> Sandbox {
         let trusted = authority.file().to_str().expect("a path of text");
         let mut environment = environment(&self.url).to_vec();
@@ -230,7 +235,7 @@ impl Front {
         sandbox
     }
 
-    /// Takes effect for later connections.
+    /// Changes what the listener does with later connections.
     fn set_manner(&self, manner: Manner) {
         *self.manner.lock().expect("no holder panics") = manner;
     }
@@ -278,8 +283,9 @@ async fn serve(mut client: TcpStream, manner: Manner, table: &str) -> io::Result
     }
 }
 
-/// When one side closes its connection, closes both without a TLS `close_notify`, as the operating
-/// system does after a process is killed.
+/// Forwards all data until one side closes its connection. Then closes both without a TLS
+/// `close_notify`, as the operating system does after a process is killed. If forwarding fails,
+/// resets the client's connection.
 async fn pass(client: TlsStream<TcpStream>, table: &str) -> io::Result<()> {
     let mut table = TcpStream::connect(table).await?;
     let (mut from_table, mut to_table) = table.split();

@@ -20,7 +20,7 @@ use local::spans::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// As in `template.yaml`.
+/// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:function-under-test";
@@ -227,7 +227,7 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     ]
 }
 
-/// The fault hits the first `times` requests of the call.
+/// Checks the spans of a call. The fault hits the first `times` requests of the call.
 async fn check_fault(
     function: &str,
     fault: WireFault,
@@ -447,7 +447,7 @@ fn names(spans: &[Span]) -> Vec<&str> {
     spans.iter().map(|span| &*span.name).collect()
 }
 
-/// In nanoseconds since 1970.
+/// The current time, in nanoseconds since 1970.
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.expect("after 1970")

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 use crate::tls::{Front, trusted};
 
-/// The SDK's maximum for one request.
+/// The SDK's maximum number of attempts for one request.
 const ATTEMPTS: usize = 3;
-/// As in `template.yaml`.
+/// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a function reacts to a fault.
@@ -41,7 +41,7 @@ struct Case {
 }
 
 impl Case {
-    /// The requests that the function sends in this call.
+    /// The number of requests that the function sends in this call.
     fn requests(&self) -> usize {
         match self.policy {
             Ignore | Wait | GiveUp => 1,
@@ -91,7 +91,8 @@ impl fmt::Debug for Case {
     }
 }
 
-/// A fault with the policy [`Retry`] occurs one, two or three times, and any other fault once.
+/// The cases for these faults. A fault with the policy [`Retry`] occurs one, two or three times,
+/// and any other fault once.
 fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
     faults.into_iter().flat_map(|(fault, policy)| {
         let most = match policy {
@@ -109,8 +110,8 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
 /// The faults for both functions.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // The SDK waits 1.2 s for an answer, so it waits out only the first delay. After the second
-        // delay, the proxy still forwards the request.
+        // The SDK waits 1.2 s for an answer, so it waits out only the first of the two delays.
+        // After the second, the proxy still forwards the request.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -156,8 +157,9 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// The first two answers lack the list, but create-user needs nothing from the body of a successful
-/// answer. The last two are lists, which the table never sends to create-user.
+/// The faults for list-users only. The first two answers lack the list, but create-user needs
+/// nothing from the body of a successful answer. The last two are lists, which the table never
+/// sends to create-user.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -177,7 +179,7 @@ const FOREIGN_NOTHING: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const FOREIGN_OBJECT: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 const FOREIGN_LIST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"Items\":[]}";
-/// A field's name is not UTF-8.
+/// An answer with a field whose name is not UTF-8.
 const NOT_UTF8: &[u8] =
     b"HTTP/1.1 200 OK\r\nx-amzn-requestid: 1\r\ncontent-length: 21\r\n\r\n{\"Items\":[],\"\xff\":null}";
 
@@ -328,7 +330,8 @@ impl Function {
         }
     }
 
-    /// Returns the answer and the number of requests that the function sent.
+    /// Calls the function with the fault of this case. Returns the answer and the number of
+    /// requests that the function sent.
     async fn call(&mut self, event: Event, case: &Case) -> (Answer, usize) {
         let faults = iter::repeat_n(case.fault.clone(), case.times);
         self.proxy.inject(faults);
@@ -342,7 +345,7 @@ impl Function {
         (answer, self.proxy.requests().len() - before)
     }
 
-    /// Fails if the process has already ended, or has logged an error.
+    /// Ends the process. Fails if it has already ended, or has logged an error.
     async fn stop(self) {
         let lines = self.sandbox.stop().await;
         let error = lines.iter().find(|line| line["level"] == "ERROR");

@@ -20,7 +20,7 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// A username may mix these scripts with Latin, and some of them with each other.
+/// The scripts that a username may mix with Latin, and some of them with each other.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -82,7 +82,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
     }
     println!("{refused} look-alikes refused");
     assert!(refused > 1_500, "{refused}");
-    // A username may mix Latin with Japanese and Chinese.
+    // These are accepted, because a username may mix Latin with Japanese and Chinese.
     accepted.sort_unstable();
     accepted.dedup();
     assert_eq!(accepted, ['〇', 'ㄒ', 'ㄚ', '丅', '丫']);
@@ -133,15 +133,16 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("Toyota", "T〇y〇ta"),
         ("ı", "i"),
         ("ロ車", "口車"),
-        // With a joiner, and with a non-joiner.
+        // The second username has a joiner or a non-joiner, which is hard to see.
         ("क्ष", "क्\u{200d}ष"),
         ("محمد", "م\u{200c}حمد"),
-        // With characters that look like an apostrophe.
+        // The second username has a character that looks like an apostrophe.
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // A Thai ring (U+0E4D) before and after a tone mark. The second order arises only if a
-        // person types the ring and U+0E32 separately, instead of the vowel "am" with one key.
+        // A Thai ring (U+0E4D) before and after a tone mark. If a person types the vowel "am" with
+        // one key, parsing puts its ring before the tone mark. The second order arises only if a
+        // person types the ring and U+0E32 separately.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -426,7 +427,7 @@ async fn a_letter_and_its_small_letter_are_the_same_username() {
             }
         }
     }
-    // RFC 8264 uses Unicode 6.3, which lacks the small letters of Cherokee.
+    // Small Cherokee letters are refused: RFC 8264 uses Unicode 6.3, which lacks them.
     assert_eq!(cherokee, 85);
 
     let service = Service::start();

@@ -135,8 +135,9 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // All characters are allowed, but NFC composes two of each text to a symbol, a titlecase letter
-    // or an ĺ. A middle dot is allowed only between two letters l without accents.
+    // All characters of these texts are allowed, but NFC composes two of them to one: a symbol, a
+    // titlecase letter or an ĺ. The ĺ matters because a middle dot is allowed only between two
+    // letters l without accents.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
@@ -481,7 +482,7 @@ fn a_likely_username() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Many of these texts are almost valid usernames.
+/// Texts, many of which are almost valid usernames.
 fn an_unlikely_username() -> impl Strategy<Value = String> {
     prop_oneof![
         "[al=<·ｌ\u{301}\u{338}\u{345}\u{200c}\u{200d}]{1,6}",
@@ -540,7 +541,8 @@ proptest! {
     fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
         // Unlike the service, the precis crate checks characters before it composes them, and does
-        // not spell out special letters such as ĳ. So the crate gets the display form.
+        // not spell out special letters such as ĳ. So the crate gets the display form, which is
+        // already composed and spelled out.
         let ordinary = display_form(&text);
         let theirs = <UsernameCasePreserved as PrecisFastInvocation>::enforce(ordinary.as_str());
         let ours = Username::parse(&text);
@@ -549,8 +551,8 @@ proptest! {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
                 // The crate must make a key of every display form that it accepts: it checks
                 // characters before it lower-cases them, and its Bidi Rule does not depend on case.
-                // It lower-cases Σ to σ even at the end of a word, but keeps ς, which the service
-                // replaces with σ.
+                // The crate lower-cases Σ to σ even at the end of a word, but keeps ς, which the
+                // service replaces with σ.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }

@@ -97,7 +97,8 @@ fn rfc_form(text: &str) -> String {
     composed(&lower(&ordinary_width(text)))
 }
 
-/// From docs/decisions/0002-usernames.md, each with the characters that replace it.
+/// The special letters of docs/decisions/0002-usernames.md, each with the characters that replace
+/// it.
 const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{2018}', "'"),
     ('\u{2019}', "'"),
@@ -159,8 +160,9 @@ pub(crate) fn display_form(text: &str) -> String {
     composed(&spelled_out(&composed(&ordinary_width(text))))
 }
 
-/// RFC 8264 uses Unicode 6.3, which lacks small Cherokee letters. So the key of a username with
-/// Cherokee letters is not itself a valid username.
+/// Whether this is a Cherokee letter. The key of a username with Cherokee letters is not itself a
+/// valid username: a key is in lower case, but RFC 8264 uses Unicode 6.3, which lacks small
+/// Cherokee letters.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
@@ -182,8 +184,8 @@ fn parse_and_check(text: &str) -> Option<Username> {
     Some(username)
 }
 
-/// By RFC 8264 §4.2 and §8, at least beside some neighbors. Also true for letters, marks and digits
-/// that are newer than Unicode 6.3.
+/// Whether RFC 8264 §4.2 and §8 allow this character, at least beside some neighbors. Also true for
+/// letters, marks and digits that are newer than Unicode 6.3.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -235,7 +237,7 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// Reverses NFC for single characters, such as Å (U+00C5) to the Ångström sign (U+212B).
+/// Reverses NFC for single characters. For example, maps Å (U+00C5) to the Ångström sign (U+212B).
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));
@@ -282,7 +284,8 @@ fn equivalents(text: &str) -> Vec<String> {
     equivalents
 }
 
-/// Marks with the same combining class keep their order, so the result is canonically equivalent.
+/// Reorders the marks of each letter. Marks with the same combining class keep their order, so the
+/// result is canonically equivalent.
 fn marks_reversed(decomposed: &str) -> String {
     let mut characters: Vec<char> = decomposed.chars().collect();
     for letter in characters.chunk_by_mut(|_, next| is_mark(*next)) {
@@ -304,7 +307,8 @@ fn combining_class(c: char) -> u8 {
     CodePointMapData::<CanonicalCombiningClass>::new().get(c).0
 }
 
-/// Returns the number of equivalents.
+/// Checks that parsing gives the same result for a text and its equivalents. Returns the number of
+/// equivalents.
 fn check_equivalents(text: &str) -> usize {
     let equivalents = equivalents(text);
     if equivalents.is_empty() {
