@@ -18,8 +18,8 @@ pub struct History {
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// The lists that were read after the last write, without faults. The first list has no prefix,
-    /// so it shows all users.
+    /// The lists that were read after the last write, without faults, each to its last page. The
+    /// first list has no prefix, so it shows all users.
     pub walks: Vec<Walk>,
     /// All items that a scan of the table returned after the last write.
     pub items: Vec<StoredItem>,

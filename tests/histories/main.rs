@@ -62,7 +62,7 @@ async fn many_clients_under_faults_and_kills_see_one_owner_of_each_username() {
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-/// Long, because the clients may be slow on a busy machine.
+/// How long a test waits for its clients. They may be slow on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +142,7 @@ async fn an_engine_that_is_killed_under_load_keeps_every_acknowledged_user() {
 }
 
 const USERNAMES: usize = 24;
-/// Longer than the longest delay in `faults`, so that every delayed write arrives.
+/// How long the test waits for delayed writes: longer than the longest delay in `faults`.
 const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +190,7 @@ async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
     ));
 }
 
-/// Each delay is longer than the SDK waits for an answer.
+/// Faults for creates and deletes. Each delay is longer than the SDK waits for an answer.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),
@@ -202,7 +202,7 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * USERNAMES)
 }
 
-/// All callers and usernames have the same Idempotency-Key.
+/// Sends one create. All callers and usernames have the same Idempotency-Key.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");
@@ -223,7 +223,8 @@ async fn create_until_201(url: String, username: String) -> (String, Value) {
         .expect("the erased username becomes free")
 }
 
-/// Erases the user in the way that docs/operations.md describes.
+/// Erases the user in the way that docs/operations.md describes. Retries until the table confirms
+/// that no user has this id.
 async fn erase(url: String, username: String, id: String) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let table = connect(&url);

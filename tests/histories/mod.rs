@@ -49,7 +49,8 @@ pub fn seed() -> u64 {
 /// # Panics
 /// The file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
-    /// The error shows this many violations per rule: a lost user can be missing on every page.
+    /// How many violations of each rule the error shows. There can be many, because a lost user can
+    /// be missing on every page.
     const SHOWN: usize = 3;
 
     let violations = check(history);

@@ -84,7 +84,7 @@ impl Prefix {
         })
     }
 
-    /// The empty prefix comes first.
+    /// All prefixes, the empty prefix first.
     pub fn all() -> impl Iterator<Item = Self> {
         let prefix = |(spelling, key)| Self { spelling, key };
         PREFIXES.into_iter().map(prefix)

@@ -98,7 +98,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     checker.violations
 }
 
-/// All attempts of one request have the same identity.
+/// What identifies a request. All attempts of one request have the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity<'a> {
     /// A request with an Idempotency-Key: its caller, its key and the display form of its username.
@@ -231,7 +231,8 @@ impl<'a> Checker<'a> {
 
     fn item(&self, user: &ShownUser) -> StoredItem {
         let username = &*user.username;
-        // If no client requested this username, `check_end` has already reported `Rule::Asked`.
+        // If no client requested this username, its key is unknown, and `check_end` has already
+        // reported `Rule::Asked`.
         let key = self.keys.get(username).copied().unwrap_or(username);
         let attributes = [
             ("kind", "user"),
@@ -243,7 +244,8 @@ impl<'a> Checker<'a> {
         StoredItem::from(attributes)
     }
 
-    /// Checks that a create for this user was sent before `told`. Returns the username key.
+    /// Checks that a create for this user was sent before `told`, the time when a client was told
+    /// of the user. Returns the username key.
     fn check_asked(&mut self, user: &ShownUser, told: u64) -> Option<&'a str> {
         let key = self.keys.get(&*user.username).copied();
         let attempts = key.and_then(|key| self.attempts.get(key));
@@ -340,7 +342,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `told` is the time when a client was first told of the user.
+    /// Checks [`Rule::Creator`] for one user. `told` is the time when a client was first told of
+    /// the user.
     fn check_creator(&mut self, key: &str, attempts: &[Attempt<'a>], told: u64) {
         let Some(user) = self.users.get(key) else {
             return;

@@ -1,5 +1,5 @@
-//! While many clients call processes of the real functions, a run injects faults. It also kills
-//! function processes and the engine, which emulates DynamoDB.
+//! Runs, in which many clients call processes of the real functions. Meanwhile, the run injects
+//! faults, and kills function processes and the engine, which emulates DynamoDB.
 
 use std::{
     any::Any,
@@ -37,18 +37,21 @@ use harness::{
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many processes each function has. There are more clients, so some of them wait.
+/// How many processes each function has. A process handles one event at a time. There are more
+/// clients than processes, so some clients wait.
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// Ends a walk even if the service always links to a next page.
+/// The largest number of pages in a walk. It ends a walk even if the service always links to a next
+/// page.
 const MAX_PAGES: usize = 1000;
 
-/// Values in seconds. With 0, the template's default, list-users caches no page.
+/// The maximum ages of a page, in seconds, from which a run chooses. With 0, the template's
+/// default, list-users caches no page.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
-/// Both lists are short, so that one caller often repeats a key, and different callers often send
-/// the same key.
+/// The callers and the Idempotency-Keys from which clients choose. Both lists are short, so that
+/// one caller often repeats a key, and different callers often send the same key.
 const CALLERS: [Option<&str>; 3] = [Some("ada"), Some("bea"), None];
 const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 
@@ -365,7 +368,7 @@ impl Pool {
         sandbox.expect("the pool has its own sender")
     }
 
-    /// Also checks that each process was still running.
+    /// Stops all processes, and checks that each process was still running.
     async fn stop(self) {
         let Self { give, take, .. } = self;
         drop(give);
@@ -518,7 +521,8 @@ impl Client {
     }
 }
 
-/// `None` if the answer has a status that no request of a run should get.
+/// The outcome that an answer means. `None` if the answer has a status that no request of a run
+/// should get.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {

@@ -62,7 +62,8 @@ static int fault_of(int file) {
     return fault_of_path(path);
 }
 
-// How many bytes of a write the disk accepts: half of them if it is full. Sets errno on a fault.
+// How many bytes of a write the disk accepts. A full disk accepts half of the bytes, and a
+// read-only disk accepts none. Both set errno.
 static size_t possible(int file, size_t length) {
     int fault = fault_of(file);
     if (fault == 0)

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// The content of the switch file (`disk.c`), and the operating system's message for the fault.
+/// The faults: the content of the switch file (`disk.c`), and the operating system's message.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),

@@ -273,7 +273,8 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
         for function in &before {
             send_signal(signal, function);
         }
-        // A request to a process that is exiting would fail, as in Lambda.
+        // Wait until the processes have exited. A request to a process that is exiting would fail,
+        // as in Lambda.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))
@@ -751,7 +752,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     run.stop();
 }
 
-/// For `PORT` and `PAGE_PORT`. 0 makes the local run choose any free port.
+/// Values for `PORT` and `PAGE_PORT`. 0 makes the local run choose any free port.
 const ANY_PORTS: [&str; 2] = ["0", "0"];
 
 fn start_refused([port, page_port]: [&str; 2], data: &Path, path: Option<&str>) -> Output {

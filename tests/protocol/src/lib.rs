@@ -14,7 +14,8 @@
 //! In reality, the function's answer to the client may get lost. In the model, every answer reaches
 //! the client, so that the model can check every answer.
 //!
-//! The service's [`create_user::insert::judge`] decides what to answer after a failed condition.
+//! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
+//! failed condition.
 
 mod decision;
 mod linearizable;
@@ -35,7 +36,7 @@ pub use story::{Path, shortest, story};
 
 /// The largest number of clients in a model.
 pub const CLIENTS: usize = 3;
-/// Two names, each in two spellings.
+/// The usernames that clients request: two names, each in two spellings.
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
 /// Pairs of caller and Idempotency-Key: two callers use the same key, and one caller uses two keys.
 pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
@@ -65,9 +66,9 @@ pub struct Attempt {
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// 0, because all writes of an attempt contain the same user. In a model with
-    /// [`Without::OneIdARequest`], they contain different users: there, this is the number of the
-    /// write.
+    /// The first write that contains the user: 0, because all writes of an attempt contain the same
+    /// user. Only in a model with [`Without::OneIdARequest`], each write contains a different user,
+    /// and this is 0 or 1.
     pub write: usize,
 }
 
@@ -544,6 +545,8 @@ impl Protocol {
         })
     }
 
+    /// Waits until no write of an attempt that was sent before the erasure, and no late copy of the
+    /// delete, can still arrive.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -940,10 +943,12 @@ pub const TRUE_CONFLICT: &str = "a 409 means that another request created the us
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// After the erasure, no user has the erased user's id.
 pub const ERASED: &str = "an erased user does not come back";
-/// A user counts as created again if an attempt of its request creates it, even with a new id.
+/// After the erasure, no earlier attempt of the erased user's request creates a user, not even with
+/// a new id.
 pub const NOT_BROUGHT_BACK: &str =
     "no attempt that was sent before the erasure creates the erased user again";
-/// This promise covers even attempts without an Idempotency-Key.
+/// After the erasure, no earlier attempt by the erased user's client creates a user, not even an
+/// attempt without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
     "after an erasure, no earlier attempt by the erased user's client creates a user";
 /// Like [`NOT_BROUGHT_BACK`], but also for attempts that were sent after the erasure.

@@ -190,7 +190,8 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// `user` is the user that has the username of these operations at the end.
+/// Whether the operations on one username have an order that explains all answers, and the user
+/// that has this username at the end.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
@@ -267,8 +268,8 @@ impl<'a> SequentialSpec for Name<'a> {
     type Op = Asked<'a>;
     type Ret = Told<'a>;
 
-    /// If the outcome of an operation is unknown, the tester calls this function instead of
-    /// `is_valid_step`.
+    /// Applies an operation without checking its answer. The tester calls this function instead of
+    /// `is_valid_step` if the outcome is unknown.
     fn invoke(&mut self, asked: &Asked<'a>) -> Told<'a> {
         if let Asked::Create(number, request) = *asked {
             self.0.get_or_insert(Winner {

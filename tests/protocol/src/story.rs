@@ -131,7 +131,7 @@ fn place(model: &Protocol, client: usize) -> &'static str {
     }
 }
 
-/// For example "Ann's first request's".
+/// An attempt in the possessive form, for example "Ann's first request's".
 fn whose(attempt: Attempt) -> String {
     let ordinal = ["first", "second"][attempt.number];
     format!("{}'s {ordinal} request's", NAMES[attempt.client])

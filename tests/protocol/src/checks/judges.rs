@@ -86,7 +86,7 @@ struct Plan {
     unknown: Option<Outcome>,
 }
 
-/// The operations take effect in an order that explains all answers, so the history is sound.
+/// Makes a sound history: its operations take effect in an order that explains all answers.
 fn sound_history(rng: &mut Rng) -> History {
     let max_age = rng.u64(..2);
     let count = rng.u64(3..12);
@@ -155,7 +155,7 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// `number` makes the operation's times different from all other times in the history.
+/// A random operation. Its `number` makes its times different from all other times in the history.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
     // Most operations are short, so that few operations overlap.

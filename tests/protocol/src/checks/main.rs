@@ -1,4 +1,4 @@
-//! Tests of the protocol's model, and of `linearizable`.
+//! Tests of the protocol's model, and of `linearizable`, which judges histories.
 
 mod exploration;
 mod judges;

@@ -373,7 +373,7 @@ impl Write {
         sender.send(answer).expect("the function runs");
     }
 
-    /// The function does not wait for an answer to the copy.
+    /// Copies the write. The function does not wait for an answer to the copy.
     fn copy(&self) -> Self {
         Self {
             request: self.request.try_clone().expect("the body is in memory"),
