@@ -17,7 +17,8 @@ use serde_json::{Value, value::RawValue};
 ///
 /// A usable value is a number, a string that is not blank, or an array or object that contains a usable value.
 ///
-/// Two issuers, or two claims, may use one value for different callers, so a value alone names no caller.
+/// Two issuers, or two claims, may use one value for different callers, so the issuer and the claim's name are part of
+/// a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The API has no authorizer, as in the local run.
@@ -88,7 +89,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Returns `None` if the value is not usable (see [`Caller`]).
+    /// Reads the value of a claim. Returns `None` if the value is not usable (see [`Caller`]).
     fn read(json: &RawValue) -> Option<Self> {
         let json = json.get();
         let value: Value = serde_json::from_str(json).ok()?;
@@ -131,7 +132,7 @@ struct Jwt<'a> {
     claims: Claims<'a>,
 }
 
-/// Each value stays raw JSON, because a claim may have any type.
+/// The issuer and the claims that may name a caller. Each value stays raw JSON, because a claim may have any type.
 #[derive(Deserialize)]
 struct Claims<'a> {
     #[serde(borrow)]

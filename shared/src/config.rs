@@ -9,8 +9,8 @@ pub const TABLE_NAME: &str = "TABLE_NAME";
 
 const REGION: &str = "AWS_REGION";
 
-/// The first of these that is set replaces the region's default endpoint
-/// ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
+/// The environment variables with the table's endpoint. The first one that is set replaces the region's default
+/// endpoint ([AWS SDKs reference](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 const ENDPOINT_URLS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 
 /// An environment variable is missing or invalid, so the function can't start.

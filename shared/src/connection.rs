@@ -1,7 +1,7 @@
-//! The SDK's HTTP client: HTTP/1.1, normally over TLS, with one connection that is reused.
+//! The HTTP client that the SDK uses. It sends HTTP/1.1 requests, normally over TLS, and reuses its connection.
 //!
-//! A Lambda sandbox sends one request at a time, so it needs no pool. The SDK's own client also supports pools, HTTP/2,
-//! proxies and the system's certificates, which cost time in each call and at each cold start.
+//! A Lambda sandbox sends one request at a time, so it needs one connection and no pool. The SDK's own client supports
+//! pools, HTTP/2, proxies and the system's certificates, which cost time in each call and at each cold start.
 
 use std::{
     error::Error,
@@ -31,12 +31,12 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// The limit for the TCP and TLS handshakes together. Within a region, they usually take a few milliseconds. With the
-/// smallest memory size, they take longer, because the function has only a fraction of a core.
+/// How long the TCP and TLS handshakes may take together. Within a region, they usually take a few milliseconds. With
+/// the smallest memory size, they take longer, because the function has only a fraction of a core.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection may break unnoticed while Lambda freezes the sandbox, and an attempt over a broken connection wastes
-/// time. The SDK's own client has the same limit.
+/// A connection that was idle for this long is not used again. A connection may break unnoticed while Lambda freezes
+/// the sandbox, and an attempt over a broken connection wastes time. The SDK's own client has the same limit.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
 /// An HTTP client that keeps one connection to one host.
@@ -46,7 +46,8 @@ pub struct Connection {
     idle: Arc<Mutex<Option<Idle>>>,
 }
 
-/// The body of the last response may still be arriving on this connection. [`Connection::kept`] waits for its end.
+/// The connection that the next request uses. The body of the last response may still be arriving on it.
+/// [`Connection::kept`] waits until this body is complete.
 struct Idle {
     connection: SendRequest<SdkBody>,
     since: SystemTime,
@@ -111,7 +112,8 @@ impl Connection {
         }
     }
 
-    /// After a temporary error, the SDK calls `poison_fn`, so that the retry uses a new connection.
+    /// Returns the metadata that the SDK asks for. After a temporary error, the SDK calls `poison_fn`, which drops the
+    /// idle connection, so that the retry uses a new one.
     fn metadata(&self) -> ConnectionMetadata {
         let this = self.clone();
         ConnectionMetadata::builder()
@@ -155,8 +157,9 @@ where
     Ok(sender)
 }
 
-/// The wall clock measures the idle time, because it keeps running while the sandbox is frozen. If it was set back, the
-/// idle time is unknown, so the connection is not used.
+/// Whether a connection that has been idle since this time may still be used. The wall clock measures the idle time,
+/// because this clock keeps running while the sandbox is frozen. If the clock was set back, the idle time is unknown,
+/// so the connection is not used.
 fn is_fresh(since: SystemTime) -> bool {
     since.elapsed().is_ok_and(|idle| idle < IDLE_LIMIT)
 }

@@ -1,4 +1,5 @@
-//! Converts the event of an HTTP API to a request, and a response to what the API expects. Both have the
+//! Converts the event of an HTTP API to a request, and a response to what the API expects. The event and the converted
+//! response have the
 //! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
 //!
 //! `lambda_http` can convert the events of every kind of gateway, but it fails on hosts, queries, headers and bodies
@@ -21,7 +22,7 @@ use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 
-/// The required value of an event's field `version`.
+/// The only supported payload format. The field `version` of an event must have this value.
 const FORMAT: &str = "2.0";
 
 /// The fields of an HTTP API event that the functions need.
@@ -62,7 +63,8 @@ impl<'a> HttpApiEvent<'a> {
         })
     }
 
-    /// Converts the event to a request, with the [`Caller`] in its extensions unless the field `authorizer` names none.
+    /// Converts the event to a request with the [`Caller`] in its extensions. If the event's field `authorizer` is
+    /// present but names no caller, the request gets no [`Caller`].
     #[must_use]
     pub fn into_request(self) -> Request {
         let body = match self.body {
@@ -144,7 +146,8 @@ fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A header can't hold control characters, so they become U+FFFD. The handler then sees the header and can refuse it.
+/// Reads the headers. A header can't hold control characters, so they become U+FFFD. The handler then sees the header
+/// and can refuse it.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::Error> {
     struct Headers;
 
@@ -206,7 +209,7 @@ const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// The path is always `/`, because each function has only one route.
+/// Builds a URI with this query. The path is always `/`, because each function has only one route.
 fn uri(query: &str) -> Uri {
     // `PathAndQuery` would silently drop everything after a `#`, so encode a query that contains a `#`.
     let plain = (!query.contains('#')).then(|| PathAndQuery::try_from(format!("/?{query}")));

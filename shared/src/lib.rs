@@ -1,4 +1,5 @@
-//! The code that both functions share.
+//! The code that both functions share: the user, its table item, the table client, the problem documents, and the main
+//! loop with its logs and spans.
 //!
 //! The modules never import each other in a cycle. `user` imports no other module of this crate, and `item` imports
 //! only `user` and `caller`.

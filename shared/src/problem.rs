@@ -16,7 +16,8 @@ use crate::{
     telemetry::Metric,
 };
 
-/// DynamoDB refills a table's throughput every second.
+/// How many seconds a caller should wait before a retry if the table is busy: one, because DynamoDB refills a table's
+/// throughput every second.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The media types that `POST /api/users` accepts. A 415 response lists them
@@ -177,7 +178,7 @@ impl Problem {
         self
     }
 
-    /// Creates the problem for a bug or a wrong deployment.
+    /// Creates the problem for a bug or a wrong deployment. The caller learns only the request's id, not the cause.
     #[must_use]
     pub fn internal_error(cause: impl Into<String>) -> Self {
         Self::new(

@@ -134,7 +134,8 @@ where
     }
 }
 
-/// Returns how long the handler may run. `None` means no limit, because cargo-lambda sends a deadline in 1970.
+/// Returns how long the handler may run: until [`DEADLINE_MARGIN`] before the event's deadline. Returns `None`, which
+/// means no limit, if the deadline is in the past. For example, cargo-lambda sends a deadline in 1970.
 fn time_left(context: &Context) -> Option<Duration> {
     let left = context.deadline().duration_since(SystemTime::now()).ok()?;
     Some(left.saturating_sub(DEADLINE_MARGIN))

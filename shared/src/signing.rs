@@ -1,9 +1,9 @@
 //! Signs the requests to the table with AWS's
 //! [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //!
-//! The SDK's own signer derives the day's signing key again for every request. With it, signing would take a quarter of
-//! the processor instructions of a create request. This signer keeps the key. It supports only the requests that the
-//! table's client sends: a `POST` to `/`, without a query, with the body in memory.
+//! The SDK's own signer derives the day's signing key again for every request. With that signer, signing would take a
+//! quarter of the processor instructions of a create request. The signer in this file keeps the day's signing key. It
+//! supports only the requests that the table's client sends: a `POST` to `/`, without a query, with the body in memory.
 
 use std::{
     fmt::{self, Write as _},

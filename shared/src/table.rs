@@ -1,4 +1,5 @@
-//! Configures the client for the table, and classifies its errors.
+//! Configures the client for the table (endpoint, trusted certificates, timeouts, retries) and classifies the client's
+//! errors.
 
 use std::{env, error::Error, fmt, fs, iter, time::Duration};
 
@@ -31,17 +32,20 @@ use crate::{
     trace::Attempts,
 };
 
-/// Includes the time to connect.
+/// How long one attempt may take, including the time to connect.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long a request to the table may take with all its attempts. The Lambda function's timeout must be longer, so
 /// that the function can still respond.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// If every attempt and every wait is as long as possible, a request takes 3.75 s, less than [`OPERATION_TIMEOUT`].
+/// The maximum number of attempts: the first attempt and two retries. If every attempt and every wait is as long
+/// as possible, a request takes 3.75 s, less than [`OPERATION_TIMEOUT`].
 const MAX_ATTEMPTS: u32 = 3;
-/// The SDK waits for a random time: up to this before the first retry, and up to twice this before the second.
+/// The maximum wait before the first retry. The maximum wait before the second retry is twice as long. The SDK waits
+/// for a random time up to the maximum.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// After this time, start-up cancels the warm-up request, and the first real request opens the connection.
+/// How long start-up waits for the response to the warm-up request. After this time, start-up cancels the warm-up
+/// request, and the first real request opens the connection.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The root certificates of all public AWS endpoints, as
@@ -55,9 +59,10 @@ const AMAZON_TRUST_SERVICES: [&[u8]; 5] = [
     include_bytes!("../certificates/AmazonRootCA4.cer"),
     include_bytes!("../certificates/SFSRootCAG2.cer"),
 ];
-/// Names a file of certificates to trust instead of Amazon's. The AWS CLI and SDKs read this variable too.
+/// The environment variable that names a file of certificates to trust instead of Amazon's. The AWS CLI and SDKs read
+/// this variable too.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// Lambda sets these variables to the credentials of the function's role.
+/// The environment variables with the credentials of the function's role. Lambda sets them.
 const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// A client and the name of the table. Cloning a `Table` is cheap, but creating one is expensive.
@@ -111,8 +116,9 @@ impl Table {
 /// Returns the client's configuration without the region, the endpoint, the credentials and the signer. Both functions
 /// and the tests share it.
 ///
-/// `aws_config::load_defaults` would also search for a developer's configuration files and for credential services that
-/// Lambda does not have. The code for that search would be a fifth of the binary.
+/// This function does not call `aws_config::load_defaults`, which would also search for a developer's configuration
+/// files and for credential services that Lambda does not have. The code for that search would be a fifth of the
+/// binary.
 ///
 /// # Errors
 /// `AWS_CA_BUNDLE` names a file that can't be read, contains no certificate or contains an invalid certificate.
@@ -244,8 +250,9 @@ impl std::error::Error for TableError {}
 
 impl TableError {
     /// Checks that a response comes from DynamoDB, which gives each response a request id. A proxy that terminates TLS
-    /// may send a 200 response of its own. Without this check, its empty body would look like a successful create, and
-    /// its empty array `Items` like a table without users.
+    /// may send a 200 response of its own. Without this check, a proxy's empty response would look like a successful
+    /// create, because DynamoDB's response to a create has no content. A proxy's response with an empty array `Items`
+    /// would look like an empty list of users.
     ///
     /// # Errors
     /// The response has no request id.
@@ -276,8 +283,9 @@ where
         match &error {
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
             // An error of the connection, for example an untrusted certificate, has a kind: I/O, timeout or other. The
-            // error about a response that is not HTTP has no kind. A failure to sign the request or to resolve the
-            // endpoint has no kind either, but it comes from a wrong deployment, so the last arm makes it `Unexpected`.
+            // error about a response that is not HTTP has no kind, so `is_no_http` finds it. A failure to sign the
+            // request or to resolve the endpoint has no kind either, but it comes from a wrong deployment. So the last
+            // arm makes it `Unexpected`.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -314,14 +322,16 @@ where
     }
 }
 
-/// Whether the response is not HTTP. Then it comes from another service or a broken proxy.
+/// Whether the error is about a response that is not HTTP. Such a response comes from another service or a broken
+/// proxy.
 fn is_no_http(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
 }
 
-/// Reads DynamoDB's reasons for throttling from an operation's error. Each operation has its own error type.
+/// Reads DynamoDB's reasons for throttling from an operation's error. This is a trait, because each operation has its
+/// own error type.
 pub trait ThrottlingReasons {
     /// Returns the reasons, or an empty slice if the error is not about throttling.
     fn throttling_reasons(&self) -> &[ThrottlingReason];
@@ -336,7 +346,8 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// The SDK has no trait that reads the reasons, but the error types' throttling variants have the same names.
+/// Implements [`ThrottlingReasons`] for each operation's error type. The SDK has no trait that reads the reasons, but
+/// the throttling variants of these types have the same names.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

@@ -18,11 +18,12 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 const NAMESPACE: &str = "UsersApi";
 /// The dimension of all metrics, with the same name as the dimension of Lambda's own metrics.
 const FUNCTION: &str = "FunctionName";
-/// A second dimension, which only `InternalErrors` has, so that the alarm that rolls back a deployment counts only the
-/// new version's errors. CloudWatch would bill every other metric with this dimension once for every version.
+/// A second dimension, which only the metric `InternalErrors` has. With it, the alarm that rolls back a deployment
+/// counts only the errors of the new version. The other metrics do not have the dimension, because CloudWatch would
+/// bill each of them once for every version.
 const VERSION: &str = "FunctionVersion";
 
-/// The metrics that count requests. Every log line also has the metric `Latency`.
+/// The metrics that count requests. The log line of every request also has the metric `Latency`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// A user was created.
@@ -216,7 +217,7 @@ struct Line<'a> {
     message: &'a str,
 }
 
-/// Logs why the function ends.
+/// Logs why the function ends: it can't start, or it can no longer reach Lambda's runtime interface.
 pub fn write_fatal(message: &str) {
     write_line(&Line {
         timestamp: timestamp(SystemTime::now()),
@@ -239,8 +240,8 @@ pub fn take_panic() -> String {
 
 /// Sets up the logging of warnings, errors and panics as JSON lines.
 ///
-/// The log line of a panic contains the panic's message only if the message is a constant text, because a formatted
-/// message may contain data.
+/// The log line of a panic names the place in the code. It contains the panic's message only if the message is a
+/// constant text, because a formatted message may contain data.
 pub fn init() {
     tracing_subscriber::fmt()
         .json()

@@ -2,7 +2,8 @@
 //! one span for that call.
 //!
 //! Both spans go in one UDP datagram to the agent that Lambda runs beside the function. The function does not wait for
-//! the agent. AWS's own libraries also send spans in this way, for example
+//! the agent. If a datagram is lost, only the spans in it are lost. AWS's own libraries also send spans in this way,
+//! for example
 //! [the Python library](https://github.com/aws-observability/aws-otel-python-instrumentation/tree/main/exporters/aws-otel-otlp-udp-exporter).
 //! The spans have the attributes that OpenTelemetry defines for
 //! [Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/) and
@@ -36,18 +37,19 @@ use crate::{
     telemetry::{self, RequestLine},
 };
 
-/// Lambda sets this variable, and X-Ray's libraries read it. It is empty if `Tracing` in the template is `PassThrough`.
+/// The environment variable with the agent's address. Lambda sets it, and X-Ray's libraries read it. It is empty if
+/// `Tracing` in the template is `PassThrough`.
 const AGENT_ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
 /// The start of every datagram: the header of the agent's protocol, then `T1S`, which marks the spans as sampled.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 
-/// Error codes and request ids come from responses and may be long. With this limit for each attribute, a datagram
-/// stays far below the 64 KiB that UDP and the agent accept.
+/// The maximum length of an attribute's text, in bytes. Error codes and request ids come from responses and may be
+/// long. A span has few attributes, so this limit keeps a datagram far below the 64 KiB that UDP and the agent accept.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// DynamoDB's error code for a write whose condition was false. A taken username is a normal result, so the write's
-/// span does not get the error status.
+/// DynamoDB's error code for a write whose condition was false. For a create, this usually means that the username is
+/// taken. That is a normal result, so the write's span does not get the error status.
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 /// The connection to the agent, and the data about the function that every datagram contains.
@@ -181,7 +183,7 @@ tokio::task_local! {
 }
 
 /// Runs `handling`. Meanwhile, [`Attempts`] adds the request's attempts to `recording`. If `recording` is `None`, the
-/// request is not sampled.
+/// request is not sampled, and nothing is recorded.
 pub async fn within<F: Future>(recording: &mut Option<Recording>, handling: F) -> F::Output {
     let Some(begun) = recording.take() else {
         return handling.await;

@@ -23,8 +23,9 @@ pub enum Insertion {
 
 /// Inserts a user unless the username is taken, in one round trip.
 ///
-/// Because of its condition, the write needs no read before it, and only one of several requests for a username can
-/// succeed. If the condition fails, DynamoDB returns the existing item, and [`judge`] derives the result from it.
+/// DynamoDB writes the user only if the table has no item with the user's key. So no read is needed before the write,
+/// and only one of several requests for a username can succeed. If this condition fails, DynamoDB returns the existing
+/// item, and [`judge`] derives the result from it.
 ///
 /// # Errors
 /// The write failed, its outcome is unknown, or the existing item can't be read as a user.
@@ -75,8 +76,10 @@ pub fn judge(new: &StoredUser, found: StoredUser) -> Insertion {
     }
 }
 
-/// Opens the connection and initializes the lazy parts of the SDK before the first request. It sends a `PutItem`,
-/// because the function's role allows no other operation. The condition is always false, so nothing is written.
+/// Opens the connection and initializes the lazy parts of the SDK before the first request.
+///
+/// The warm-up sends a `PutItem`, because the function's role allows no other operation on the table. The condition of
+/// this `PutItem` is always false, so it writes nothing.
 pub async fn warm_up(table: &Table) {
     let warm_up = || AttributeValue::S(item::KIND_WARM_UP.to_owned());
     let request = table

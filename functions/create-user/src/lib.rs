@@ -19,7 +19,8 @@ use shared::{
 
 use crate::insert::Insertion;
 
-/// This header is not standardized yet, but other public APIs use the same name.
+/// The header that marks a response as replayed: an earlier attempt of the same request created the user. The header
+/// is not standardized yet, but other public APIs use the same name.
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 
 /// Handles one request.

@@ -22,7 +22,7 @@ pub(crate) fn is_json(content_type: &[u8]) -> bool {
     parse(content_type).unwrap_or(false)
 }
 
-/// `None` and `Some(false)` both mean that the value does not declare JSON in UTF-8.
+/// Returns `Some(true)` if the value declares JSON in UTF-8, and `Some(false)` or `None` if it does not.
 fn parse(content_type: &[u8]) -> Option<bool> {
     let mut rest = content_type.trim_ascii();
     let is_application = token(&mut rest)?.eq_ignore_ascii_case(b"application");

@@ -76,9 +76,9 @@ fn fingerprint(request: &Request) -> Result<Option<Fingerprint>, Problem> {
     Ok(Some(Fingerprint::new(caller, &key)))
 }
 
-/// The header's value is a Structured Fields string
+/// Reads the Idempotency-Key header. Its value is a Structured Fields string
 /// ([RFC 9651 §3.3.3](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3)), which is in quotes. Many clients send the
-/// key without quotes, which is allowed too.
+/// key without quotes, which is allowed too. The quotes are not part of the key.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
@@ -131,8 +131,10 @@ fn parse_key(value: &str) -> Option<String> {
         .then_some(key)
 }
 
+/// The known fields of the body. Unknown fields are ignored.
+///
 /// The username stays raw JSON, so parsing the body succeeds even if the username is, for example, a deeply nested
-/// array. `parse_body` then rejects it.
+/// array. `parse_body` then rejects the username.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]

@@ -44,7 +44,8 @@ pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorErr
         .split_first_chunk::<CHECKSUM_BYTES>()
         .ok_or(CursorError)?;
     let key = str::from_utf8(key).map_err(|_| CursorError)?;
-    // A client can forge the checksum, and DynamoDB rejects a start key that does not begin with the prefix.
+    // The checksum alone is not enough: a client can forge it, and DynamoDB rejects a start key that does not begin
+    // with the prefix.
     let is_sound = version == VERSION
         && !key.is_empty()
         && key.starts_with(prefix.as_str())

@@ -21,7 +21,8 @@ pub const LIST_MAX_AGE_SECONDS: &str = "LIST_MAX_AGE_SECONDS";
 /// The highest value of [`LIST_MAX_AGE_SECONDS`]: one day.
 pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 
-/// Small compared with 128 MB, the least memory that a Lambda function can have.
+/// The maximum size of the page cache in one sandbox, in bytes. It is small compared with 128 MB, the least memory that
+/// a Lambda function can have.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// The number of pages for which the cache allocates room at the start.
 const EXPECTED_PAGES: usize = 64;
@@ -102,8 +103,10 @@ impl PageCache {
         (age < self.max_age).then_some((kept.page, age))
     }
 
-    /// Caches a page that was read just after `since`. `since` is a wall-clock time: a monotonic clock may stop while
-    /// Lambda freezes the sandbox, so pages would expire too late.
+    /// Caches a page. The page's age counts from `since`, the time just before the page was read.
+    ///
+    /// `since` is a wall-clock time. A monotonic clock may stop while Lambda freezes the sandbox. With such a clock,
+    /// pages would expire too late.
     pub fn insert(&self, wanted: PageRequest, page: Arc<Page>, since: SystemTime) {
         self.pages.insert(wanted, Kept { page, since });
     }

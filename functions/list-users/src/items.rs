@@ -1,7 +1,8 @@
 //! Sends a `Query` and reads the users from its response.
 //!
 //! The SDK's own deserializer makes a map of each item's attributes. With it, a call for a page of 100 users takes a
-//! third more CPU instructions than with this module. The SDK still handles errors and retries.
+//! third more CPU instructions than with this module. So this module deserializes successful responses itself. The SDK
+//! still handles errors and retries.
 
 use std::{
     fmt,
@@ -124,7 +125,8 @@ impl DeserializeResponse for Reader {
         cfg: &ConfigBag,
     ) -> OutputOrError {
         if !response.status().is_success() {
-            // `cfg` holds this reader in place of the SDK's deserializer, so get that one from a new configuration.
+            // Let the SDK's own deserializer read the error. `cfg` holds this reader in its place, so get the SDK's
+            // deserializer from a new configuration.
             let config = Query::new().config();
             let config = config.expect("the SDK configures each operation");
             let sdk = config.load::<SharedResponseDeserializer>();

@@ -73,6 +73,8 @@ pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse,
     Ok(LoggedResponse::counted(response, Metric::PagesListed))
 }
 
+/// Builds the response: 200 with the page, or 304 if the client already has the page.
+///
 /// A 304 response repeats the caching headers of the 200 response
 /// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). It also repeats the link to the next
 /// page, because the client's page may lack it: `If-None-Match: *` matches any page, also an old one.

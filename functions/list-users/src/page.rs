@@ -16,10 +16,11 @@ use crate::{
     request::PageRequest,
 };
 
-/// With 16 bytes, two different pages practically never have the same tag.
+/// The number of hash bytes in an entity tag. With 16, two different pages practically never have the same tag.
 const ETAG_BYTES: usize = 16;
 
-/// Enough for a comma and the JSON of a user whose username has 28 bytes.
+/// The number of bytes that the body reserves for each user: enough for a comma and the JSON of a user whose username
+/// has 28 bytes.
 const USER_BYTES: usize = 128;
 
 /// A page, ready to send.
@@ -83,8 +84,10 @@ pub async fn query(
     })
 }
 
-/// Opens the connection and initializes the lazy parts of the SDK before the first request. It sends a `Query`, because
-/// the function's role allows no other operation. The partition key has no items.
+/// Opens the connection and initializes the lazy parts of the SDK before the first request.
+///
+/// The warm-up sends a `Query`, because the function's role allows no other operation on the table. The `Query` is for
+/// a partition key without items.
 pub async fn warm_up(table: &Table) {
     let query = query_kind(table, KIND_WARM_UP).limit(1);
     shared::table::warm_up(items::send(query)).await;
@@ -114,7 +117,8 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// The tag covers the link too, because a new user after a full last page changes only the link.
+/// Computes the strong entity tag of a page. The tag covers the link too, because a new user after a full last page
+/// changes only the link.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

@@ -15,8 +15,8 @@ use crate::cursor;
 
 /// The maximum number of users on a page.
 ///
-/// One `Query` for the largest page reads 1,001 items of under 1 KiB each. They fit in the 1 MB that a `Query` can
-/// read, and the page fits in the 6 MB that a function may return.
+/// One `Query` for the largest page reads 1,001 items of under 1 KiB each; the extra item shows whether there is a next
+/// page. The items fit in the 1 MB that a `Query` can read, and the page fits in the 6 MB that a function may return.
 pub const MAX_LIMIT: u16 = 1000;
 
 /// The number of users on a page if the client does not set a limit.

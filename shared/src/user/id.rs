@@ -8,7 +8,8 @@ use std::{
 use serde::{Serialize, Serializer};
 use uuid::{Uuid, Variant, fmt::Hyphenated};
 
-/// 9999-12-31T23:59:59.999Z, the latest time that RFC 3339 can express. A UUID version 7 can hold later times.
+/// The latest time that RFC 3339 can express, in Unix milliseconds: 9999-12-31T23:59:59.999Z. A UUID version 7 can hold
+/// later times, which [`UserId::parse`] refuses.
 const LAST_MILLIS: u128 = 253_402_300_799_999;
 
 /// A UUID version 7 ([RFC 9562 §5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).

@@ -1,7 +1,7 @@
 //! Converts a typed text to the display form of a username, and converts the display form to the username's key.
 //!
-//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one, for the letters in [`is_special_letter`].
-//! The mappings accept any text, even if it is not a valid username.
+//! RFC 8265 (§3.3.2 and 3.4.2) defines the mappings. This module adds one mapping: it replaces special letters (see
+//! [`is_special_letter`]). The mappings accept any text, even if it is not a valid username.
 
 use std::{borrow::Cow, iter};
 
@@ -9,7 +9,7 @@ use precis_core::{IdentifierClass, StringClass, profile::Rules};
 use precis_profiles::UsernameCaseMapped;
 use unicode_normalization::UnicodeNormalization;
 
-/// Canonically equivalent Unicode texts have the same display form.
+/// Returns the display form of a text. Canonically equivalent Unicode texts have the same display form.
 pub(super) fn to_display(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
@@ -17,10 +17,12 @@ pub(super) fn to_display(text: &str) -> Cow<'_, str> {
     map_special_letters(compose(map_width(text)))
 }
 
+/// Returns the key of a display form.
+///
 /// RFC 8264 §5.2.3 requires Unicode's `toLowerCase()`, which turns Σ into ς at the end of a word and into σ elsewhere.
-/// A search prefix may end inside a word. A Σ at its end would become ς, although the same letter becomes σ in the
-/// whole word. So the key always has σ. `ΣΊΣΥΦΟΣ` and `Σίσυφος` have the same key, as the RFC requires, and every
-/// prefix of either spelling finds the user.
+/// A search prefix may end inside a word. A Σ at the end of such a prefix would become ς, although the same letter
+/// becomes σ in the whole word. So the key always has σ instead of ς. As a result, `ΣΊΣΥΦΟΣ` and `Σίσυφος` have the
+/// same key, as the RFC requires, and every prefix of either spelling finds the user.
 pub(super) fn to_key(display: &str) -> String {
     let lower = display.to_lowercase().replace('ς', "σ");
     compose(Cow::Owned(lower)).into_owned()
@@ -38,10 +40,11 @@ fn compose(text: Cow<'_, str>) -> Cow<'_, str> {
     mapped.expect("a mapping accepts any text")
 }
 
-/// Some keyboards send these letters instead of `'`, or instead of a sequence of ordinary letters (ĳ for ij).
+/// Whether `c` is a special letter: some keyboards send it instead of `'`, or instead of a sequence of ordinary letters
+/// (ĳ for ij).
 ///
-/// RFC 8264 refuses them (§9.16 and 9.17), but people type their names with them. `docs/decisions/0002-usernames.md`
-/// explains how we chose them, and which similar characters we left out.
+/// RFC 8264 refuses special letters (§9.16 and 9.17), but people type their names with them.
+/// `docs/decisions/0002-usernames.md` explains how we chose them, and which similar characters we left out.
 fn is_special_letter(c: char) -> bool {
     matches!(
         c,
@@ -67,8 +70,8 @@ fn is_special_letter(c: char) -> bool {
     )
 }
 
-/// The text must be in Normalization Form C. There, a tone mark is directly before SARA AM, where [`push_sara_am`]
-/// looks for it.
+/// Replaces special letters with ordinary ones. The text must be in Normalization Form C, where combining marks have a
+/// fixed order. In this order, a tone mark is directly before SARA AM, where [`push_sara_am`] looks for it.
 fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(is_special_letter) {
         return text;
@@ -89,7 +92,8 @@ fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
 /// Appends the two parts of SARA AM: a ring and SARA AA.
 ///
 /// If people type a tone mark before SARA AM, they see the tone mark above the ring. The spelled-out text looks like
-/// that only in this order: the ring, the tone mark, SARA AA. Uniscribe and `HarfBuzz` draw SARA AM in the same order.
+/// that only in this order: the ring, the tone mark, SARA AA. So this function inserts the ring before a tone mark at
+/// the end of `text`. Uniscribe and `HarfBuzz` draw SARA AM in the same order.
 fn push_sara_am(text: &mut String, ring: char, sara_aa: char) {
     let is_tone_mark = |c| matches!(c, '\u{e48}'..='\u{e4b}' | '\u{ec8}'..='\u{ecb}');
     text.insert(text.trim_end_matches(is_tone_mark).len(), ring);

@@ -55,7 +55,8 @@ impl Username {
         // All rules apply to the display form (RFC 8264 §7), so canonically equivalent spellings get the same result.
         // For example, `=` followed by U+0338 counts as `≠`.
         check_characters(&display)?;
-        // The mark would be drawn on the text before the username. RFC 5891 §4.2.3.2 has the same rule for host names.
+        // A combining mark at the beginning would be drawn on the text before the username. RFC 5891 §4.2.3.2 has the
+        // same rule for host names.
         if let Some(mark) = display.chars().next().filter(|c| is_combining_mark(*c)) {
             return Err(UsernameError::LeadingMark { mark });
         }
@@ -71,8 +72,8 @@ impl Username {
         })
     }
 
-    /// Does not check the username, because it was checked before it was written. A second check of all usernames on a
-    /// page would cost more than the rest of the request.
+    /// Builds a username that was read from the table. Does not check the username, because it was checked before it
+    /// was written. A second check of all usernames on a page would cost more than the rest of the request.
     pub(crate) fn from_table(display: String, key: String) -> Self {
         Self { display, key }
     }
@@ -278,7 +279,8 @@ fn breaks_bidi_rule(text: &str) -> bool {
         return false;
     }
     // Rules 1 to 4 of the Bidi Rule are enough. Rules 5 and 6 are for texts that begin with a left-to-right letter.
-    // Such texts must not contain right-to-left characters, but this text does.
+    // Such texts must not contain right-to-left characters. This text contains one, so it must begin with a
+    // right-to-left letter.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
