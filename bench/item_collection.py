@@ -35,7 +35,7 @@ RETRY_TICKS = (2, 4)
 # A slot counts the retries that are due in one tick: the current tick, or a later one.
 SLOTS = max(RETRY_TICKS) + 1
 
-# The keys of these last seconds decide where a partition is split.
+# The keys of the last `OBSERVED_SECONDS` seconds decide where a partition is split.
 OBSERVED_SECONDS = 10
 # A split is futile if one of its sides would get less than this share of the partition's traffic.
 FUTILE_SHARE = 0.1
@@ -74,7 +74,7 @@ def names_in_order(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
 
 
 def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
-    """A create costs a write unit even if its name is taken."""
+    """The same name for every create. A create costs a write unit even if its name is taken."""
     return np.zeros(len(numbers))
 
 
@@ -86,10 +86,11 @@ class Split:
 
 
 def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
-    """Takes a partition's latest keys, in order of creation.
+    """Chooses where to split a partition, given its latest keys in order of creation.
 
     The split is at the median of the earlier half of the keys. If nearly all keys of the later half
-    fall on one side, because all keys are equal or in order, the split is futile.
+    fall on one side, because all keys are equal or in order, the split is futile. If the rules
+    avoid futile splits, returns `None`.
     """
     earlier, later = np.array_split(latest, 2)
     if len(earlier) == 0:
@@ -196,7 +197,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Run:
-    """Each array has one number per second of the run."""
+    """A simulated run. Each array has one number per second of the run."""
 
     scenario: Scenario
     sent: np.ndarray
@@ -251,7 +252,7 @@ SCENARIOS = (
     Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
     Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),
 )
-# Its results are in the JSON file but not in the figure.
+# A launch whose results are in the JSON file but not in the figure.
 KEPT_UNITS = Scenario(
     "launch-3000-kept-units",
     "a launch, with unused units kept",

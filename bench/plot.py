@@ -1,7 +1,7 @@
-"""Draws bench/results/comparison.svg, and copies results.md into README.md and docs/performance.md.
+"""Draws bench/results/comparison.svg, and copies tables of results.md into two documents.
 
-The figure has no background and uses mid-tone colors, so that it is readable on light and on dark
-pages.
+The documents are README.md and docs/performance.md. The figure has no background and uses
+mid-tone colors, so that it is readable on light and on dark pages.
 """
 
 from __future__ import annotations

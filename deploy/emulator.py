@@ -62,7 +62,7 @@ class Answer:
 def request(
     method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Answer:
-    """Returns the response even if its status is an error."""
+    """Sends a request. Returns the response even if its status is an error."""
     wanted = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
     # No proxy, because the emulator runs on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -76,7 +76,7 @@ def request(
 
 
 def request_token(url: str, client: str, *scopes: str) -> str:
-    """`client` has the form `ID:SECRET`."""
+    """Gets an access token. `client` has the form `ID:SECRET`."""
     form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
     headers = {
         "authorization": f"Basic {base64.b64encode(client.encode()).decode()}",
@@ -110,7 +110,7 @@ def expand(parameters: dict[str, str], prefix: str = "") -> dict[str, Any]:
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
 
     class NoManagedPolicies:
-        """The template uses no AWS managed policies."""
+        """Tells SAM that there are no AWS managed policies, because the template uses none."""
 
         def load(self) -> dict[str, str]:
             return {}
@@ -123,7 +123,7 @@ def adapt(template: dict[str, Any]) -> list[str]:
     dropped = []
     for name, resource in list(template["Resources"].items()):
         kind = resource["Type"]
-        # The emulator moves an alias in one step.
+        # The emulator has no gradual deployments. It moves an alias in one step.
         if kind.startswith("AWS::CodeDeploy::") or name == "CodeDeployServiceRole":
             reason = "no CodeDeploy"
         # Alarms on one metric stay in the template, but the emulator gives them no data.
@@ -148,7 +148,10 @@ def released(binary: str) -> Path:
 
 
 def zipped(path: Path, comment: bytes = b"") -> bytes:
-    """The archive has no build time, so the same binary always gives the same archive."""
+    """Makes a Lambda archive of a binary.
+
+    The archive has no build time, so the same binary always gives the same archive.
+    """
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo("bootstrap")
@@ -236,12 +239,14 @@ class Emulator:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, service: str, **credentials: str) -> Any:
-        """By default, the client has the account's credentials."""
+        """Returns a client of an AWS service, by default with the account's credentials."""
         return self.session.client(service, endpoint_url=self.url, **credentials)
 
     def upload(self, prefix: str = "", comment: bytes = b"") -> None:
-        """The archives' names begin with `prefix`. A ZIP comment changes the archives' bytes, as
-        another build of the code would."""
+        """Uploads the archives under names that begin with `prefix`.
+
+        A ZIP comment changes the archives' bytes, as another build of the code would.
+        """
         storage = self.client("s3")
         for binary in functions(source()):
             archive = zipped(released(binary), comment)
@@ -250,8 +255,11 @@ class Emulator:
     def deploy(
         self, extra: dict[str, Any] | None = None, prefix: str = "", **parameters: str
     ) -> Stack:
-        """Creates or updates the stack, with the resources in `extra` too. The code is in the
-        uploaded archives whose names begin with `prefix`."""
+        """Creates or updates the stack, with the resources in `extra` too.
+
+        The code is in the uploaded archives whose names begin with `prefix`. Raises DeployError if
+        CloudFormation rolls back.
+        """
         machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
         parameters = {"Architecture": machine, **parameters}
         template = expand(parameters, prefix)
@@ -305,13 +313,16 @@ class Stack:
 
     @property
     def users_url(self) -> str:
-        """All APIs of the emulator have the same host, so the API's ID is in the path."""
+        """The URL of /api/users on the emulator.
+
+        All APIs of the emulator have the same host, so the API's ID is in the path.
+        """
         api = self.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
         return f"{self.emulator.url}/_aws/execute-api/{api}/$default/api/users"
 
     @property
     def token_url(self) -> str:
-        """On the emulator, all domains of user pools share this endpoint."""
+        """The emulator's token endpoint, which all domains of user pools share."""
         return f"{self.emulator.url}/oauth2/token"
 
     @property

@@ -81,7 +81,7 @@ def as_json(value: Any) -> str:
 
 
 def without_escapes(value: Any) -> str:
-    """EventBridge rules insert strings in this way."""
+    """Writes a string with quotes but without escapes, as EventBridge rules do."""
     return f'"{value}"' if isinstance(value, str) else as_json(value)
 
 
@@ -90,12 +90,12 @@ def without_quotes(value: Any) -> str:
 
 
 def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """A placeholder within an inserted text stays."""
+    """Replaces all placeholders in one pass. A placeholder within an inserted text stays."""
     return PLACEHOLDER.sub(lambda path: written(value_at(record, path[1])), template)
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Each step also replaces its placeholder within the texts that earlier steps inserted."""
+    """Replaces one placeholder after the other, also within the texts that it has inserted."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(value_at(record, path)))
     return template
@@ -107,7 +107,7 @@ READINGS = list(
 
 
 def in_base64(value: bytes) -> str:
-    """For binary attributes, because JSON has no binary values."""
+    """Encodes a binary attribute, because JSON has no binary values."""
     return base64.b64encode(value).decode()
 
 

@@ -264,7 +264,8 @@ class Operations(DeployedTest):
         put = {**erase, "Action": "dynamodb:PutItem"}
         put["Resource"] = put["Resource"].replace(own, restored)
         names = f"since=2026-01-01T00:00:00Z own={own} restored={restored}"
-        # The roles that this test creates may not read the stack's outputs.
+        # The roles that this test creates may not read the stack's outputs, so this function
+        # replaces the guide's `output`.
         table = f'output() {{ echo "{own}"; }}'
 
         self.create("ada")

@@ -35,7 +35,8 @@ PAGE = 1000
 WRITERS = 16
 # `copy` begins this long before --since, which is usually the time to which a table was restored. A
 # user's id contains the time at which the create request began, but the write may follow some
-# seconds later. If --since is between these two times, the restored table lacks the user.
+# seconds later. If --since is between these two times, the restored table lacks the user, although
+# the time in the id is before --since.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -43,7 +44,8 @@ Item = dict[str, dict[str, str]]
 
 
 class Page(NamedTuple):
-    """`read` counts the page's users before the choice of `items`. The last `next_key` is None."""
+    """A page of a table: its chosen users, the number of users read to choose them, and the key
+    after which the next page begins. The last page has no next key."""
 
     items: list[Item]
     read: int
@@ -93,7 +95,7 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
 
 
 class Progress:
-    """Is stored in a file so that a later run can continue."""
+    """The progress of a run, which is stored in a file so that a later run can continue."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self.path = path

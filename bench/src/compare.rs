@@ -20,7 +20,7 @@ use crate::{
 
 /// How many warm calls each process gets at full speed.
 const WARM_CALLS: usize = 200;
-/// Fewer calls, because each takes longer.
+/// How many warm calls each process gets under a quota: fewer, because each call takes longer.
 const WARM_CALLS_UNDER_QUOTA: usize = 100;
 
 /// The spread of a value over all rounds.
@@ -91,7 +91,7 @@ pub struct Figures {
     pub cold_cpu: Spread,
     /// The peak memory of the process, in MiB.
     pub peak_memory_mib: Spread,
-    /// The function's deployed files.
+    /// The size of the function's deployed files.
     pub size: Size,
 }
 

@@ -115,9 +115,9 @@ impl Program {
 /// The size of a function's deployed files.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Size {
-    /// Uncompressed.
+    /// The uncompressed size.
     pub bytes: u64,
-    /// With the default compression of `zip`.
+    /// The size with the default compression of `zip`.
     pub zipped_bytes: u64,
 }
 
@@ -152,9 +152,10 @@ fn rust(folder: &str, name: &str, trust: (&'static str, Trust)) -> Program {
     Program::binary(target().join(folder).join(name).join("bootstrap"), trust)
 }
 
-/// This project reads the path of a certificate file from the same variable as the AWS CLI.
+/// The variable from which this project, like the AWS CLI, reads the path of a certificate file.
 const AUTHORITY: (&str, Trust) = ("AWS_CA_BUNDLE", Trust::Authority);
-/// The SDK's default client trusts the certificates of the variable's file instead of the system's.
+/// The variable from which the SDK's default client reads the path of a certificate file. The
+/// client trusts these certificates instead of the system's.
 const PUBLIC_WEB: (&str, Trust) = ("SSL_CERT_FILE", Trust::PublicWeb);
 
 /// All contestants, as `bench/run` builds them.

@@ -33,7 +33,7 @@ const DURATION: Duration = Duration::from_secs(3);
 /// The result of the load with one number of sandboxes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
-    /// Each sandbox handles one request at a time, as in Lambda.
+    /// The number of sandboxes. Each sandbox handles one request at a time, as in Lambda.
     pub sandboxes: usize,
     /// Users created per second.
     pub creates_per_second: f64,
@@ -121,7 +121,7 @@ const PAGES: usize = 500;
 /// The times of the first and the last page of a large table, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pages {
-    /// The users in the table.
+    /// The number of users in the table.
     pub users: usize,
     /// The median time of the first page.
     pub first: f64,
@@ -129,7 +129,8 @@ pub struct Pages {
     pub last: f64,
 }
 
-/// Requests the first and the last page alternately. The real engine holds the table.
+/// Measures the first and the last page of a table with a million users, with alternate requests.
+/// The real engine holds the table.
 ///
 /// # Panics
 ///

@@ -1,8 +1,8 @@
-//! `make bench`: sends events to each function through the Lambda Runtime API, as Lambda does.
+//! `make bench`: measures what a call of each function costs, and writes `bench/results`.
 //!
-//! The comparisons use a fake table over TLS. Three other tasks use the embedded DynamoDB without
-//! TLS: to check the functions, to measure creates under load, and to measure pages of a million
-//! users.
+//! It sends events through the Lambda Runtime API, as Lambda does. The comparisons use a fake table
+//! over TLS. Three other tasks use the embedded DynamoDB without TLS: to check the functions, to
+//! measure creates under load, and to measure pages of a million users.
 
 use std::{env, process::ExitCode};
 
@@ -17,7 +17,8 @@ use bench::{
 const ROUNDS: usize = 15;
 /// The maximum number of rounds that compare [`contestants::optimizations`].
 const ROUNDS_OF_OPTIMIZATIONS: usize = 5;
-/// A maximum, which is small because each run of a slow contestant takes seconds.
+/// The maximum number of rounds under each quota. It is small, because each run of a slow
+/// contestant takes seconds.
 const ROUNDS_UNDER_QUOTA: usize = 3;
 /// Memory sizes in MB, and the percentage of a processor that Lambda gives to a function with this
 /// memory. With 1,769 MB, a function gets a whole processor

@@ -5,7 +5,8 @@ use std::{fs, io, path::PathBuf};
 /// The folder of the `cpu` controller of Linux's control groups, version 1.
 const CONTROLLER: &str = "/sys/fs/cgroup/cpu";
 
-/// In microseconds. In each period, the process runs at full speed until it has used up its share.
+/// The period of the quota, in microseconds. In each period, the process runs at full speed until
+/// it has used up its share.
 const PERIOD: u32 = 20_000;
 
 /// A limit for the processor share of a process. Dropping this value removes the control group.

@@ -141,7 +141,8 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// Uses only this thread, because `measure` counts only the allocations of this thread.
+/// A runtime that uses only this thread, like the functions' runtime. `measure` counts only the
+/// allocations of this thread.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -12,7 +12,7 @@ const { API_URL, TOKEN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, RATE = '10', DURATION
 const rate = Number(RATE);
 
 /**
- * The load starts at a tenth of the full rate.
+ * The load starts at a tenth of the full rate, rises to it within a minute, and stays there.
  * @returns {import('k6/options').RampingArrivalRateScenario}
  */
 const arrivals = (share) => ({
@@ -24,8 +24,8 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // A virtual user sends one request at a time. These are enough even if each request takes four
-    // seconds, the longest time that a function waits for its table.
+    // A virtual user sends one request at a time. This many are enough even if each request takes
+    // four seconds, the longest time that a function waits for its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -61,7 +61,10 @@ export function setup() {
     return { Authorization: `Bearer ${response.json('access_token')}` };
 }
 
-/** The name is random, because DynamoDB never splits an item collection for ascending names. */
+/**
+ * Creates a user with a random name, because DynamoDB never splits an item collection for ascending
+ * names.
+ */
 export function create(headers) {
     const username = `load-${Math.random().toString(36).slice(2)}`;
     const response = http.post(API_URL, JSON.stringify({ username }), {
@@ -70,7 +73,7 @@ export function create(headers) {
     check(response, { created: ({ status }) => status === 201 });
 }
 
-/** Clients read the first page most often. */
+/** Lists the first page, which clients read most often. */
 export function list(headers) {
     const response = http.get(API_URL, { headers });
     check(response, { listed: ({ status }) => status === 200 });

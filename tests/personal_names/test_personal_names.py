@@ -96,7 +96,7 @@ class PersonalNames(unittest.TestCase):
             {name: code for name, (code, _) in refused.items()},
             {name: code for name, (code, _) in REFUSED.items()},
         )
-        # With these counts, the test has read the whole library.
+        # These counts show that the test has read the whole library.
         self.assertEqual(locales, 86)
         self.assertEqual(len(people), 25_963)
 

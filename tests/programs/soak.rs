@@ -24,9 +24,10 @@ use harness::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{process::Command, task::JoinSet};
 
-/// In ten minutes, a process handles at least 100,000 calls, so this limit finds a leak of about
-/// 5 bytes per call. Because of the allocator, memory grows a little even without a leak.
-/// docs/reliability.md says how much.
+/// How much the memory of a process may grow from the first minute to the last minute, and also how
+/// much its peak may grow. In ten minutes, a process handles at least 100,000 calls, so this limit
+/// finds a leak of about 5 bytes per call. Because of the allocator, memory grows a little even
+/// without a leak. docs/reliability.md says how much.
 const MAX_GROWTH_KIB: usize = 512;
 /// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,7 +106,7 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-/// Discards the log of the process, because the log would have millions of lines.
+/// Starts a process of a function. Discards its log, which would have millions of lines.
 async fn start(function: &str, table_url: &str) -> Sandbox {
     let mut shell = Command::new("/bin/sh");
     shell

@@ -1,7 +1,7 @@
 //! `make torture MINUTES=10`: in each round, runs clients, injects faults, records a history and
 //! checks the history's rules (tests/histories), until the time is up or a history breaks a rule.
-//! The seed of a round is random unless `HISTORY_SEED` sets it. `target/debug/torture --check FILE`
-//! checks the history in a file again.
+//! It prints the seed of each round, which is random unless `HISTORY_SEED` sets it.
+//! `target/debug/torture --check FILE` checks the history in a file again.
 
 use std::{
     env, fs,
@@ -18,7 +18,8 @@ use tests::histories::{
     seed,
 };
 
-/// Large enough for pages with many users, and small enough that a person can read the history.
+/// The size of a round: large enough for pages with many users, and small enough that a person can
+/// read the history.
 const PLAN: Plan = Plan {
     clients: 16,
     deeds: 120,

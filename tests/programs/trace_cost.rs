@@ -12,7 +12,8 @@ use harness::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The cases take turns, so that other load on the machine affects all of them alike.
+/// How many processes measure each case. The cases take turns, so that other load on the machine
+/// affects all of them alike.
 const ROUNDS: usize = 15;
 /// How many creates each process handles during the measurement.
 const CREATES: usize = 1_000;
@@ -66,7 +67,7 @@ async fn measure_process(round: usize, agent: Option<&str>, trace_header: &str) 
     took / u32::try_from(CREATES).expect("not that many")
 }
 
-/// The process must have only one thread.
+/// Returns the processor time that a process has used. The process must have only one thread.
 fn processor_time(process: u32) -> Duration {
     let file = format!("/proc/{process}/schedstat");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));

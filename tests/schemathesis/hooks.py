@@ -36,7 +36,7 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
 
 @schemathesis.check
 def every_header_is_documented(_context: CheckContext, response: Response, case: Case) -> None:
-    """schemathesis itself lacks this check."""
+    """Fails if a response has an undocumented header. schemathesis itself lacks this check."""
     documented = case.operation.responses.find_by_status_code(response.status_code)
     if documented is None:
         return
@@ -49,7 +49,10 @@ def every_header_is_documented(_context: CheckContext, response: Response, case:
 def input_that_the_contract_allows_in_words_is_accepted(
     _context: CheckContext, response: Response, case: Case
 ) -> None:
-    """schemathesis.toml lets refusals pass, because the schema accepts more than the API does."""
+    """Fails if the API refuses valid input.
+
+    schemathesis.toml lets refusals pass, because the schema accepts more than the API does.
+    """
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":

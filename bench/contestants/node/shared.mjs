@@ -1,12 +1,13 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 
-// Each sandbox creates this client once, in Lambda's INIT phase.
+// Each sandbox creates this client once, in Lambda's INIT phase. It keeps connections open.
 export const dynamodb = new DynamoDBClient({
   maxAttempts: 3,
   requestHandler: {
     connectionTimeout: 1000,
     requestTimeout: 1200,
-    // Otherwise, the SDK only logs a warning after `requestTimeout`, and the request goes on.
+    // Without this option, the SDK only logs a warning after `requestTimeout`, and the request
+    // goes on.
     throwOnRequestTimeout: true,
   },
 });

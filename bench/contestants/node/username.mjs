@@ -43,7 +43,7 @@ const ALLOWED = new RegExp(
   "gsv",
 );
 
-/** Returns the form to show, `display`, and the form to compare, `key`. */
+/** Checks a username. Returns `display`, the form to show, and `key`, the form to compare. */
 export function parse(text) {
   const display = toDisplay(text);
   const length = Array.from(display).length;
@@ -67,7 +67,7 @@ function hasDisallowed(text) {
   return text.replace(ALLOWED, "") !== "" || Array.from(text).some(isCompatibility);
 }
 
-/** The Bidi Rule (RFC 5893, section 2) applies only to texts with right-to-left characters. */
+/** Whether the text has right-to-left characters and breaks the Bidi Rule (RFC 5893, section 2). */
 function breaksBidiRule(text) {
   if (/^[!-~]*$/.test(text)) {
     return false;

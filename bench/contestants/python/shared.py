@@ -13,7 +13,7 @@ import boto3
 import precis_i18n
 from botocore.config import Config
 
-# Each sandbox creates this client once, in Lambda's INIT phase.
+# Each sandbox creates this client once, in Lambda's INIT phase. It keeps connections open.
 dynamodb = boto3.client(
     "dynamodb",
     config=Config(

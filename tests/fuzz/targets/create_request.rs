@@ -45,8 +45,8 @@ fuzz_target!(|message: &[u8]| {
     check_body(&body, &created);
 });
 
-/// Cuts the body, or fills it up with spaces, to a `content-length` of at most 20,000. So a short
-/// message can have a long body.
+/// Splits a message into headers and body. Cuts the body, or fills it up with spaces, to a
+/// `content-length` of at most 20,000. So a short message can have a long body.
 fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     let mut rest = message;

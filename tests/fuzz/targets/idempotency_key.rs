@@ -29,7 +29,7 @@ fuzz_target!(|value: &[u8]| {
     assert_eq!(fingerprint([value, quoted]), None, "two keys were accepted");
 });
 
-/// Returns `None` if the contract does not allow the value.
+/// Returns the key in a header's value, or `None` if the contract does not allow the value.
 fn key(value: &HeaderValue) -> Option<String> {
     // White space around a value is not part of the value (RFC 9110 §5.5).
     let value = value.to_str().ok()?.trim_matches([' ', '\t']);
@@ -50,7 +50,8 @@ fn key(value: &HeaderValue) -> Option<String> {
     (is_short && key.chars().all(is_visible)).then_some(key)
 }
 
-/// Returns `None` if the service refuses these headers.
+/// Returns the fingerprint of a create request with these Idempotency-Key headers, or `None` if the
+/// service refuses them.
 fn fingerprint(keys: impl IntoIterator<Item = HeaderValue>) -> Option<Fingerprint> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,4 +1,5 @@
-//! Fuzzes the code that reads list requests. Each input is a query string.
+//! Fuzzes the code that reads list requests. Each input is a query string. The code must
+//! return the parameters of the query string, or a problem that the contract allows.
 #![no_main]
 
 use fuzz::{refusal, request};

@@ -31,7 +31,7 @@ static UTF_8: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"(?i)\A(?:utf-?8|csutf8|unicode-1-1-utf-8|unicode11utf8|(?:x-)?unicode20utf8)\z")
 });
 
-/// Matches bytes, not Unicode characters.
+/// Compiles a pattern that matches bytes, not Unicode characters.
 fn regex(pattern: &str) -> Regex {
     Regex::new(&format!("(?-u){pattern}")).expect("a regular expression")
 }

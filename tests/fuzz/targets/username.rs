@@ -1,4 +1,5 @@
-//! Fuzzes the code that parses usernames. A refused text must have the fault that the error names.
+//! Fuzzes the code that parses usernames. An accepted username must have the properties that
+//! `check_accepted` checks. A refused text must have the fault that the error names.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

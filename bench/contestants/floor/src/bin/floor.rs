@@ -109,7 +109,7 @@ impl Connection<TcpStream> {
 }
 
 impl<S: Read + Write> Connection<S> {
-    /// Returns the response's head and body.
+    /// Sends a request, and returns the response's head and body.
     fn exchange(&mut self, request: &[u8]) -> io::Result<(String, Vec<u8>)> {
         self.stream.write_all(request)?;
         self.received.clear();
@@ -184,7 +184,7 @@ impl Table {
         })
     }
 
-    /// Returns `false` if the username is taken.
+    /// Puts a user into the table. Returns `false` if the username is taken.
     fn put(&mut self, username: &str, id: &str) -> Result<bool, Box<dyn Error>> {
         let key = username.to_ascii_lowercase();
         let body = serde_json::to_string(&PutItem {
