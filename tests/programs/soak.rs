@@ -80,7 +80,7 @@ async fn main() -> ExitCode {
             eprintln!("make soak: an answer was wrong. The answer is printed above");
             return ExitCode::FAILURE;
         }
-        functions.iter_mut().for_each(Function::look);
+        functions.iter_mut().for_each(Function::sample);
         bar.inc(1);
         bar.set_message(format!("{} calls", total(&functions)));
     }
@@ -217,10 +217,10 @@ impl Sample {
     fn over(samples: &[Sample]) -> Self {
         let most = |of: fn(&Sample) -> usize| samples.iter().map(of).max().unwrap_or_default();
         Self {
-            memory_kib: most(|look| look.memory_kib),
-            peak_memory_kib: most(|look| look.peak_memory_kib),
-            descriptors: most(|look| look.descriptors),
-            connections: most(|look| look.connections),
+            memory_kib: most(|sample| sample.memory_kib),
+            peak_memory_kib: most(|sample| sample.peak_memory_kib),
+            descriptors: most(|sample| sample.descriptors),
+            connections: most(|sample| sample.connections),
         }
     }
 }
@@ -248,7 +248,7 @@ impl Function {
         }
     }
 
-    fn look(&mut self) {
+    fn sample(&mut self) {
         let descriptors = process::descriptors(self.process);
         let is_connection = |target: &&String| target.starts_with("socket:");
         self.samples.push(Sample {
