@@ -182,7 +182,7 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
     deserializer.deserialize_any(Headers)
 }
 
-/// The usual number of headers: a browser's and the gateway's.
+/// The usual number of headers. A browser sends some of them, and the gateway adds the others.
 const EXPECTED_HEADERS: usize = 24;
 
 fn header_value(text: &str) -> HeaderValue {

@@ -23,7 +23,8 @@ use crate::{
     trace::{self, Agent},
 };
 
-/// The time that is left to send a response when a slow handler is stopped.
+/// How long before the event's deadline [`handle`] stops a slow handler. The function needs this time to send a
+/// response.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Starts the function, then serves events until Lambda ends the process.
@@ -83,7 +84,8 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // The problem names the reason. After an error report to Lambda, the client would get a 5xx without one.
+        // The problem document tells the client the reason. If the function reported an error to Lambda instead, the
+        // client would get a 5xx without a reason.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {

@@ -108,7 +108,8 @@ impl Signer {
         let mut canonical = "POST\n/\n\n".to_owned();
         for (name, value) in &headers {
             write!(canonical, "{name}:").expect("a string accepts any text");
-            // Signature Version 4 trims the value and joins adjacent spaces.
+            // Signature Version 4 removes the spaces at both ends of a value, and replaces several spaces in a row with
+            // one space.
             let mut words = value.split(' ').filter(|word| !word.is_empty());
             canonical.extend(words.next());
             for word in words {

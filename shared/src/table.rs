@@ -282,10 +282,10 @@ where
         let cause = chain(&error);
         match &error {
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Self::Unavailable { cause },
-            // An error of the connection, for example an untrusted certificate, has a kind: I/O, timeout or other. The
-            // error about a response that is not HTTP has no kind, so `is_no_http` finds it. A failure to sign the
-            // request or to resolve the endpoint has no kind either, but it comes from a wrong deployment. So the last
-            // arm makes it `Unexpected`.
+            // If the connection fails, for example because of an untrusted certificate, one of the first three
+            // conditions is true. If the response is not HTTP, only `is_no_http` is true. If the SDK fails to sign the
+            // request or to resolve the endpoint, no condition is true. Such a failure comes from a wrong deployment,
+            // so the last arm of this match returns `Unexpected`.
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -303,9 +303,9 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // `None`: the response has no error code, so it is not from DynamoDB, or it can't be read.
-                // `Some`: these errors are temporary. A transaction or another region is writing the same item, or a
-                // part of the request arrived too late.
+                // A response without an error code (`None`) is not from DynamoDB, or it can't be read. The errors named
+                // in this arm are temporary: a transaction or another region is writing the same item, or a part of the
+                // request arrived too late.
                 None
                 | Some(
                     "ReplicatedWriteConflictException"
@@ -316,7 +316,8 @@ where
                 Some(_) if failure.raw().status().is_server_error() => Self::Unavailable { cause },
                 Some(_) => Self::Unexpected { cause },
             },
-            // The SDK could not build or sign the request or resolve the endpoint, or a newer SDK has added a variant.
+            // The SDK could not build the request, sign it or resolve the endpoint. This arm also covers the variants
+            // that a newer SDK may add to `SdkError`.
             _ => Self::Unexpected { cause },
         }
     }
@@ -346,8 +347,9 @@ pub trait ThrottlingReasons {
     }
 }
 
-/// Implements [`ThrottlingReasons`] for each operation's error type. The SDK has no trait that reads the reasons, but
-/// the throttling variants of these types have the same names.
+/// Implements [`ThrottlingReasons`] for each operation's error type. The SDK has no trait that reads the reasons from
+/// all these types. But their throttling variants have the same names, so this macro can write the same code for each
+/// type.
 macro_rules! throttling_reasons {
     ($($error:ty),+) => {$(
         impl ThrottlingReasons for $error {

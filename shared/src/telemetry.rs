@@ -16,7 +16,7 @@ use std::{
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 const NAMESPACE: &str = "UsersApi";
-/// The dimension of all metrics, with the same name as the dimension of Lambda's own metrics.
+/// A dimension that all metrics have. Lambda's own metrics have a dimension with the same name.
 const FUNCTION: &str = "FunctionName";
 /// A second dimension, which only the metric `InternalErrors` has. With it, the alarm that rolls back a deployment
 /// counts only the errors of the new version. The other metrics do not have the dimension, because CloudWatch would

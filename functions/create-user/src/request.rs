@@ -141,7 +141,8 @@ struct Members<'a> {
     username: Option<&'a RawValue>,
 }
 
-/// Reads a null field as `Some`, so that it differs from a missing field.
+/// Reads a field with the value `null` as `Some`. Without this function, serde would read it as `None`, like a missing
+/// field.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }

@@ -5,7 +5,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 1 | the version, currently 1 |
-//! | 4 | in big-endian order, the CRC-32 checksum of the version, the prefix and the key |
+//! | 4 | in big-endian order, the CRC-32 checksum of the version, the prefix, the byte 0xff and the key |
 //! | 1 to [`Username::MAX_KEY_BYTES`] | the key of the last user on the previous page |
 //!
 //! The checksum shows whether a cursor is damaged or was made for another prefix. The cursor needs no signature,
@@ -44,8 +44,8 @@ pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorErr
         .split_first_chunk::<CHECKSUM_BYTES>()
         .ok_or(CursorError)?;
     let key = str::from_utf8(key).map_err(|_| CursorError)?;
-    // The checksum alone is not enough: a client can forge it, and DynamoDB rejects a start key that does not begin
-    // with the prefix.
+    // A client can forge the checksum, so this code also checks that the key begins with the prefix. DynamoDB rejects
+    // any other start key, and the client would get a 500.
     let is_sound = version == VERSION
         && !key.is_empty()
         && key.starts_with(prefix.as_str())
@@ -61,7 +61,8 @@ fn checksum(prefix: &UsernamePrefix, key: &str) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[VERSION]);
     hasher.update(prefix.as_str().as_bytes());
-    // This byte, which UTF-8 never contains, makes (a, bc) and (ab, c) different inputs.
+    // UTF-8 never contains this byte, so the byte shows where the prefix ends. Without the byte, the prefix `a` with
+    // the key `aaaa` would have the same checksum as the prefix `aa` with the key `aaa`.
     hasher.update(&[0xff]);
     hasher.update(key.as_bytes());
     hasher.finalize()

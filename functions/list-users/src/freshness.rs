@@ -1,8 +1,8 @@
 //! Caches pages. The environment variable [`LIST_MAX_AGE_SECONDS`] sets the maximum age of a page.
 //!
 //! If the variable is 0 (the template's default), every read is strongly consistent, so a list shows all users created
-//! before the request. If it is n > 0, a page may come from a read up to n seconds ago, because the function and its
-//! clients may cache pages. Reads are then eventually consistent, which costs half as much.
+//! before the request. If the variable is higher, the function and its clients may cache a page until the page is that
+//! many seconds old. Reads are then eventually consistent, which costs half as much.
 
 use std::{
     sync::Arc,
@@ -26,7 +26,7 @@ pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// The number of pages for which the cache allocates room at the start.
 const EXPECTED_PAGES: usize = 64;
-/// How many bytes a cached page takes for its structs and its cache entry, without its strings.
+/// How many bytes a cached page takes in addition to its strings. These bytes hold its structs and its cache entry.
 const PAGE_OVERHEAD_BYTES: usize = 512;
 
 /// Reads the maximum age of a page from [`LIST_MAX_AGE_SECONDS`].

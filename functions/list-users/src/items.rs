@@ -38,7 +38,8 @@ pub struct Items {
     pub last_evaluated_key: Option<UserItem>,
 }
 
-/// The attributes that a page needs. An item has all of them, and a key has only `username_key`.
+/// The attributes that a page needs. Each item in [`Items::items`] has all three. The key in
+/// [`Items::last_evaluated_key`] has only `username_key`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct UserItem {
@@ -85,8 +86,8 @@ pub async fn send(query: QueryFluentBuilder) -> Result<Items, TableError> {
     Ok(items.expect("the SDK deserialized a successful response"))
 }
 
-/// Makes the SDK deserialize successful responses with [`read`]. Keeps the items that `read` returns, because the SDK
-/// can return only its own types.
+/// Makes the SDK deserialize successful responses with [`read`]. Keeps the items that `read` returns until [`send`]
+/// takes them, because the SDK can return only its own types.
 #[derive(Clone, Default)]
 struct Reader(Arc<Mutex<Option<Items>>>);
 
@@ -125,8 +126,8 @@ impl DeserializeResponse for Reader {
         cfg: &ConfigBag,
     ) -> OutputOrError {
         if !response.status().is_success() {
-            // Let the SDK's own deserializer read the error. `cfg` holds this reader in its place, so get the SDK's
-            // deserializer from a new configuration.
+            // Let the SDK's own deserializer read the error. `cfg` holds this reader instead of the SDK's deserializer,
+            // so get the SDK's deserializer from a new configuration.
             let config = Query::new().config();
             let config = config.expect("the SDK configures each operation");
             let sdk = config.load::<SharedResponseDeserializer>();

@@ -77,7 +77,8 @@ pub async fn handle(lister: &Lister, request: Request) -> Result<LoggedResponse,
 ///
 /// A 304 response repeats the caching headers of the 200 response
 /// ([RFC 9110 §15.4.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5)). It also repeats the link to the next
-/// page, because the client's page may lack it: `If-None-Match: *` matches any page, also an old one.
+/// page. A client that sends `If-None-Match: *` gets a 304 even if its copy of the page is old, and an old copy may
+/// have no link or another link.
 fn respond(
     page: Arc<Page>,
     not_modified: bool,

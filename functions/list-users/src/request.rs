@@ -107,7 +107,7 @@ impl Parameters {
             "limit" => &mut self.limit,
             "cursor" => &mut self.cursor,
             _ => {
-                // A client may send a name of any length.
+                // A client may send a name of any length, so the response contains only the name's first characters.
                 let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
                 let detail = "Unknown parameter. Use prefix, limit or cursor.";
                 self.errors.push(error(&name, "unknown", detail));

@@ -143,7 +143,7 @@ pub enum UsernameError {
     },
     /// The username contains a character that the `IdentifierClass` of
     /// [RFC 8264 §4.2](https://www.rfc-editor.org/rfc/rfc8264#section-4.2) does not allow. Examples are a space, a
-    /// control character, a non-ASCII symbol, and a character without the neighbor that it needs.
+    /// control character, a non-ASCII symbol, and a character in the wrong place, such as `·` at the end.
     DisallowedCharacter {
         /// The character, if known.
         character: Option<char>,
@@ -217,7 +217,8 @@ impl fmt::Display for UsernameError {
 
 impl std::error::Error for UsernameError {}
 
-/// Checks that every character is in the `IdentifierClass`, and follows its context rule if it has such a rule.
+/// Checks that the `IdentifierClass` allows every character, and that each character with a context rule obeys that
+/// rule.
 fn check_characters(text: &str) -> Result<(), UsernameError> {
     let class = IdentifierClass::default();
     let Err(error) = class.allows(text) else {
@@ -229,9 +230,10 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             UnexpectedError::ContextRuleNotApplicable(CodepointInfo { cp, .. })
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
-        // A character at the beginning or end lacks the neighbor that it needs, but the crate does not say which. It is
-        // the first character if that one needs a left neighbor, and otherwise the last character with a context rule.
-        // Leading marks are skipped, because U+200C may have marks between itself and its neighbor.
+        // A character at the beginning or end lacks a neighbor that it needs, but precis-core does not say which
+        // character. If the first character needs a left neighbor, the error names the first character. If not, the
+        // error names the last character that has a context rule. The search for the first character skips combining
+        // marks, because a mark such as U+064B does not count as a neighbor of U+200C.
         PrecisError::Invalid
         | PrecisError::Unexpected(
             UnexpectedError::ProfileRuleNotApplicable | UnexpectedError::Undefined,
@@ -259,9 +261,10 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// `precis-profiles` also implements this rule, but refuses every nonspacing mark that is not at the end of the text.
 /// It would therefore refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
-/// There is one exception: a username may end with one `'` after a Hebrew letter. The rule allows a geresh (U+05F3)
-/// there, but keyboards send `'` instead. In left-to-right text, the `'` may be drawn at the beginning of the username.
-/// Even so, the username does not look like another one, because no right-to-left username begins with `'`.
+/// This function makes one exception to the Bidi Rule: a username may end with one `'` after a Hebrew letter. The rule
+/// allows a geresh (U+05F3) there, but keyboards send `'` instead. In left-to-right text, the `'` may be drawn at the
+/// beginning of the username. Then the username seems to begin with `'`. But no right-to-left username may begin with
+/// `'`, so nobody can take it for another username.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {
@@ -278,9 +281,9 @@ fn breaks_bidi_rule(text: &str) -> bool {
     if !(has(R) || has(AL) || has(AN)) {
         return false;
     }
-    // Rules 1 to 4 of the Bidi Rule are enough. Rules 5 and 6 are for texts that begin with a left-to-right letter.
-    // Such texts must not contain right-to-left characters. This text contains one, so it must begin with a
-    // right-to-left letter.
+    // This text contains a right-to-left character. The Bidi Rule forbids such a character in a text that begins with a
+    // left-to-right letter, so this text must begin with a right-to-left letter. Rules 5 and 6 of the Bidi Rule are
+    // only for texts that begin with a left-to-right letter, so this code checks only rules 1 to 4.
     let keeps = classes()
         .next()
         .is_some_and(|first| matches!(first, R | AL))
@@ -292,9 +295,9 @@ fn breaks_bidi_rule(text: &str) -> bool {
     !keeps
 }
 
-/// Whether the text mixes scripts that the Highly Restrictive level of
-/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) does not allow together. This
-/// level allows one script, or Latin together with Japanese, Korean or Chinese.
+/// Whether the text mixes scripts in a way that the Highly Restrictive level of
+/// [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection) forbids. This level allows one
+/// script, or Latin together with Japanese, Korean or Chinese.
 ///
 /// The level also has a list of allowed characters. This function does not apply that list, because the list would
 /// refuse `@` and the scripts of some minorities.
