@@ -1,7 +1,7 @@
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-# The tools keep all files in .tools, also temporary files, caches and settings. Only the download caches of cargo, pip
-# and npm are shared with other projects.
+# The tools keep their files in .tools, including temporary files, settings and most caches. Only the download caches of
+# cargo, pip and npm are in their usual folders, where other projects also use them.
 export PIP_CACHE_DIR := $(or $(PIP_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pip)
 export npm_config_cache := $(or $(npm_config_cache),$(HOME)/.npm)
 export TMPDIR := $(CURDIR)/.tools/tmp
@@ -77,7 +77,7 @@ advisories: check
 	@tools/install dependencies
 	@cargo deny --locked check advisories
 	@cargo deny --locked --manifest-path tests/fuzz/Cargo.toml check advisories
-	@echo 'The benchmark and its contestants (not deployed, so advisories fail nothing):'
+	@echo 'The benchmark and its contestants (not deployed, so their advisories do not fail this command):'
 	@-cargo deny --locked --manifest-path bench/Cargo.toml check advisories
 	@-cargo deny --locked --manifest-path bench/contestants/floor/Cargo.toml check advisories
 	@-cargo deny --locked --manifest-path bench/contestants/naive/Cargo.toml check advisories

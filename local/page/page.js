@@ -4,7 +4,7 @@
 const usersUrl = document.querySelector('meta[name="users-url"]').content;
 const LONGEST = 80;
 const PAGE_SIZE = 10;
-/** Milliseconds from a keystroke to the request. */
+/** Milliseconds that the page waits after the last keystroke before it sends a request. */
 const TYPING_PAUSE = 250;
 /** Milliseconds until the page tries an unreachable API again. */
 const RETRY_PAUSE = 2000;
@@ -26,7 +26,8 @@ let retrying;
 class Unreachable extends Error {}
 
 /**
- * Sends a request. If the API can't be reached, shows a message and soon requests the list again.
+ * Sends a request. If the API can't be reached, shows a message, and after a pause loads the list
+ * to see whether the API is back.
  */
 async function ask(url, options) {
   try {
@@ -91,7 +92,10 @@ function displayForm(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');
 }
 
-/** The length in lower case, in which a letter can have more characters than in upper case. */
+/**
+ * The number of characters of a name in lower case, in which the server compares names. Some names
+ * are longer in lower case: `İ` becomes `i` and a combining dot.
+ */
 function lengthOfKey(text) {
   return [...displayForm(text).toLowerCase().normalize('NFC')].length;
 }
@@ -163,7 +167,8 @@ function refuse(reason) {
 
 /**
  * The username and the Idempotency-Key of the last sign-up that has not succeeded. A new attempt
- * with the same username sends the same key, so that it does not create a second user.
+ * with the same username sends the same key. So if the last attempt did create the user, the server
+ * answers with this user, and not that the username is taken.
  */
 let attempt = {};
 /** The username in the sign-up request that waits for its answer, or undefined. */
@@ -245,7 +250,8 @@ async function showPage() {
   try {
     answer = await ask(url, { signal });
   } catch {
-    // A later `showPage` has canceled the request, or `ask` has shown that the API is unreachable.
+    // Nothing is left to do: a later `showPage` has canceled this request, or `ask` has already
+    // displayed that the API can't be reached.
     return;
   }
   const users = answer.ok ? JSON.parse(answer.text) : [];
@@ -264,7 +270,7 @@ function positionOf(count) {
     const last = first + count - 1;
     return first === last ? `User ${first}` : `Users ${first} to ${last}`;
   }
-  // Reads the URL, because the user may have edited the field meanwhile.
+  // The list's prefix is in its URL. The field may already hold a newer prefix.
   const wanted = new URL(pages[0]).searchParams.get('prefix');
   if (wanted === null) return 'Nobody has signed up yet.';
   return `Nobody’s username begins with ${quote(wanted)}.`;

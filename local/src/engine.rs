@@ -45,8 +45,9 @@ const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 /// The header by which the functions recognize that a response comes from DynamoDB.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How long a stopping engine waits for its unfinished requests, and then again for its threads. A
-/// request that takes longer gets no response. A write that got a response is already stored.
+/// When the engine stops, it waits at most this long for unfinished requests, and after that at
+/// most this long for its threads. A request that takes longer gets no response. Stopping loses no
+/// acknowledged write, because the engine stores a write before it responds.
 const STOP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A running engine, which stops when this value is dropped.
@@ -132,7 +133,8 @@ impl Engine {
         Arc::clone(&self.failed)
     }
 
-    /// Waits until the engine ends by itself. The cause is then on standard error.
+    /// Waits until the engine ends by itself. The engine prints the cause to standard error before
+    /// it ends.
     pub async fn ended(&mut self) {
         let Err(_) = (&mut self.running).await;
     }
@@ -238,7 +240,8 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
 
 impl Api {
     /// Whether a request carries the engine's access key ID and has an IP address in its `Host`
-    /// header. A web page that reaches the engine by DNS rebinding sends its host name there.
+    /// header. If a web page reaches the engine by DNS rebinding, this header has the page's host
+    /// name instead.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let text = |name| {
             headers

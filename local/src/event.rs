@@ -31,7 +31,7 @@ const TEXT: [&str; 4] = [
 
 /// Converts a request to an event. Unlike API Gateway's events, the event has no added headers such
 /// as `x-forwarded-for`. Its `requestContext` has no `accountId`, `apiId`, `authorizer`,
-/// `domainName`, `domainPrefix`, `requestId` and `time`.
+/// `domainName`, `domainPrefix`, `requestId` or `time`.
 pub(crate) fn from_request(
     route_key: &str,
     path: &str,

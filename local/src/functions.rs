@@ -28,8 +28,8 @@ pub fn check_cargo_lambda() -> Result<(), String> {
     }
 }
 
-/// Builds both functions exactly as `cargo lambda watch` would at their first requests, so that no
-/// request waits for a compiler.
+/// Builds both functions with the options of `cargo lambda watch`, which then has nothing left to
+/// compile. So no request waits for a compiler.
 ///
 /// # Errors
 /// The shell `sh` can't be started.

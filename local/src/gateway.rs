@@ -42,8 +42,8 @@ use crate::{
 };
 
 /// How long the gateway waits for a function: the maximum integration timeout of API Gateway.
-/// cargo-lambda has no timeout. Without this limit, a request would wait forever if cargo-lambda
-/// restarts its function after an edit.
+/// cargo-lambda has no timeout. If it restarts a function after an edit, a request that waits for
+/// this function would wait forever without this limit.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -59,9 +59,9 @@ const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 /// to their end, and then answers 413.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The header in which a browser says whether a page of the same origin, of the same site or of
-/// neither sends the request ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can
-/// neither set nor omit this header.
+/// The header in which a browser says which page sends the request: a page of the API's origin, of
+/// the API's site, or of another site ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A
+/// page can neither set nor omit this header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -156,8 +156,8 @@ impl Route {
     }
 }
 
-/// The CORS settings of `template.yaml`, but for one origin. In a deployment, the template's
-/// parameters name the origins.
+/// The CORS settings of `template.yaml`. The local run allows one origin: that of its own page. In
+/// a deployment, the template's parameters name the allowed origins.
 #[derive(Debug)]
 struct Cors {
     origin: HeaderValue,
@@ -264,7 +264,8 @@ impl Gateway {
         unreachable!("axum serves forever: {ended:?}")
     }
 
-    /// Answers a request whose host the free function `answer` has checked.
+    /// Answers a request without checking its host. For a client's request, the function `answer`
+    /// below checks the host first.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -408,9 +409,10 @@ async fn answer(
     response
 }
 
-/// Whether a web page of another origin sends this request. A link that a person follows does not
-/// count. Older browsers do not send `Sec-Fetch-Site`, but send `Origin` with a request that could
-/// change data; SECURITY.md names an exception.
+/// Whether a web page of another origin sends this request. Returns false for a GET whose response
+/// becomes the page of a tab, for example because a person followed a link. Older browsers do not
+/// send `Sec-Fetch-Site`. But they send `Origin` with every request that could change data, apart
+/// from an exception that SECURITY.md names.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
@@ -421,7 +423,7 @@ fn is_from_another_page(request: &Request) -> bool {
     }
 }
 
-/// Reads a body. The error is the status of the response.
+/// Reads a request's body. If this fails, returns the status with which the gateway answers.
 async fn read(body: Body) -> Result<Bytes, StatusCode> {
     to_bytes(body, BODY_LIMIT).await.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {

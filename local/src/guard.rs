@@ -14,8 +14,8 @@ use tokio::{
 
 const SCRIPT: &str = include_str!("guard.sh");
 
-/// How long to wait for a guarded process to stop: slightly longer than the second after which the
-/// script kills it.
+/// How long to wait for a guarded process to stop. The script kills the process after 1 s, so this
+/// time is slightly longer.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A child process that ends when this value is dropped, or when the current process ends in any way.
@@ -41,7 +41,7 @@ impl Guarded {
     /// The shell `sh` can't be started.
     pub fn start(mut command: Command) -> io::Result<Self> {
         // The command has its own process group. So Ctrl-C in the terminal reaches only the current
-        // process, which then ends its children in order.
+        // process, which then stops its child processes itself.
         let mut shell = command.stdin(Stdio::piped()).process_group(0).spawn()?;
         let lifeline = shell.stdin.take();
         Ok(Self { shell, lifeline })

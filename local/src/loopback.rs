@@ -7,14 +7,16 @@ use std::{
 
 /// Listens on a free port of a random loopback address.
 ///
-/// Linux routes all of 127.0.0.0/8 to the machine itself, so there are 16 million addresses. On other
-/// systems, such as macOS, only 127.0.0.1 works, so a web page would have to guess only the port.
+/// Linux routes all of 127.0.0.0/8 to the machine itself. So a web page would have to guess the
+/// port and one of 16 million addresses. On other systems, such as macOS, only 127.0.0.1 works, so
+/// a page would have to guess only the port.
 ///
 /// # Errors
 /// No port is free.
 pub fn listen() -> io::Result<TcpListener> {
     let [a, b, c] = random();
-    // 127.0.0.0 and 127.255.255.255 are not addresses of one machine.
+    // 127.0.0.0 is the network's address, and 127.255.255.255 is the broadcast address. To avoid
+    // both, the last byte is neither 0 nor 255.
     let hidden = Ipv4Addr::new(127, a, b, c.clamp(1, 254));
     TcpListener::bind((hidden, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
 }

@@ -1,4 +1,5 @@
-//! Serves the web page on which a person can try the service, at another origin than the API's.
+//! Serves the web page on which a person can try the service. The page and the API have different
+//! origins.
 
 use std::convert::Infallible;
 
@@ -67,8 +68,9 @@ pub async fn serve(port: Port, users_url: &str) -> Infallible {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Serves the page only at its own origin. Redirects requests for `localhost` or `[::1]` there,
-/// because the API refuses requests from pages of all other origins.
+/// Serves the page only at the origin `http://127.0.0.1:{number}`. Redirects requests for
+/// `localhost` or `[::1]` to this origin, because the API refuses requests from pages of all other
+/// origins.
 async fn answer(number: u16, policy: HeaderValue, request: Request, next: Next) -> Response {
     if !port::is_asked_for(&request, number) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();

@@ -1,4 +1,4 @@
-//! The ports that the local run offers to programs on this machine alone.
+//! The local run's ports. Only programs on this machine can reach them.
 
 use std::{
     io,
@@ -73,9 +73,10 @@ impl Listener for Port {
     }
 }
 
-/// Whether a request names this machine and this port as its host. This check stops DNS rebinding:
-/// an attacker's host name may resolve to this machine, but requests of the attacker's page carry
-/// that name.
+/// Whether a request names this machine and this port as its host. This check stops DNS rebinding.
+/// In this attack, a host name of the attacker resolves to this machine, so that the attacker's
+/// page can send requests here. But these requests name the attacker's host, so this function
+/// returns false.
 ///
 /// A request may name the host in the header `Host`, in its target (RFC 9112, section 3.2.2), or in
 /// both. An HTTP/2 request may lack the header `Host`.

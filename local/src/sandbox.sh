@@ -1,9 +1,10 @@
-# Runs a function, and starts it again a second after its process ends. Lambda, too, replaces a
-# sandbox. cargo-lambda would start the function again only after the next edit of the code. Until
-# then, requests would get no answer.
+# Runs a function, and starts it again a second after its process ends. Lambda also replaces a
+# sandbox whose process has ended. Without this script, cargo-lambda would start the function again
+# only after the next edit of the code. Until then, requests would get no answer.
 #
-# The function ends with the local run, which holds the other end of standard input. When that end
-# closes, this script kills its own process group, which contains the function.
+# This script's standard input is a pipe, and the local run holds the pipe's write side. When the
+# local run stops in any way, the pipe closes. Then this script kills its own process group, which
+# contains the function.
 #
 # `pkill -f create-user` must find only the function, not this script. So this script first runs
 # itself again, with the function's path in an environment variable instead of in the arguments.
