@@ -170,12 +170,14 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = Path(tempfile.mkdtemp(prefix="users-api-"))
         self.log = (self.folder / "emulator.log").open("w")
-        # The functions inherit the emulator's variables, and must not get those of this process.
+        # The functions inherit the emulator's environment variables. So the emulator gets only
+        # these, and not the variables of this process.
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
-            # By default, all emulators share the folders for their keys and stored objects.
+            # Gives the emulator its own folders for keys and stored objects. By default, all
+            # emulators of a machine use the same two folders.
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "objects"),
             "GATEWAY_PORT": str(port),

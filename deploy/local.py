@@ -9,7 +9,8 @@ from emulator import DeployError, Emulator
 
 
 def main() -> int:
-    # SIGINT needs a handler too, because a shell starts background processes with SIGINT ignored.
+    # A process that a shell starts in the background ignores SIGINT, and Python then sets no
+    # handler for it. So this program sets a handler for both signals.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:

@@ -316,7 +316,8 @@ class Command(unittest.TestCase):
     def run_and_end(self, ending: signal.Signals, folder: str, home: str) -> None:
         with subprocess.Popen(
             [sys.executable, ROOT / "deploy" / "local.py"],
-            # TMPDIR gets the command's files, and marks its processes for `processes_with`.
+            # The command creates its files in the folder TMPDIR. The environment of each of the
+            # command's processes contains this folder's path, so `processes_with` finds them.
             env=os.environ | {"TMPDIR": folder, "HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -334,14 +335,15 @@ class Command(unittest.TestCase):
                 token = request_token(token_url, client, "users/read")
                 page = request("GET", users_url, None, {"authorization": f"Bearer {token}"})
                 self.assertEqual((page.status, page.body), (200, "[]"))
-                # The emulator signs tokens with keys that it stores in `folder`.
+                # The emulator stores the keys with which it signs tokens. They must be in `folder`,
+                # where the checks below notice files that the command leaves behind.
                 self.assertTrue(list(Path(folder).rglob("*.pem")))
             finally:
                 command.send_signal(ending)
                 try:
                     command.wait(timeout=30)
                 except subprocess.TimeoutExpired:
-                    # The `with` block would wait for the command without a time limit.
+                    # The end of the `with` block waits for the command without a time limit.
                     command.kill()
                     raise
         self.assertEqual(command.returncode, -9 if ending == signal.SIGKILL else 0)
@@ -360,7 +362,7 @@ def emulator_files_in_tmp() -> dict[Path, int]:
 
 
 def processes_with(folder: str) -> list[str]:
-    """Returns the commands of the processes that have a folder's path in their environment."""
+    """Returns the command of each process whose environment contains the path `folder`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -402,7 +404,8 @@ class Lifecycle(DeployedTest):
         self.assertEqual(self.call("GET", self.token).json(), [])
         self.assertEqual(self.create("ada").status, 201)
         self.assertEqual(len(table.scan(TableName=restored)["Items"]), 1)
-        # During a deployment, the previous version still writes to the stack's own table.
+        # During a deployment, the function's previous version still writes to the stack's own
+        # table. So the function's role must still allow this write.
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         own = self.stack.outputs["TableName"]
         self.table_as("CreateUserRole").put_item(TableName=own, Item=key)

@@ -95,7 +95,7 @@ def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], 
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces one placeholder after the other, also within the texts that it has inserted."""
+    """Replaces one placeholder at a time, and may replace a placeholder within an inserted text."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(value_at(record, path)))
     return template
@@ -190,7 +190,7 @@ class Events(DeployedTest):
         self.assertEqual(self.create("ada").status, 201)
 
     def stream_records(self) -> list[dict[str, Any]]:
-        """Returns the records of the table's stream as a pipe gets them."""
+        """Returns the records of the table's stream, in the form in which a pipe gets them."""
         streams = self.emulator.client("dynamodbstreams")
         [stream] = streams.list_streams(TableName=self.stack.outputs["TableName"])["Streams"]
         arn = stream["StreamArn"]
@@ -273,7 +273,8 @@ class Events(DeployedTest):
         for filled_in, written in READINGS:
             with self.subTest(f"{filled_in.__name__}, {written.__name__}"):
                 detail = filled_in(template, record, written)
-                # Each name must occur once. By default, `json.loads` keeps the last of several.
+                # Each name must occur once. By default, `json.loads` accepts a repeated name and
+                # keeps its last value.
                 pairs = json.loads(detail, object_pairs_hook=list)
                 self.assertCountEqual([name for name, _ in pairs], expected)
                 self.assertEqual(json.loads(detail), expected)

@@ -58,7 +58,10 @@ class Operations(DeployedTest):
         cls.folder = folder.name
 
     def shell(self, *blocks: str, credentials: dict[str, str] | None = None) -> str:
-        """Runs the guide's block that sets variables, then these blocks. Returns the output."""
+        """Runs `blocks` in a shell and returns the output.
+
+        Before `blocks`, the shell runs the definitions in docs/operations.md that the blocks use.
+        """
         account = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         environment = {name.upper(): value for name, value in (credentials or account).items()}
         environment |= {
@@ -127,8 +130,9 @@ class Operations(DeployedTest):
             with self.assertRaises(DeployError):
                 self.emulator.deploy({"Broken": BROKEN}, build, MemorySize=memory)
             self.assertEqual(self.create(f"after-{memory}").status, 201)
-            # The rollback must remove the failed deployment's version. If the newest version has
-            # the same code, Lambda publishes nothing, and the next deployment of this code fails.
+            # The rollback must remove the failed deployment's version. If this version stayed,
+            # Lambda would publish no second version of the same code and configuration, so the
+            # next deployment of this code and configuration would fail.
             self.assertEqual([self.versions(function) for function in functions], before)
         for build, memory in (("next-", "256"), ("next-", "512")):
             versions = [self.versions(function) for function in functions]
@@ -189,14 +193,15 @@ class Operations(DeployedTest):
         self.emulator.client("dynamodb").put_item(TableName=restored, Item=item)
         refused = self.shell(names, wait, rest, copy.rstrip() + " 2>&1 || echo refused")
         self.assertRegex(refused, f"not copied: {taken['id']}; .*\nrefused\n$")
-        # A second copy refuses the same user, so it fails too.
+        # A second run of the copy command skips the same user again, so this run fails too.
         self.shell(names, copy.rstrip() + " || true")
         self.assertEqual(list(Path(self.folder).glob("*.progress*")), [])
 
         self.emulator.deploy(RestoredTableName=restored)
         self.assertLessEqual({"before", "since"}, set(self.names()))
         self.create("on-the-restored-one")
-        # After a rollback, the previous version uses the stack's own table again.
+        # After a rollback, the function's previous version uses the stack's own table again. So the
+        # function's role must allow writes to both tables.
         own = self.resource("UsersTable")
         key = {"kind": {"S": "test"}, "username_key": {"S": "ada"}}
         for table in (own, restored):

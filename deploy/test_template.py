@@ -37,7 +37,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 COMBINATIONS["everything"] = {
     name: value for parameters in COMBINATIONS.values() for name, value in parameters.items()
 }
-# Not in "everything", because the template rejects a restored table together with events.
+# The combination "everything" can't contain a restored table, because the template rejects
+# RestoredTableName together with PublishUserCreated=true.
 COMBINATIONS["a restored table"] = {"RestoredTableName": "users-restored-1"}
 
 
@@ -90,7 +91,10 @@ def evaluate(value: Any, template: dict[str, Any]) -> Any:
 
 
 def resolve(value: Any, template: dict[str, Any]) -> Any:
-    """Does for a property what `evaluate` does for a condition."""
+    """Evaluates `Fn::If`, `Fn::Sub` and references to parameters within a property.
+
+    Like `evaluate`, uses the parameters' default values.
+    """
     if isinstance(value, list):
         return [resolve(it, template) for it in value]
     if not isinstance(value, dict):
@@ -142,7 +146,8 @@ class Template(unittest.TestCase):
         for name, parameters in COMBINATIONS.items():
             with self.subTest(name):
                 template = json.dumps(self.expanded(parameters))
-                # SAM replaces some parameters with their values. W2001 would call them unused.
+                # SAM replaces some parameters with their values, so cfn-lint's check W2001 would
+                # report these parameters as unused.
                 config = ManualArgs(regions=[REGION], ignore_checks=["W2001"])
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
@@ -327,7 +332,8 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # In the documents' sentences, the quotes in a value are escaped as in TOML.
+            # A sentence in a document shows a parameter as samconfig.toml contains it, with `\"`
+            # for a quote.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)

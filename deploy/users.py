@@ -1,4 +1,4 @@
-"""Copies or exports all users of a table, page by page.
+"""Copies or exports the users of a table, page by page.
 
     users.py copy --table FROM --to TO --since 2026-11-24T12:00:00Z
     users.py export --table FROM --to users.jsonl
@@ -6,9 +6,9 @@
 Both read at most --rate users a second and print their progress. You can stop either command. If
 you run the same command again, it continues where it stopped.
 
-`copy` writes users to another table: those created after --since or up to a minute before. It
-never replaces a user of that table. `export` writes a line of JSON for each user: id, username and
-created_at, as the API shows them.
+`copy` writes users to another table: those created after --since, and those created up to a minute
+before it. It never replaces a user of that table. `export` writes a line of JSON for each user: id,
+username and created_at, as the API shows them.
 
 Both need dynamodb:Query on the table that they read. `copy` also needs dynamodb:PutItem on the
 table that it writes.
@@ -34,9 +34,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 PAGE = 1000
 WRITERS = 16
 # `copy` begins this long before --since, which is usually the time to which a table was restored. A
-# user's id contains the time at which the create request began, but the write may follow some
-# seconds later. If --since is between these two times, the restored table lacks the user, although
-# the time in the id is before --since.
+# user's id contains the time at which the create request began, but the request may write the user
+# some seconds later. If a request began before --since and wrote its user after --since, the
+# restored table lacks this user, although the time in the user's id is before --since.
 MARGIN = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -74,7 +74,11 @@ def created_at(user_id: str) -> str:
 
 
 def pages(client: Any, table: str, rate: int, start: Item | None, least: str) -> Iterator[Page]:
-    """Yields a table's pages after the key `start`, without users whose ID is below `least`."""
+    """Yields the pages of a table after the key `start`, or all pages if `start` is None.
+
+    Leaves out users whose id is smaller than `least`. An id begins with the time of creation, so
+    these users are older.
+    """
     while True:
         began = time.monotonic()
         answer = client.query(
@@ -144,7 +148,8 @@ def copy(client: Any, args: argparse.Namespace) -> int:
     least = first_id(args.since - MARGIN)
     with ThreadPoolExecutor(WRITERS) as writers:
         for page in pages(client, args.table, args.rate, progress.state["next"], least):
-            # `list` waits for the writes of this page, and raises the first error.
+            # `map` only starts the writes of this page. `list` waits for their results, and raises
+            # the first error.
             list(writers.map(put, page.items))
             progress.save(page, refused=refused)
     for user_id in sorted(set(refused)):

@@ -68,8 +68,8 @@ impl Answer {
     }
 
     /// Asserts that the answer is exactly this problem, with exactly the headers of its status.
-    /// `slug` is the end of the member `type`. `errors` is the member `errors`, or null if there is
-    /// no such member.
+    /// `slug` is the last part of the problem's `type`. `errors` is the expected value of the
+    /// problem's member `errors`, or null if the problem must not have this member.
     ///
     /// # Panics
     /// The status, the headers or the document differ.

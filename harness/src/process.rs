@@ -74,7 +74,8 @@ impl Process {
         let table = fs::read_to_string("/proc/net/tcp").expect("Linux reports its sockets");
         let rows = table.lines().skip(1).map(str::split_whitespace);
         let rows = rows.map(Iterator::collect::<Vec<_>>);
-        // Column 1 (from 0) is the local address, 3 the state (`0A` is listening), 9 the inode.
+        // Counted from 0, column 1 is the local address, column 3 is the state and column 9 is the
+        // inode. The state `0A` means that the socket listens.
         let own =
             rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
         own.map(|row| address(row[1])).collect()

@@ -34,7 +34,8 @@ use crate::{
 /// The default trace header of the events.
 pub const TRACE_HEADER: &str = "Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Sampled=0";
 
-/// The longest wait of a sandbox: generous, because the machine may be busy.
+/// The time within which a function must poll, reply or end. It is long, because the machine may be
+/// busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The function's reply to an event.
@@ -228,8 +229,8 @@ impl Sandbox {
         self.process.id().expect("the process runs")
     }
 
-    /// Waits for a poll of the function: the first call for the first poll, the second call for the
-    /// second. Returns the time from the function's start to the poll.
+    /// Waits until the function polls the Runtime API for an event. Returns the time from the
+    /// function's start to this poll. The second call of this method waits for the second poll.
     ///
     /// # Panics
     /// The function does not poll within 120 s.
@@ -343,7 +344,7 @@ impl Sandbox {
 }
 
 async fn next_event(State(api): State<Arc<Api>>) -> Response {
-    // Fails only if the test has already ended.
+    // Sending fails only if the test has already ended.
     let _ = api.polls.send(Instant::now());
     let Some(invocation) = api.events.lock().await.recv().await else {
         // The test has ended, so the function gets no further event.

@@ -138,13 +138,14 @@ pub fn unreachable() -> (TcpSocket, String) {
     (socket, format!("http://{address}"))
 }
 
-/// The table at this URL. Its client is configured in the same way as in the functions.
+/// The table at this URL. The table's client has the timeouts, retries and trusted certificates of
+/// the functions' clients.
 ///
 /// # Panics
 /// `AWS_CA_BUNDLE` names a file without valid certificates.
 pub fn connect(url: &str) -> Table {
-    // Gives each client its own retry budget. By default, all SDK clients of a process share one,
-    // so the faults of one test would use up the budget of the other tests.
+    // Each client gets its own retry budget. By default, all SDK clients of a process share one
+    // budget, so the faults of one test would use up the budget of the other tests.
     static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
     let credentials = Credentials::new(ACCESS_KEY_ID, "test", None, None, "tests");

@@ -28,7 +28,8 @@ impl Authority {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // By default, the authority's certificate and the certificates that it signs name the same
-        // subject. OpenSSL would treat the signed ones as self-signed.
+        // subject, and OpenSSL would treat all of them as self-signed. So the authority gets its
+        // own name.
         let name = &mut parameters.distinguished_name;
         name.push(DnType::CommonName, "The tests' authority");
         let key = KeyPair::generate().expect("a key");

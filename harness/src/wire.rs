@@ -130,7 +130,7 @@ impl Proxy {
         self.url.clone()
     }
 
-    /// Injects these faults into the next requests, in order and one into each request.
+    /// Injects one fault into each of the next requests, in the order of `faults`.
     pub fn inject(&self, faults: impl IntoIterator<Item = WireFault>) {
         lock(&self.state).faults.extend(faults);
     }
@@ -253,7 +253,7 @@ fn table_request(message: &[u8]) -> TableRequest {
     }
 }
 
-/// Reads one HTTP message. Without a `Content-Length`, it has no body.
+/// Reads one HTTP message. Reads a body only if the message has a `Content-Length`.
 async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {

@@ -75,10 +75,10 @@ pub fn target() -> PathBuf {
     target.to_owned()
 }
 
-/// Checks that this binary was built before the tests.
+/// Returns the path of a binary, after a check that the binary exists.
 ///
 /// # Panics
-/// The binary was not built.
+/// There is no file at `path`.
 #[must_use]
 pub fn built(path: &Path) -> PathBuf {
     assert!(
@@ -92,7 +92,8 @@ pub fn built(path: &Path) -> PathBuf {
 
 const RELEASED: &str = "RELEASED";
 
-/// The path of a function's debug build or, with `RELEASED=1`, of the binary to deploy.
+/// The path of a function's binary. With `RELEASED=1`, this is the binary to deploy. Otherwise, it
+/// is the debug build.
 ///
 /// # Panics
 /// The debug build fails, or the binary for deployment was not built.
@@ -105,7 +106,8 @@ pub fn binary_of(function: &str) -> PathBuf {
     built(&target_profile().join(function))
 }
 
-/// The path of a cargo example's debug build or, with `RELEASED=1`, of its build for Lambda.
+/// The path of a cargo example's binary. With `RELEASED=1`, this is the build for Lambda.
+/// Otherwise, it is the debug build.
 ///
 /// # Panics
 /// The debug build fails, or the example was not built for Lambda.
@@ -189,8 +191,8 @@ pub fn source_of(name: &str) -> PathBuf {
     manifest.with_file_name("")
 }
 
-/// Runs cargo in the workspace and returns its output. Removes the variables that cargo sets for
-/// tests: when they change, cargo rebuilds some crates.
+/// Runs cargo in the workspace and returns its output. Removes the environment variables that cargo
+/// sets for a test, because cargo rebuilds some crates when these variables change.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
