@@ -32,7 +32,8 @@ SECONDS_PER_MINUTE = 60
 # (shared/src/table.rs). A tick is 25 ms.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# A slot counts the retries that are due in one tick: the current tick, or a later one.
+# Slot number `tick % SLOTS` counts the retries that are due in this tick. No retry waits for more
+# than `max(RETRY_TICKS)` ticks, so a slot belongs to only one tick at a time.
 SLOTS = max(RETRY_TICKS) + 1
 
 # The keys of the last `OBSERVED_SECONDS` seconds decide where a partition is split.
@@ -49,9 +50,9 @@ class Rules:
     # to rely on that. If the value is 1, a partition never has more units than it gets in one
     # second.
     kept_seconds: int = 1
-    # We assume that a window is hot if the partition used at least the share `hot_share` of the
-    # units that it gets in a window. After `hot_windows` hot windows in a row, DynamoDB splits the
-    # partition.
+    # We assume two rules. A window of `window_seconds` is hot if the partition uses at least
+    # `hot_share` of the units that it gets in this time. After `hot_windows` hot windows in a row,
+    # DynamoDB splits the partition.
     window_seconds: int = 60
     hot_share: float = 0.9
     hot_windows: int = 8
@@ -59,8 +60,9 @@ class Rules:
     avoids_futile_splits: bool = True
 
 
-# Makes a sort key for each new user from the users' numbers, which are in order of creation. A sort
-# key is a number here, because only the order of the keys matters.
+# A function that makes the sort keys of new users. Its first argument is the users' numbers: a user
+# with a larger number was created later. A sort key is a number here, because only the order of the
+# keys matters.
 Keys = Callable[[np.ndarray, Generator], np.ndarray]
 
 
@@ -81,7 +83,7 @@ def one_name(numbers: np.ndarray, _rng: Generator) -> np.ndarray:
 @dataclass(frozen=True)
 class Split:
     point: float
-    # The share of the partition's traffic that its upper half then gets.
+    # After the split, the upper half gets this share of the partition's traffic.
     upper_share: float
 
 
@@ -150,7 +152,7 @@ class Partitions:
         return int(accepted.sum()), int(throttled.sum()), int(throttled[-1].sum())
 
     def close_window(self, latest: np.ndarray, rng: Generator) -> None:
-        """Splits the partitions whose last `hot_windows` windows were hot."""
+        """Splits each partition that was hot in `rules.hot_windows` windows in a row."""
         rules = self.rules
         hot = rules.hot_share * rules.units_per_second * rules.window_seconds
         self.hot_windows = np.where(self.accepted_in_window >= hot, self.hot_windows + 1, 0)
@@ -189,7 +191,7 @@ class Scenario:
     name: str
     title: str
     keys: Keys
-    # Takes a second of the run, and returns the average number of creates in it.
+    # `rate(second)` is the average number of creates in this second of the run.
     rate: Callable[[int], float]
     seconds: int = 1800
     rules: Rules = Rules()
@@ -297,7 +299,8 @@ def write_json(runs: list[Run], path: Path) -> None:
 
 # A gray that is readable on white and on black.
 INK = "#808080"
-# The lines of each panel. Later lines cover earlier lines, so the first line is the thickest.
+# The lines of each panel. Later lines are drawn over earlier lines. The first line is the thickest,
+# so it stays visible under the others.
 LINES = (
     ("accepted", "created (201)", {"color": "#1a9a6c", "linewidth": 3.5}),
     ("sent", "sent", {"color": INK, "linestyle": (0, (3, 2)), "linewidth": 1.2}),
@@ -305,7 +308,7 @@ LINES = (
     ("throttled", "throttled attempts", {"color": "#9a74c8", "linestyle": (0, (1, 1))}),
 )
 STYLE = {
-    # Letters become SVG text, not curves.
+    # Labels are text in the SVG file, not curves.
     "svg.fonttype": "none",
     # The salt of the ids in the file. By default, it is random, so the same runs would give
     # different files.

@@ -64,7 +64,8 @@ def main() -> None:
     # and the machine of the measurement.
     blocks = tables.strip().split("\n\n")
     put_into(ROOT / "README.md", f"{blocks[0]}\n\n{blocks[-1]}\n")
-    # Letters become text, not curves. With a fixed salt, the same results give the same ids.
+    # Labels are text in the SVG file, not curves. With a fixed salt, the same results give the same
+    # ids of SVG elements, so the file changes only if the results change.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "users-api"})
     results = json.loads((RESULTS / "results.json").read_text())
     [create] = [

@@ -26,7 +26,7 @@ from item_collection import (
     write_svg,
 )
 
-# A partition is split after five seconds near its limit, so short runs have splits.
+# With these rules, a partition splits when it was hot for five seconds, so short runs have splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 
@@ -108,8 +108,8 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # After a split, all creates go to one partition. So a split makes room for only 1,000 more
-        # creates: the units with which the new partition begins.
+        # The names count up, so after a split, all new creates go to the new partition. It begins
+        # with 1,000 units. So each split allows at most 1,000 more creates, once.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

@@ -1,5 +1,6 @@
 //! A fake table that returns fixed responses immediately, so that the benchmark measures only the
-//! functions. It ignores the items that it gets, so [`crate::compare::check`] uses the real engine.
+//! functions. It ignores the items that it gets, so it can't show whether a function writes correct
+//! items. [`crate::compare::check`] checks each function with the embedded engine.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -106,7 +107,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// The path of the file for `trust`.
+    /// The path of the file with the certificates of the authorities that `trust` names.
     #[must_use]
     pub fn path(&self, trust: Trust) -> &str {
         let path = match trust {

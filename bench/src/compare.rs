@@ -45,8 +45,8 @@ impl Spread {
     }
 }
 
-/// The quantile of the sorted values at the fraction `part`: 0.5 gives the median. It is always one
-/// of the values (nearest rank).
+/// Returns a quantile of the sorted values. `part` is from 0 to 1: 0 gives the smallest value, 0.5
+/// the median, and 1 the largest value. The quantile is always one of the values (nearest rank).
 ///
 /// # Panics
 ///
@@ -221,8 +221,8 @@ async fn compare(
     }
 }
 
-/// Checks with the real engine that a contestant creates and lists users. If the contestant has no
-/// list function, `other` lists them.
+/// Checks with the embedded engine that a contestant creates and lists users. If the contestant has
+/// no list function, the list function of `other` lists the users.
 ///
 /// # Panics
 ///

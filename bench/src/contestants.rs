@@ -58,8 +58,7 @@ pub struct Program {
     command: Vec<PathBuf>,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
-    /// The environment variable for the path of the function's certificate file, and the
-    /// authorities whose certificates this file contains.
+    /// See [`Program::trust`].
     trust: (&'static str, Trust),
     deployed: Vec<PathBuf>,
 }
@@ -90,8 +89,8 @@ impl Program {
             .map(|(name, value)| (*name, &**value))
     }
 
-    /// The environment variable for the path of the function's certificate file, and the
-    /// authorities whose certificates this file contains.
+    /// How the function trusts the table: the name of the environment variable that holds the path
+    /// of its certificate file, and the authorities whose certificates must be in this file.
     #[must_use]
     pub fn trust(&self) -> (&'static str, Trust) {
         self.trust
@@ -202,9 +201,9 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Naive Rust's create without optimizations, and with one, two or four of them. The last entry is
-/// this project's create. Compared to the entry before it, it also has this project's release
-/// profile and dependency features.
+/// Naive Rust's create function with none, one, two or four of this project's optimizations. The
+/// last entry is this project's create function. It has the same four optimizations as the entry
+/// before, and also this project's release profile and dependency features.
 #[must_use]
 pub fn optimizations() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, optimizations: &str| {

@@ -30,7 +30,7 @@ const SANDBOXES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// How long the load runs for each number of sandboxes.
 const DURATION: Duration = Duration::from_secs(3);
 
-/// The result of the load with one number of sandboxes.
+/// The results for one entry of `SANDBOXES`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
     /// The number of sandboxes. Each sandbox handles one request at a time, as in Lambda.
@@ -47,7 +47,8 @@ pub struct Load {
     pub engine_and_bench_cpu: f64,
 }
 
-/// Measures creates with a growing number of sandboxes, which write to the real engine, in memory.
+/// Measures creates with more and more sandboxes. The sandboxes write to the embedded engine, which
+/// keeps its table in memory.
 ///
 /// # Panics
 ///
@@ -129,8 +130,8 @@ pub struct Pages {
     pub last: f64,
 }
 
-/// Measures the first and the last page of a table with a million users, with alternate requests.
-/// The real engine holds the table.
+/// Measures how long the first and the last page of a table with a million users take. The requests
+/// alternate between the two pages. The embedded engine holds the table.
 ///
 /// # Panics
 ///

@@ -1,8 +1,9 @@
 //! `make bench`: measures what a call of each function costs, and writes `bench/results`.
 //!
-//! It sends events through the Lambda Runtime API, as Lambda does. The comparisons use a fake table
-//! over TLS. Three other tasks use the embedded DynamoDB without TLS: to check the functions, to
-//! measure creates under load, and to measure pages of a million users.
+//! The program sends events through the Lambda Runtime API, as Lambda does. To compare the
+//! functions, it uses a fake table over TLS. It also checks the functions, measures creates under
+//! load, and measures pages of a million users. For these three tasks, it uses the embedded engine
+//! without TLS.
 
 use std::{env, process::ExitCode};
 
@@ -67,7 +68,9 @@ async fn main() -> ExitCode {
         match under_quota(&contestants, Operation::Create, rounds, quota).await {
             Ok(comparison) => comparisons.push(comparison),
             Err(error) => {
-                eprintln!("make bench: can't limit the share of a processor: {error}");
+                eprintln!(
+                    "make bench: can't limit the functions to a share of a processor: {error}"
+                );
                 no_quota = Some(error.to_string());
             }
         }

@@ -35,8 +35,8 @@ pub struct Cost {
 pub struct ProcessRun {
     /// The cost of INIT, from the start of the process until it polls for its first event.
     pub init: Cost,
-    /// The cost of the first event. `wall` ends with the reply, and `cpu` ends when the function
-    /// polls for the next event.
+    /// The cost of the first event: the elapsed time until the reply, and the processor time until
+    /// the function polls for the next event.
     pub first: Cost,
     /// The time of each event after the first.
     pub warm: Vec<Duration>,

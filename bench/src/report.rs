@@ -214,7 +214,8 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Writes at least three significant digits from 1 upwards, and three decimals below 1.
+/// Formats a number. A number from 1 upwards gets at least three significant digits, such as 1.23
+/// or 1234. A smaller number gets three decimals, such as 0.012.
 fn number(number: f64) -> String {
     let digits = match number.abs() {
         it if it >= 100.0 => 0,

@@ -1,5 +1,5 @@
-//! Limits the crates that each function is built from, and its memory allocations. Unlike times,
-//! these numbers are the same on a busy machine.
+//! Limits how many crates each function is built from, and how many memory allocations it makes.
+//! Unlike times, these numbers are the same on a busy machine.
 //!
 //! Each budget is slightly above the value that was measured. Raise a budget only for a change that
 //! is worth the extra cost. Lower it when a change reduces the measured value.
@@ -141,8 +141,8 @@ fn assert_allocations(of: &str, info: &AllocationInfo, budget: u64) {
     assert!(info.count_total <= budget, "{of}: {info:?}");
 }
 
-/// A runtime that uses only this thread, like the functions' runtime. `measure` counts only the
-/// allocations of this thread.
+/// Makes a runtime that, like the functions' runtime, runs all tasks on the calling thread.
+/// `measure` counts only the allocations of this thread.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

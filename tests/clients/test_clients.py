@@ -27,7 +27,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
 CLIENTS = TARGET / "clients"
 TYPESCRIPT = ROOT / ".tools" / "typescript-client" / "node_modules"
 
-# The maximum seconds for a command, and for the start of the service.
+# How many seconds a command may take, and how many seconds the service may take to start.
 PATIENCE = 300
 
 

@@ -11,7 +11,10 @@ import { LocalRun, root } from '../browser/local_run.mjs';
 
 const autocannon = createRequire(join(root, '.tools/load/package.json'))('autocannon');
 
-/** Requests per second. The local run can answer far more, but a busy machine may not. */
+/**
+ * Requests per second. The rate is low, so that the local run can answer all requests even on a
+ * busy machine.
+ */
 const RATE = 50;
 const SECONDS = 5;
 

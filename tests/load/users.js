@@ -24,8 +24,9 @@ const arrivals = (share) => ({
         { target: Math.ceil(rate * share * 10), duration: DURATION },
     ],
     preAllocatedVUs: Math.ceil(rate / 10) + 1,
-    // A virtual user sends one request at a time. This many are enough even if each request takes
-    // four seconds, the longest time that a function waits for its table.
+    // A virtual user sends one request at a time. `maxVUs`, the largest number of virtual users, is
+    // enough even if each request takes four seconds, the longest time that a function waits for
+    // its table.
     maxVUs: Math.ceil(rate * 4) + 10,
 });
 
@@ -36,13 +37,15 @@ export const options = {
         lists: { ...arrivals(0.9), exec: 'list' },
     },
     thresholds: {
-        // An alarm of the stack also fires at 1 %, but counts only 5xx responses.
+        // Less than 1 % of the requests may fail. An alarm of the stack also fires at 1 %, but
+        // counts only 5xx responses.
         http_req_failed: ['rate<0.01'],
-        // The stack's dashboard also shows the 99th percentile.
+        // The 99th percentile must be below 500 ms. The stack's dashboard shows this percentile for
+        // the API and for each function.
         'http_req_duration{scenario:creates}': ['p(99)<500'],
         'http_req_duration{scenario:lists}': ['p(99)<500'],
-        // An iteration is one request. k6 drops those that it cannot start in time. If it drops
-        // 1 %, the machine that runs k6 is too slow for the rate.
+        // An iteration is one request. k6 drops iterations that it cannot start in time. If k6
+        // drops one per 100 seconds, the machine that runs k6 is too slow for the rate.
         dropped_iterations: ['rate<0.01'],
     },
 };
@@ -62,8 +65,8 @@ export function setup() {
 }
 
 /**
- * Creates a user with a random name, because DynamoDB never splits an item collection for ascending
- * names.
+ * Creates a user with a random name. With ascending names, DynamoDB would never split the item
+ * collection.
  */
 export function create(headers) {
     const username = `load-${Math.random().toString(36).slice(2)}`;

@@ -1,7 +1,8 @@
-//! `make torture MINUTES=10`: in each round, runs clients, injects faults, records a history and
-//! checks the history's rules (tests/histories), until the time is up or a history breaks a rule.
-//! It prints the seed of each round, which is random unless `HISTORY_SEED` sets it.
-//! `target/debug/torture --check FILE` checks the history in a file again.
+//! `make torture MINUTES=10` runs rounds until the time is up or a history breaks a rule. Each
+//! round runs clients, injects faults, records a history and checks it against the rules
+//! (tests/histories). The program prints the seed of each round, which is random unless
+//! `HISTORY_SEED` sets it. `target/debug/torture --check FILE` checks a history that an earlier run
+//! saved in a file.
 
 use std::{
     env, fs,

@@ -24,8 +24,9 @@ const WARM_UP: usize = 100;
 async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
-    // Nobody reads the agent's datagrams. When its socket's queue is full, the operating system
-    // discards further datagrams, and create-user does not wait.
+    // This program does not read the datagrams that the agent receives. When the queue of the
+    // agent's socket is full, the operating system discards further datagrams, and create-user does
+    // not wait.
     let cases = [
         ("no agent", None, TRACE_HEADER),
         ("not sampled", Some(&*address), TRACE_HEADER),

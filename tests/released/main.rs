@@ -1,4 +1,5 @@
-//! Tests of the functions' released binaries. `tests/budgets/main.rs` says when to change a budget.
+//! Tests of the functions' released binaries. The sizes below are budgets. `tests/budgets/main.rs`
+//! says when to change a budget.
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 
@@ -30,7 +31,8 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .windows(needle.len())
                 .any(|it| it == needle.as_bytes())
         };
-        // The source paths in the panic messages contain the names of the crates.
+        // A binary's panic messages contain source paths with the names of crates. The first loop
+        // finds crates that must be there. So the second loop would find a banned crate.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

@@ -13,7 +13,7 @@ OF_HTTP = {"content-length", "content-type", "date"}
 
 @schemathesis.hook
 def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Adds the links, so that schemathesis tests request sequences."""
+    """Adds links between operations, so that schemathesis tests sequences of requests."""
     responses = raw_schema["components"]["responses"]
     responses["UserCreated"]["links"] = {
         "listed": {
@@ -56,8 +56,9 @@ def input_that_the_contract_allows_in_words_is_accepted(
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # The API may refuse a cursor of another prefix. It may also refuse a prefix with U+FFFD,
-        # because it can't tell whether this character was in the request or replaces invalid UTF-8.
+        # The API may refuse a cursor of another prefix. The API replaces invalid UTF-8 in a prefix
+        # with U+FFFD. It can't tell whether a U+FFFD was in the request, so it may refuse every
+        # prefix with U+FFFD.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

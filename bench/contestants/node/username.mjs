@@ -17,16 +17,18 @@ const bidi = bidiFactory();
 const JAPANESE = String.raw`[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]`;
 
 /**
- * Matches a character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9). JavaScript has no
- * property for compatibility characters, so `hasDisallowed` rejects them. It also has no property
- * for the characters beside which the joiners U+200C and U+200D are allowed, so this expression
- * never matches a joiner.
+ * Matches a character of the IdentifierClass (RFC 8264, sections 4.2, 8 and 9), with two
+ * deviations. First, JavaScript has no Unicode property for compatibility characters. So this
+ * expression matches them, and `hasDisallowed` rejects them. Second, JavaScript has no Unicode
+ * property for the characters beside which the joiners U+200C and U+200D are allowed. So this
+ * expression never matches a joiner.
  */
 const ALLOWED = new RegExp(
   [
-    // Allowed in any context: visible ASCII characters, letters, digits, marks and four characters
-    // of section 9.6. Never allowed, so after `--`: the characters that section 9.6 forbids,
-    // conjoining jamo (9.9), invisible characters (9.13).
+    // Before `--` are the characters that are allowed in any context: visible ASCII characters,
+    // letters, digits, marks and four characters of section 9.6. After `--` are exceptions, which
+    // are never allowed: the characters that section 9.6 forbids, conjoining jamo (9.9) and
+    // invisible characters (9.13).
     String.raw`[[!-~\p{Lu}\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{Mn}\p{Mc}\u06FD\u06FE\u0F0B\u3007]--[` +
       String.raw`\u0640\u07FA\u302E\u302F\u3031-\u3035\u303B` +
       String.raw`\u1100-\u11FF\uA960-\uA97C\uD7B0-\uD7FB` +

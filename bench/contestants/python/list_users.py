@@ -29,7 +29,7 @@ def handler(event: Event) -> Answer:
 
 
 def query(limit: int, after: str | None) -> tuple[list[dict[str, str]], str | None]:
-    """Returns the users of a page and, if there is a next page, the key after which it begins."""
+    """Returns the users of a page. If there is a next page, also returns this page's last key."""
     start: dict[str, Any] = {}
     if after is not None:
         start["kind"] = {"S": shared.KIND_USER}

@@ -1,6 +1,7 @@
 //! Fuzzes the code that reads create requests. Each input consists of header lines, an empty line,
 //! and a body. The service must accept the username or return a problem that the contract allows.
-//! Its result must agree with a second JSON parser, jiter.
+//! The target also parses each body with jiter, another JSON parser. The service's answer must
+//! agree with what jiter finds in the body.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -45,8 +46,8 @@ fuzz_target!(|message: &[u8]| {
     check_body(&body, &created);
 });
 
-/// Splits a message into headers and body. Cuts the body, or fills it up with spaces, to a
-/// `content-length` of at most 20,000. So a short message can have a long body.
+/// Splits a message into headers and body. If there is a `content-length` of at most 20,000, cuts
+/// the body to this length or fills it up with spaces. So a short message can have a long body.
 fn read(message: &[u8]) -> (HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     let mut rest = message;
@@ -91,7 +92,7 @@ fn check_body(body: &[u8], created: &Result<NewUser, Refusal>) {
         Ok(_) => return assert_eq!(code, "invalid-body"),
         Err(error) => {
             // The service skips the values that it does not need, but jiter decodes all values. So
-            // the service may miss these errors.
+            // the service may miss the errors listed here.
             let may_be_missed = matches!(
                 error.error_type,
                 JsonErrorType::RecursionLimitExceeded

@@ -1,5 +1,6 @@
 //! Fuzzes the encoding of cursors. The first line of each input is the prefix of the usernames to
-//! list. The rest serves as a cursor to decode, and as a username's key to encode.
+//! list. The target uses the rest of the input twice: it decodes the rest as a cursor, and it
+//! encodes the rest as a username's key.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

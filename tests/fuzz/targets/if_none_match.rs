@@ -1,6 +1,7 @@
 //! Fuzzes the code that reads If-None-Match headers. Each line of the input is one header's value.
-//! If all values are well-formed, the code must report a match exactly when RFC 9110 defines one.
-//! Otherwise, it may report a match only if a value is `*` or contains the page's entity tag.
+//! If all values are well-formed, the code must report a match if RFC 9110 says that a value
+//! matches, and no match if RFC 9110 says that none matches. If a value is malformed, the code may
+//! report a match only if some value is `*` or contains the page's entity tag.
 #![no_main]
 
 use lambda_http::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
@@ -37,8 +38,8 @@ fuzz_target!(|lines: &[u8]| {
     assert!(not_modified(&headers, &etag));
 });
 
-/// Returns whether a value matches the page's entity tag, by RFC 9110 §8.8.3 and §13.1.2, or `None`
-/// if the value is not well-formed.
+/// Returns whether a value matches the page's entity tag by RFC 9110, §8.8.3 and §13.1.2. Returns
+/// `None` if the value is malformed.
 fn meaning(value: &[u8]) -> Option<bool> {
     if value == b"*" {
         return Some(true);

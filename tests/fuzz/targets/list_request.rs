@@ -39,7 +39,7 @@ fuzz_target!(|query: &str| {
                 (400, "invalid-query")
             );
             let has = |code: &str| refusal.codes.iter().any(|it| it == code);
-            // With the maximum number of errors, the service may have left out others.
+            // If the service reports the maximum number of errors, it may have left out others.
             if refusal.codes.len() < MAX_ERRORS {
                 assert_eq!(has("unknown"), !are_all_known);
                 assert_eq!(has("repeated"), !is_each_once);
@@ -57,7 +57,8 @@ fn check_page(page: &PageRequest) {
     let prefix = page.prefix.as_str();
     assert!(prefix.len() <= Username::MAX_KEY_BYTES);
 
-    // The service writes such a query string into the link to a next page.
+    // Build the query string that the service would write into a link to this page. The service
+    // must read this query string as the same page.
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(after) = &page.after {
         assert!(after.starts_with(prefix) && !after.is_empty());

@@ -1,5 +1,6 @@
 //! Fuzzes the code that reads the Content-Type header. The service must accept exactly the media
-//! types that mean JSON in UTF-8, by regular expressions for the grammar of RFC 9110.
+//! types that mean JSON in UTF-8. The target recognizes these media types with regular expressions
+//! for the grammar of RFC 9110.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -41,7 +42,8 @@ fuzz_target!(|value: &[u8]| {
         return;
     };
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.clone())]);
-    // Like `request`, this line replaces invalid UTF-8 with U+FFFD.
+    // The function `request` replaces invalid UTF-8 in a header with U+FFFD. This line does the
+    // same, so that `is_json` gets the same text as the service.
     let text = String::from_utf8_lossy(value.as_bytes());
     let accepted = match parse(&request(&headers, "", r#"{"username": "ada"}"#, false)) {
         Ok(_) => true,

@@ -36,13 +36,14 @@ fn check_accepted(text: &str, username: &Username) {
     assert_eq!(format!("{username:?}"), "Username(…)");
 
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
-    // A list with the text or the display form as its prefix contains the user.
+    // As the prefix of a list, the text and the display form both become the username's key. So the
+    // list contains the user.
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
         assert_eq!(prefix.as_str(), key);
     }
 
-    // The key is itself a valid username, with two exceptions.
+    // The key is itself a valid username, except in the two cases below.
     match Username::parse(key) {
         Ok(again) => assert_eq!((again.as_str(), again.key()), (key, key)),
         // The key may be too long for a username, because the lower case of İ has two characters.
@@ -73,7 +74,9 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // In a text with half-width characters, this check accepts any character.
+            // The error may name the ordinary form of a half-width character, such as U+3131 for
+            // U+FFA1. Neither the text nor its NFC or NFKC form contains U+3131. So if the text has
+            // half-width characters, this check accepts any character.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);

@@ -1,7 +1,7 @@
 //! The floor: `POST /api/users` written by hand, without the SDK and without an async runtime.
 //!
 //! It does only what every create must do, so it shows which part of a call's cost is unavoidable.
-//! Its put has the same condition as in the product.
+//! Its `PutItem` has the same condition as create-user's.
 //!
 //! **Not for production.** It has no timeouts and no retries, and it ends at the first broken
 //! connection. It accepts only usernames of ASCII letters, digits and hyphens. It reads only responses
