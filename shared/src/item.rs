@@ -147,7 +147,11 @@ pub struct ItemError(pub &'static str);
 
 impl fmt::Display for ItemError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an item of the table has no valid attribute {}", self.0)
+        write!(
+            f,
+            "in an item of the table, the attribute `{}` is missing or invalid",
+            self.0
+        )
     }
 }
 

@@ -17,7 +17,8 @@ const { chromium } = load('playwright-core');
 
 /** Starts a browser without background requests. The caller must close it. */
 export function launch(...args) {
-    // A killed Chromium leaves its temporary files behind.
+    // A killed Chromium leaves its temporary files behind. So they go into a folder that this
+    // process removes when it exits.
     const temporary = mkdtempSync(join(tmpdir(), 'chromium-'));
     process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
     const { executablePath, libraries } = program();

@@ -25,9 +25,9 @@ before(async () => {
     await run.start();
     await run.create('secret');
     server = await hostileServer(0);
-    // Newer browsers stop requests to this machine from a page at a public address. The `.example`
-    // names resolve to this machine, so the browser sends the requests of the hostile pages, and
-    // the local run itself must refuse them.
+    // Newer browsers stop requests to this machine from a page at a public address. The hostile
+    // pages have no public address: their `.example` names resolve to this machine. So the browser
+    // sends their requests, and the local run itself must refuse these requests.
     browser = await launch('--host-resolver-rules=MAP *.example 127.0.0.1');
 });
 
@@ -60,8 +60,8 @@ async function hasHadNoEffect(name) {
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // If the hostile page had taken an event that was meant for a function, the gateway would have
-    // waited 30 seconds for the response.
+    // A hostile page that takes a function's event never answers it. The gateway would then wait 30
+    // seconds for the response. So a fast response shows that no page has taken an event.
     assert(Date.now() - started < 20_000);
 }
 
@@ -83,7 +83,10 @@ async function attack({ origins, event }) {
         const answer = await fetch(url, options);
         if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
     };
-    /** Submits a form. If `enctype` is text/plain, the form's body is a JSON object. */
+    /**
+     * Submits a form. With the `enctype` text/plain, the form's body is a JSON object: the name of
+     * the field, an equals sign, and the value of the field.
+     */
     const submitted = (url, body, enctype) => new Promise((done) => {
         const sink = document.body.appendChild(document.createElement('iframe'));
         sink.name = `sink${Math.random()}`;
@@ -147,7 +150,8 @@ test('a page of another origin reads, writes, steals and ends nothing', async ()
     const ports = [run.port, run.pagePort];
     const origins = names.flatMap((name) => ports.map((port) => `http://${name}:${port}`));
     const { port } = server.address();
-    // The local run's host, another name of this machine, and another site.
+    // The hostile page is at the local run's own host, then at another name of this machine, then
+    // at another site.
     for (const [number, host] of ['127.0.0.1', 'localhost', 'hostile.example'].entries()) {
         await onHostilePage(`http://${host}:${port}`, async (page) => {
             const answers = [];

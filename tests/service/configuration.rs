@@ -37,7 +37,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
             .filter(|(name, _)| is_set(name))
             .collect();
 
-        // The endpoint keeps the function from calling AWS.
+        // The function calls this address instead of AWS. Nothing listens at this address.
         let (_socket, nowhere) = unreachable();
         let mut complete = environment.clone();
         complete.push(("AWS_ENDPOINT_URL_DYNAMODB", &nowhere));

@@ -20,8 +20,9 @@ use tokio::{
 /// The functions' timeout in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Lambda freezes a sandbox between calls. If the connection ends meanwhile, the sandbox finds two
-/// things at once when it runs again: the next event, and the end of the connection.
+/// Lambda freezes a sandbox between calls. If the connection to the table ends while the sandbox is
+/// frozen, the sandbox finds two things when it runs again: the next event, and the end of the
+/// connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_nothing_is_sent_twice()
  {
@@ -54,7 +55,8 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
             let answer = reply.into_answer();
             assert_eq!(answer.status, status, "{function}, {end:?}: {answer:?}");
             assert_eq!(relay.connections(), 2, "{function}, {end:?}");
-            // The warm-up's request and the call's are both first attempts: neither was repeated.
+            // The function sent two requests, the warm-up's and the call's, and sent each of them
+            // only once.
             assert_eq!(relay.attempts(), ["1", "1"], "{function}, {end:?}");
             sandbox.stop().await;
         }
@@ -65,7 +67,7 @@ async fn a_connection_that_ended_while_the_sandbox_was_frozen_is_replaced_and_no
 enum End {
     /// Closes the connection normally, as the table would.
     Close,
-    /// Resets the connection, as a network device does that has forgotten it.
+    /// Resets the connection, as a network device does after it has forgotten the connection.
     Reset,
 }
 
@@ -110,7 +112,8 @@ impl Relay {
         }
     }
 
-    /// Ends all open connections. Waits until one has ended: in this test, only one is open.
+    /// Ends all open connections, and waits until a connection has ended. In this test, only one
+    /// connection is open.
     async fn end_connections(&self, end: End) {
         let before = self.end.receiver_count();
         self.end.send_replace(Some(end));
@@ -123,7 +126,8 @@ impl Relay {
         lock(&self.seen).connections
     }
 
-    /// The attempt number of each request that the function sent.
+    /// For each request that the function sent, the number of the attempt in the header
+    /// `amz-sdk-request`.
     fn attempts(&self) -> Vec<String> {
         let sent = String::from_utf8_lossy(&lock(&self.seen).sent).into_owned();
         let attempts = sent.split("amz-sdk-request: attempt=").skip(1);

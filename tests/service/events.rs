@@ -293,8 +293,8 @@ fn request(method: &'static str) -> impl Strategy<Value = Value> {
         1 => prop::collection::vec(part(), 2..8),
     ];
     (sound_request(method), parts).prop_map(|(mut event, parts)| {
-        // Removes fields last, because a later change to a removed field would fail or add the
-        // field again.
+        // First changes fields, then removes fields. In the other order, a change to a removed
+        // field would fail or add the field again.
         let (missing, there): (Vec<Part>, Vec<Part>) = parts
             .into_iter()
             .partition(|part| matches!(part, Part::Missing(_)));
@@ -487,8 +487,8 @@ fn other_event() -> impl Strategy<Value = Value> {
             })
         });
     let queue = any::<String>().prop_map(|body| json!({ "Records": [{ "body": body }] }));
-    // A damaged event has a wrong value in one field. The value is never an array: serde can read
-    // an array as a struct, so the event might be valid.
+    // A damaged event has a wrong value in one field. The wrong value is never an array: serde can
+    // read an array as a struct, and then the event might not be damaged.
     let no_list = any_json().prop_filter("a list", |value| !value.is_array());
     let members = prop::sample::select(vec!["requestContext", "version"]);
     let damaged = (no_list, members);

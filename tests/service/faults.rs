@@ -234,7 +234,8 @@ const ERROR_CODES: [(&str, &str, u16, usize); 36] = [
         503,
         ATTEMPTS,
     ),
-    // A wrong deployment: its role, its credentials, its table or the table's encryption key.
+    // Errors of a wrong deployment: the role, the credentials, the table or its encryption key is
+    // wrong.
     ("400 Bad Request", "AccessDeniedException", 500, 1),
     ("403 Forbidden", "ExpiredTokenException", 500, 1),
     ("400 Bad Request", "IncompleteSignature", 500, 1),
@@ -380,7 +381,8 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
         let throttled = json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"),
             "message": "slow down",
-            // The case of the first letter depends on the exception.
+            // DynamoDB calls this member `throttlingReasons` in some exceptions, and
+            // `ThrottlingReasons` in others.
             member: [{
                 "reason": limit,
                 "resource": "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
@@ -419,7 +421,7 @@ async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_a
             respond(create_user::handle(table, Event::create_user("ada").into_request()).await);
         let listed = respond(list_users::handle(&lister, Event::list("").into_request()).await);
         for logged in [created, listed] {
-            let cause = "an item of the table has no valid attribute id";
+            let cause = "in an item of the table, the attribute `id` is missing or invalid";
             assert_eq!(logged.cause.as_deref(), Some(cause));
             assert_eq!(logged.response.status(), 500);
         }

@@ -79,7 +79,7 @@ async fn check_fault(
     let failed = call(&mut sandbox, function).await;
     assert_eq!(failed.status, 503, "{function}, {name}: {failed:?}");
     assert_eq!(failed.header("retry-after"), Some("1"));
-    // Subtracts 1 for the connection that `connections` itself opens.
+    // The method `connections` also counts the connection that it opens itself, so subtract 1.
     let connections = front.connections().await - before - 1;
     assert_eq!(connections, ATTEMPTS, "{function}, {name}");
     assert_eq!(service.list("").await.body, "[]", "{function}, {name}");
@@ -111,7 +111,7 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     expired.not_after = date_time_ymd(2025, 1, 1);
     vec![
         (
-            "a certificate of another authority that has the same name",
+            "a certificate from an untrusted authority with the trusted authority's name",
             trusted(&Authority::new()),
             "BadSignature",
         ),
@@ -133,7 +133,8 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
         ("silence", Manner::Say(b""), "timeout"),
         (
             "a message that never ends",
-            // Only the header of a TLS record of 1 KiB, a plausible size for a ServerHello.
+            // Only the header of a TLS record. It announces 1 KiB, a plausible size for a
+            // ServerHello, but the rest of the record never comes.
             Manner::Say(&[0x16, 3, 3, 4, 0]),
             "timeout",
         ),
@@ -168,7 +169,8 @@ fn causes(lines: &[Value]) -> Vec<String> {
     causes.map(ToOwned::to_owned).collect()
 }
 
-/// [`Manner::Tls`] with a certificate for [`HOST`] that this authority signed.
+/// Returns a [`Manner::Tls`] with a certificate for [`HOST`]. This authority signed the
+/// certificate.
 pub(crate) fn trusted(authority: &Authority) -> Manner {
     Manner::Tls(authority.acceptor(&certificate(HOST)))
 }
@@ -249,7 +251,7 @@ impl Front {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         socket.bind(any).expect("a free port");
         let own = socket.local_addr().expect("a bound socket has an address");
-        // The listener may reset the connection immediately.
+        // The result does not matter, because the listener may reset the connection immediately.
         let _ = socket.connect(address).await;
         loop {
             let clients = self.clients.lock().expect("no holder panics").clone();

@@ -41,7 +41,7 @@ async fn a_sampled_request_is_two_spans_under_lambdas_segment() {
                 _ => Event::list(""),
             };
             assert_eq!(call(&mut sandbox, event).await.status, status);
-            // The warm-up sends no spans.
+            // The warm-up sends no spans, so these spans belong to this call.
             let Request { resource, spans } = agent.spans().await;
             assert_eq!(
                 resource,
@@ -203,8 +203,8 @@ async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
     running.join_all().await;
 }
 
-/// Temporary faults, each with the `error.type` of a retry's event and the HTTP statuses that the
-/// event may show.
+/// Temporary faults. For each retry after a fault, the span of the call to the table gets an event.
+/// Each row has the fault, the event's `error.type`, and the HTTP statuses that the event may show.
 fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     let throttled = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" });
     let answer = |status, body: &str| WireFault::Answer(status, body.to_owned());
@@ -217,8 +217,8 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
         (answer("503 Service Unavailable", ""), "503", &[503]),
         (WireFault::Stall, "timeout", &[]),
         (WireFault::LoseRequest, "connection", &[]),
-        // The table stores the user, but its answer, a 200, is cut off. The create's next attempt
-        // gets a 400, because the username is now taken.
+        // The table stores the user, but its answer, a 200, is cut off. The table answers 400 to
+        // the next attempt to create the user, because the username is now taken.
         (
             WireFault::TruncateAnswer(Break::Body),
             "response",
@@ -227,7 +227,8 @@ fn faults() -> [(WireFault, &'static str, &'static [u16]); 5] {
     ]
 }
 
-/// Checks the spans of a call. The fault hits the first `times` requests of the call.
+/// Checks the spans of a call. `times` is the number of the call's requests that the fault hits,
+/// beginning with the first request.
 async fn check_fault(
     function: &str,
     fault: WireFault,
@@ -380,7 +381,8 @@ async fn a_function_works_without_an_agent() {
         environment.extend(address.map(|address| ("AWS_XRAY_DAEMON_ADDRESS", address)));
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
-        // The operating system reports a closed port only when the next datagram is sent.
+        // The first datagram to a closed port is sent without an error. Only a later one gets the
+        // error, so this test calls the function three times.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,

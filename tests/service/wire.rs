@@ -1,5 +1,6 @@
-//! Tests of faults on the TLS connection between the real binaries and the table. `faults.rs` tests
-//! the handlers, without binaries and TLS. In `tls.rs`, the handshakes fail.
+//! Tests of faults on the TLS connection between the real binaries and the table. Here, every TLS
+//! handshake succeeds. `tls.rs` tests failed handshakes, and `faults.rs` tests the handlers,
+//! without binaries and TLS.
 
 use std::{cmp::min, fmt, iter, sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ enum Policy {
     /// Waits for the delayed answer.
     Wait,
     Retry,
-    /// Fails without a retry, so the client must retry.
+    /// Answers 503 after one attempt. The function does not retry, but the client may.
     GiveUp,
 }
 
@@ -110,8 +111,8 @@ fn cases(faults: Vec<(WireFault, Policy)>) -> impl Iterator<Item = Case> {
 /// The faults for both functions.
 fn faults() -> Vec<(WireFault, Policy)> {
     vec![
-        // The SDK waits 1.2 s for an answer, so it waits out only the first of the two delays.
-        // After the second, the proxy still forwards the request.
+        // The SDK waits 1.2 s for an answer. If the delay is 0.3 s, the SDK gets the answer. If the
+        // delay is 1.5 s, the SDK retries, although the proxy still forwards the first request.
         (WireFault::Delay(Duration::from_millis(300)), Wait),
         (WireFault::Delay(Duration::from_millis(1500)), Retry),
         (WireFault::LoseRequest, Retry),
@@ -157,9 +158,10 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// The faults for list-users only. The first two answers lack the list, but create-user needs
-/// nothing from the body of a successful answer. The last two are lists, which the table never
-/// sends to create-user.
+/// The faults for list-users only. The first two answers have no list. They are not faults for
+/// create-user, which needs nothing from the body of a successful answer. The last two answers have
+/// a list, which the table never sends to create-user. One of these answers lacks DynamoDB's
+/// request id, and the other is not UTF-8.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -229,8 +231,8 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
         retried
     };
     if let WireFault::Delay(time) = case.fault {
-        // The proxy still forwards the requests for which the SDK no longer waits. These must not
-        // change the user.
+        // The proxy forwards a delayed request even if the SDK no longer waits for the answer. Such
+        // late requests must not change the user, so this test waits until they have arrived.
         tokio::time::sleep(time).await;
     }
     let listed = service.list(&format!("prefix={name}")).await;
@@ -265,8 +267,9 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
     let (listed, requests) = function.call_undisturbed(Event::list("")).await;
     assert_eq!(listed.json(), *page, "{case:?}");
     assert_eq!(requests, 1, "{case:?}");
-    // With an inconsistent read, a page could lack a user who was created before the call. The
-    // first request is the warm-up's.
+    // Every page must come from a strongly consistent read. Otherwise, a page could lack a user who
+    // was created before the call. The warm-up sent the first request, which reads no page, so the
+    // check skips this request.
     let requests = function.proxy.requests();
     let is_current = |request: &TableRequest| request.parameters["ConsistentRead"] == true;
     assert!(requests[1..].iter().all(is_current), "{requests:?}");
@@ -278,7 +281,8 @@ async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
     // The first attempt times out after 1.2 s, but its request reaches the table after 1.4 s. The
-    // second attempt's request is sent after at least 1.2 s, and arrives 0.6 s later.
+    // second attempt starts after at least 1.2 s. Its request reaches the table 0.6 s later, after
+    // at least 1.8 s. So the first request comes first.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");

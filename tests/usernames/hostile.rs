@@ -20,7 +20,7 @@ use unicode_security::skeleton;
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
-/// The scripts that a username may mix with Latin, and some of them with each other.
+/// A username may mix each of these scripts with Latin, and some of these scripts with each other.
 const EAST_ASIAN: [Script; 5] = [
     Script::Bopomofo,
     Script::Han,
@@ -41,7 +41,8 @@ fn parse(text: &str) -> Result<Username, UsernameError> {
     Username::parse(text)
 }
 
-/// All assigned characters by UTS #39 skeleton. Look-alikes have the same skeleton.
+/// Groups all assigned characters by their UTS #39 skeleton. Characters that look alike have the
+/// same skeleton.
 fn look_alikes() -> BTreeMap<String, Vec<char>> {
     let mut look_alikes: BTreeMap<_, Vec<char>> = BTreeMap::new();
     for c in ('\0'..=char::MAX).filter(|c| script(*c) != Script::Unknown) {
@@ -104,7 +105,8 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
                 let are_east_asian = [one, other]
                     .iter()
                     .all(|c| script(*c) == Script::Latin || EAST_ASIAN.contains(&script(*c)));
-                // A digit may belong to several scripts, and stand beside letters of each of them.
+                // Some digits belong to several scripts. Such a digit may stand beside letters of
+                // each of these scripts.
                 let is_digit = [one, other]
                     .iter()
                     .any(|c| category(*c) == GeneralCategory::DecimalNumber);
@@ -140,9 +142,10 @@ async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted()
         ("D'Alia", "DʼAlia"),
         ("Ka'ana", "Kaʻana"),
         ("ריתאג'", "ריתאג׳"),
-        // A Thai ring (U+0E4D) before and after a tone mark. If a person types the vowel "am" with
-        // one key, parsing puts its ring before the tone mark. The second order arises only if a
-        // person types the ring and U+0E32 separately.
+        // A Thai ring (U+0E4D) before and after a tone mark. The vowel SARA AM consists of a ring
+        // and U+0E32. If a person types SARA AM with one key, parsing puts the ring before the tone
+        // mark. The ring is after the tone mark only if a person types the ring and U+0E32 as two
+        // characters.
         ("น\u{e4d}\u{e49}\u{e32}", "น\u{e49}\u{e4d}\u{e32}"),
     ] {
         for username in [one, other] {
@@ -181,8 +184,9 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // A replacement often looks like the character that it replaces. If that character stayed in a
-    // username, a person who types what they see could find the wrong user.
+    // Parsing replaces some characters with others that look the same. If a username kept a
+    // replaced character, a person could type the character that looks the same and find the wrong
+    // user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));
@@ -235,8 +239,8 @@ fn the_alternative_that_an_error_suggests_is_allowed() {
 #[test]
 fn right_to_left_usernames_may_end_but_not_begin_with_a_geresh() {
     // In left-to-right text, an apostrophe at the end of a right-to-left name is drawn on the
-    // right, where it seems to be the name's first character. Still, no other username looks the
-    // same, because no right-to-left username begins with an apostrophe.
+    // right, where it seems to be the name's first character. But no other username looks like this
+    // name, because no right-to-left username begins with an apostrophe.
     let marks = ["", "'", "''", "׳", "\"", "-", "."];
     for before in marks {
         for behind in marks {
@@ -327,7 +331,8 @@ fn a_username_is_made_of_letters_marks_digits_and_visible_ascii() {
     assert!(accepted > 190_000, "{accepted}");
     others.sort_unstable();
     others.dedup();
-    // RFC 8264 §9.6 also allows two Sindhi signs, a Tibetan mark, and the ideographic zero.
+    // All other characters of usernames are exceptions in RFC 8264 §9.6: two Sindhi signs, a
+    // Tibetan mark, and the ideographic zero.
     assert_eq!(others, ['\u{6fd}', '\u{6fe}', '\u{f0b}', '〇']);
 }
 

@@ -135,9 +135,9 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // All characters of these texts are allowed, but NFC composes two of them to one: a symbol, a
-    // titlecase letter or an ĺ. The ĺ matters because a middle dot is allowed only between two
-    // letters l without accents.
+    // In each text, every single character is allowed. But NFC composes two characters of the text
+    // to one: a symbol, a titlecase letter, or an ĺ. Beside the ĺ, the middle dot is refused,
+    // because it must stand between two letters l without accents.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
     refuse("l·l\u{301}", &disallowed('·'));
@@ -175,8 +175,9 @@ fn canonically_equivalent_spellings_are_one_username() {
         ),
         // The order of a mark above and a mark below does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
-        // A joiner is allowed only directly after a virama. The first of the two other spellings
-        // has a nukta between virama and joiner, but NFC moves the nukta before the virama.
+        // A joiner is allowed only directly after a virama. In the first of these two other
+        // spellings, a nukta is between the virama and the joiner. NFC moves the nukta before the
+        // virama, so the joiner is then directly after the virama.
         (
             "\u{915}\u{93c}\u{94d}\u{200d}ष",
             &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
@@ -197,9 +198,9 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         ("ຄຳ", "ຄ\u{ecd}\u{eb2}", "ຄ\u{ecd}\u{eb2}"),
         ("ໝອກ", "ຫມອກ", "ຫມອກ"),
         ("ໜູ", "ຫນູ", "ຫນູ"),
-        // Parsing splits the vowel am (U+0E33 or U+0EB3) into a ring and a second character. People
-        // type a tone mark before am, but the tone mark is drawn above the ring. So parsing moves
-        // the tone mark behind the ring.
+        // Parsing splits the vowel SARA AM (U+0E33 or U+0EB3) into a ring and a second character. A
+        // tone mark is drawn above the ring, so it must be after the ring. But people type it
+        // before SARA AM. So parsing puts the ring before the tone mark.
         (
             "น\u{e49}\u{e33}ทิพย์",
             "น\u{e4d}\u{e49}\u{e32}ทิพย์",
@@ -229,11 +230,11 @@ fn letters_that_a_keyboard_sends_as_one_character_are_spelled_out() {
         check(typed, display, key);
         assert_eq!(UsernamePrefix::parse(typed).unwrap().as_str(), key);
     }
-    // A special letter at the end of a prefix is spelled out too.
+    // A prefix may end with a special letter. Parsing spells this letter out.
     assert_eq!(UsernamePrefix::parse("Թադև").unwrap().as_str(), "թադեւ");
-    // Spelled out, the vowel am begins with a combining mark.
+    // Spelled out, SARA AM begins with a combining mark.
     refuse("ำ", &UsernameError::LeadingMark { mark: '\u{e4d}' });
-    // Spelled out, U+FDF2 is four letters.
+    // Each U+FDF2 becomes four letters, so this username has 84 letters. At most 80 are allowed.
     refuse(
         &"\u{fdf2}".repeat(21),
         &UsernameError::TooLong { length: 84 },
@@ -505,7 +506,8 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 
 #[test]
 fn most_texts_made_as_likely_usernames_are_usernames() {
-    // Most property tests below check only valid usernames.
+    // Most property tests below check a text only if it is a valid username. So most texts of
+    // `a_likely_username` must be valid.
     let mut runner = TestRunner::deterministic();
     let texts = (0..2000).map(|_| a_likely_username().new_tree(&mut runner).unwrap().current());
     let legal = texts.filter(|text| Username::parse(text).is_ok()).count();
@@ -520,7 +522,8 @@ proptest! {
         if let Ok(username) = Username::parse(&text) {
             let again = Username::parse(username.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&username));
-            // The key of a Cherokee username has small letters, which Unicode 6.3 (RFC 8264) lacks.
+            // The key of a Cherokee username is not a valid username: it has small Cherokee
+            // letters, which Unicode 6.3 (RFC 8264) lacks.
             let is_cherokee = |c| ('\u{13a0}'..='\u{13ff}').contains(&c);
             if !username.as_str().contains(is_cherokee) {
                 match Username::parse(username.key()) {
@@ -549,14 +552,14 @@ proptest! {
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // The crate must make a key of every display form that it accepts: it checks
-                // characters before it lower-cases them, and its Bidi Rule does not depend on case.
-                // The crate lower-cases Σ to σ even at the end of a word, but keeps ς, which the
-                // service replaces with σ.
+                // If the crate accepts a display form, it also returns a key: it checks characters
+                // before it lower-cases them, and its Bidi Rule does not depend on case. The crate
+                // lower-cases every Σ to σ, but does not change ς. The service replaces ς with σ,
+                // so this test does the same with the crate's key.
                 let key = key.map(|key| key.replace('ς', "σ"));
                 username.as_str() == display && key.is_ok_and(|key| username.key() == key)
             }
-            // Only the service has the rules that cause these three errors.
+            // The crate does not have the rules that cause these three errors.
             (Ok(_), Err(error)) => {
                 matches!(error, TooLong { .. } | MixedScripts | LeadingMark { .. })
             }

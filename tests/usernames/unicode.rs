@@ -1,11 +1,14 @@
 //! Tests of usernames with all characters of Unicode. The expected results come from ICU4X, whose
 //! code and tables the functions do not use.
 //!
-//! The tests check two promises. First, no two users have usernames that RFC 8265 treats as equal.
-//! To check this, this file computes the expected key of each username in three steps: it spells
-//! out special letters, converts the result to the form that the RFC compares, and replaces ς with
-//! σ. Second, canonically equivalent texts are the same username, or are all refused for the same
-//! reason.
+//! The tests check two promises:
+//!
+//! - No two users have usernames that RFC 8265 treats as equal.
+//! - Canonically equivalent texts are the same username, or are all refused for the same reason.
+//!
+//! To check the first promise, this file computes the expected key of each username in three steps:
+//! it spells out special letters, converts the result to the form that the RFC compares, and
+//! replaces ς with σ.
 
 use std::{
     cmp::Reverse,
@@ -120,9 +123,10 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{587}', "\u{565}\u{582}"),
     ('\u{edc}', "\u{eab}\u{e99}"),
     ('\u{edd}', "\u{eab}\u{ea1}"),
-    // The Thai and the Lao SARA AM become a ring and the vowel SARA AA. Only this new ring must
-    // move, not the other rings in the text. So a private-use character stands for it until
-    // `spelled_out` has moved it.
+    // Thai SARA AM and Lao SARA AM each become two characters: a ring and the vowel SARA AA.
+    // `spelled_out` must move this new ring before the tone marks, but must not move other rings in
+    // the text. So this table has a private-use character instead of the new ring. `spelled_out`
+    // moves this character, and then replaces it with the ring.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),
@@ -143,7 +147,8 @@ fn spelled_out(text: &str) -> String {
         .fold(text.to_owned(), |text, (special, letters)| {
             text.replace(*special, letters)
         });
-    // People type tone marks before SARA AM, but the ring belongs before the tone marks.
+    // People type tone marks before SARA AM, so the tone marks are now before the new ring. This
+    // loop moves the ring before the tone marks.
     for (ring, placed) in [('\u{f0e4d}', '\u{e4d}'), ('\u{f0ecd}', '\u{ecd}')] {
         while let Some(tone) = TONE_MARKS
             .into_iter()
@@ -160,9 +165,8 @@ pub(crate) fn display_form(text: &str) -> String {
     composed(&spelled_out(&composed(&ordinary_width(text))))
 }
 
-/// Whether this is a Cherokee letter. The key of a username with Cherokee letters is not itself a
-/// valid username: a key is in lower case, but RFC 8264 uses Unicode 6.3, which lacks small
-/// Cherokee letters.
+/// Whether this is a Cherokee letter. The key of a username with Cherokee letters is not a valid
+/// username: it has small Cherokee letters, which Unicode 6.3 (RFC 8264) lacks.
 fn is_cherokee(c: char) -> bool {
     ('\u{13a0}'..='\u{13ff}').contains(&c)
 }
@@ -173,8 +177,9 @@ fn parse_and_check(text: &str) -> Option<Username> {
     assert_eq!(username.as_str(), display, "{text:?}");
     let key = rfc_form(&display).replace('ς', "σ");
     assert_eq!(username.key(), key, "{text:?}");
-    // The RFC composes a text only after lower-casing, and the service also before. Without special
-    // letters, both ways give the same form.
+    // The RFC composes a text once, after lower-casing. The service also composes the text before
+    // lower-casing. If the text has no special letters, this extra composition does not change the
+    // form that the RFC compares.
     if display == composed(&ordinary_width(text)) {
         assert_eq!(rfc_form(&display), rfc_form(text), "{text:?}");
     }
@@ -184,8 +189,9 @@ fn parse_and_check(text: &str) -> Option<Username> {
     Some(username)
 }
 
-/// Whether RFC 8264 §4.2 and §8 allow this character, at least beside some neighbors. Also true for
-/// letters, marks and digits that are newer than Unicode 6.3.
+/// Whether RFC 8264 §4.2 and §8 allow this character, either everywhere or only beside certain
+/// characters. Also returns true for letters, marks and digits that are newer than Unicode 6.3,
+/// although the RFC does not allow them.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -237,7 +243,8 @@ fn may_be_in_an_identifier(c: char) -> bool {
     }
 }
 
-/// Reverses NFC for single characters. For example, maps Å (U+00C5) to the Ångström sign (U+212B).
+/// Undoes NFC for characters that NFC replaces with one other character. For example, NFC replaces
+/// the Ångström sign (U+212B) with Å (U+00C5), so this table maps Å to the Ångström sign.
 static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     let singletons = ('\0'..=char::MAX).filter_map(|c| {
         let composed = composed(c.encode_utf8(&mut [0; 4]));
@@ -248,14 +255,14 @@ static SINGLETONS: LazyLock<BTreeMap<char, char>> = LazyLock::new(|| {
     singletons.collect()
 });
 
-/// Other texts that are canonically equivalent.
+/// Returns texts that differ from `text` but are canonically equivalent to it.
 fn equivalents(text: &str) -> Vec<String> {
     let composed_text = composed(text);
     let decomposed_text = decomposed(text);
     let singleton = |c: char| SINGLETONS.get(&c).copied().unwrap_or(c);
     let with_singletons: String = composed_text.chars().map(singleton).collect();
     let reordered = marks_reversed(&decomposed_text);
-    // Most texts have no equivalents.
+    // Most texts have no such other text. For them, this saves the work below.
     if [
         &composed_text,
         &decomposed_text,
@@ -325,7 +332,7 @@ fn check_equivalents(text: &str) -> usize {
     equivalents.len()
 }
 
-/// Other spellings that RFC 8265 treats as equal.
+/// Other spellings of the username, which RFC 8265 treats as equal to it.
 fn spellings(username: &str) -> Vec<String> {
     let widen = |c: char| WIDTH_FORMS.get(&c).copied().unwrap_or(c);
     let decomposed = decomposed(username);
@@ -339,7 +346,8 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // RFC 8265 does not treat all capitals as equal: the upper case of `ß` is `SS`.
+    // In capitals, a username may become another one. For example, `SS`, the upper case of `ß`, is
+    // not equal to `ß`. So only equal spellings are added.
     let capitals = [upper(username), title(username)];
     let is_equal = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(is_equal));
@@ -412,7 +420,8 @@ fn every_key_over_all_of_unicode_is_the_form_that_rfc_8265_compares() {
         }
     }
     println!(
-        "{walked} texts: {accepted} usernames ({alone} with one character), {respelled} other spellings"
+        "{walked} texts: {accepted} are usernames ({alone} of them have one character), \
+         {respelled} other spellings of these usernames have the same keys"
     );
     assert!(walked > 4 * SCALAR_VALUES, "{walked}");
     assert!(alone > 95_000, "{alone}");
@@ -435,7 +444,7 @@ fn every_canonically_equivalent_spelling_over_all_of_unicode_gets_the_same_answe
             String::from_iter([c, '\u{338}']),
         ];
         if is_mark(c) || decomposed(&texts[0]) != texts[0] {
-            // One mark is drawn above the letter, and the other below.
+            // U+0301 is drawn above the letter, and U+0323 below the letter.
             texts.push(String::from_iter([letter, '\u{301}', c, '\u{323}']));
         }
         respelled += texts.iter().map(|it| check_equivalents(it)).sum::<usize>();
@@ -508,14 +517,16 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
                 continue;
             };
             update(&mut keys, &username);
-            // Only texts in which parsing changes nothing but the width of characters.
+            // `unmapped_keys` covers a username only if parsing changes nothing but the width of
+            // characters.
             if username.as_str() == ordinary_width(&text) {
                 update(&mut unmapped_keys, &username);
             }
         }
     }
-    // Releases that did not yet check composed characters or spell out special letters gave the
-    // same checksum `unmapped_keys`. So none of these keys has changed.
+    // `unmapped_keys` covers the usernames that older versions of the service accepted. Those
+    // versions refused special letters, and checked characters before they composed them. Their
+    // checksum of all keys was the first number below, so none of these keys has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }
