@@ -202,7 +202,8 @@ fn faults() -> impl Iterator<Item = WireFault> {
     kinds.into_iter().cycle().take(3 * USERNAMES)
 }
 
-/// Sends one create. All callers and usernames have the same Idempotency-Key.
+/// Sends one create. Every create has the same Idempotency-Key, whatever its caller and its
+/// username are.
 async fn ask(url: String, username: String, caller: &str) -> Answer {
     let event = Event::create_user(&username).by(caller);
     let event = event.with_header("idempotency-key", "one");

@@ -41,7 +41,7 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// A prefix as a client writes it, and the prefix of the username keys.
+/// Each prefix as a client writes it, and as username keys contain it.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),

@@ -4,8 +4,8 @@
 //! began, A comes before B. If the outcome of a create is unknown, the create may take effect at
 //! any later time, even after its client has stopped waiting.
 //!
-//! A client is told of a user by a 201, by a 409 for the username, or by a page that shows the
-//! user.
+//! In the rules, a client is told of a user if it gets a 201 with the user, a 409 for the user's
+//! username, or a page that shows the user.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
@@ -26,26 +26,31 @@ pub enum Rule {
     OneOwner,
     /// If a client was told of a user, the list at the end of the run shows this user.
     Kept,
-    /// Before a client is told of a user, a create for the user's display form was sent. That
-    /// create got a 201 that is not a replay, or its outcome is unknown.
+    /// If an answer shows a user, a create for the user's display form was sent before the answer
+    /// arrived. That create got a 201 that is not a replay, or its outcome is unknown. A 201 shows
+    /// the display form that its own request asked for.
     Asked,
     /// All attempts of one request get the same user. At most one attempt gets a 201 that is not a
     /// replay. Only a request with an Idempotency-Key gets replays.
     Replay,
-    /// A request gets a 409 only if another request can have created the user with this username
-    /// before the 409 arrived.
+    /// For each 409, there is another request that may have taken the username before the 409
+    /// arrived.
     Conflict,
-    /// At least one attempt can be the creator of the user. An attempt can be the creator if it was
-    /// sent before any client was told of the user, and if no other attempt of its request got a
-    /// 409. Every attempt that got a 201 must belong to the creator's request. An attempt that got
-    /// a 201 without a replay must be the creator. This rule is checked only if no other rule is
-    /// broken.
+    /// At least one attempt can be the creator of the user. This rule is checked only if no other
+    /// rule is broken. An attempt can be the creator if all of these statements are true:
+    ///
+    /// * The attempt asked for the user's display form, and was sent before any client was told of
+    ///   the user.
+    /// * The attempt got a 201 that is not a replay, or its outcome is unknown.
+    /// * No attempt of the same request got a 409.
+    /// * No attempt of another request for the username got a 201.
+    /// * No other attempt got a 201 that is not a replay.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and
     /// cursor. If a page links to a next page, it is full.
     Page,
     /// A page shows every user in its range, except users who were new when the page was requested.
-    /// A user stops being new `max_age` seconds after a client was first told of the user.
+    /// A user is new until `max_age` seconds have passed since a client was first told of the user.
     Complete,
     /// The pages of one walk never show the same user twice.
     Walk,
@@ -70,7 +75,7 @@ pub struct Violation {
 pub fn check(history: &History) -> Vec<Violation> {
     let mut checker = Checker::new(history);
     if let Some(failure) = &history.failure {
-        // The other rules hold only for a run that finished.
+        // A run that did not finish may break the other rules, so they are not checked.
         checker.report(Rule::Answer, failure.clone());
         return checker.violations;
     }
@@ -101,10 +106,10 @@ pub fn check(history: &History) -> Vec<Violation> {
 /// What identifies a request. All attempts of one request have the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity<'a> {
-    /// A request with an Idempotency-Key: its caller, its key and the display form of its username.
+    /// A request with an Idempotency-Key: the caller, the key and the display form of the username.
     Keyed(Option<&'a str>, &'a str, &'a str),
-    /// A request without an Idempotency-Key: the number of its operation. The client's retry counts
-    /// as a new request.
+    /// A request without an Idempotency-Key: the number of its operation. If the client sends the
+    /// request again, the repetition counts as a new request.
     Single(usize),
 }
 
@@ -172,7 +177,8 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Stores the first walk's users in `self.users`. Compares them with all walks and the table.
+    /// Stores the users of the first walk after the last write in `self.users`. Then checks that
+    /// every walk after the last write, and the table, show these users.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
@@ -396,7 +402,7 @@ impl<'a> Checker<'a> {
             let after = after.unwrap_or_default();
             self.check_page(operation, list, after, &keys, *has_next);
 
-            // If a page links to a next page, its range ends at its last user.
+            // If there is a next page, this page covers no key after the key of its last user.
             let last = has_next.then(|| keys.last().copied().unwrap_or(after));
             let on_page: HashSet<&str> = keys.into_iter().collect();
             for (key, time) in told {

@@ -200,8 +200,8 @@ fn a_conflict_with_the_request_itself_is_found() {
     story.end(&[(1, "ada")]);
     story.assert_broken(&[Rule::Conflict]);
 
-    // Only one request asks for "ada", and the two creates for "bea" are attempts of one request.
-    // So no other request explains the 409s.
+    // Only one request asks for "ada". The two creates for "bea" are attempts of one request. So no
+    // second request can have taken either username before the 409.
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Taken);
     story.create("ada", Some("one"), "bea", Outcome::Killed);
@@ -232,8 +232,9 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 #[test]
 fn a_conflict_with_a_request_that_lost_is_found() {
     let mut story = Story::default();
-    // The 201 proves that ada's request created the user. So bea's request created no user, and the
-    // username was still free when cleo got the 409.
+    // The callers bea, cleo and ada all ask for the username "ada". The 201 proves that the caller
+    // ada created the user, and ada asked only after cleo got the 409. So bea's request created no
+    // user, and the username was still free when cleo got the 409.
     story.create("bea", None, "ada", Outcome::Killed);
     story.create("cleo", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));

@@ -1,5 +1,5 @@
-//! Runs, in which many clients call processes of the real functions. Meanwhile, the run injects
-//! faults, and kills function processes and the engine, which emulates DynamoDB.
+//! A run: many clients call processes of the real functions. Meanwhile, the run injects faults, and
+//! kills function processes and the engine, which emulates DynamoDB.
 
 use std::{
     any::Any,
@@ -42,8 +42,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CREATORS: usize = 5;
 const LISTERS: usize = 3;
 
-/// The largest number of pages in a walk. It ends a walk even if the service always links to a next
-/// page.
+/// The maximum number of requests in a walk. With this limit, a walk ends even if every page links
+/// to a next page.
 const MAX_PAGES: usize = 1000;
 
 /// The maximum ages of a page, in seconds, from which a run chooses. With 0, the template's
@@ -168,8 +168,9 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // Each deed has its own random generator. A deed draws more or fewer random numbers,
-        // depending on its answers, and the next deed's choices must not depend on them.
+        // Each deed (see `Plan::deeds`) has its own random generator. The number of random numbers
+        // that a deed draws depends on the answers that the deed gets. With one shared generator,
+        // these answers would change the choices of the next deed.
         let mut rng = rng.fork();
         let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
         clients.spawn(client.live(deeds));
@@ -415,7 +416,8 @@ impl Client {
     }
 
     async fn create(&self, rng: &mut Rng, deed: usize) {
-        // Later deeds have larger numbers, because otherwise all usernames would soon be taken.
+        // Each username ends in a number. Later deeds use larger numbers, because otherwise all
+        // usernames would soon be taken.
         let number = deed / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
@@ -424,7 +426,8 @@ impl Client {
         };
         for _ in 0..4 {
             let outcome = self.create_once(rng, &create).await;
-            // Sometimes the client retries although it knows the outcome, or without its key.
+            // Sometimes the client repeats a request although it knows the outcome. Sometimes it
+            // leaves out the key when it repeats a request.
             let repeats = outcome.is_unknown() || rng.u8(..8) == 0;
             if !repeats || rng.u8(..8) == 0 {
                 return;
@@ -521,8 +524,8 @@ impl Client {
     }
 }
 
-/// The outcome that an answer means. `None` if the answer has a status that no request of a run
-/// should get.
+/// Maps an answer to the outcome that the history records. Returns `None` if no answer in a run may
+/// have this status.
 fn outcome(answer: &Answer) -> Option<Outcome> {
     Some(match answer.status {
         200 => Outcome::Page {

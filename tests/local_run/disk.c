@@ -32,7 +32,8 @@ __attribute__((constructor)) static void start(void) {
     unsetenv("LD_PRELOAD");
 }
 
-// The error that a change to this path now causes: ENOSPC, EROFS, or 0 for no error.
+// Returns the error that the program gets if it changes the file at this path: ENOSPC, EROFS, or 0
+// for no error. The error depends on the switch file.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))
@@ -49,7 +50,7 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// The same for a file descriptor.
+// Returns the error that the program gets if it changes this open file, as in fault_of_path.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;
@@ -89,7 +90,7 @@ ssize_t pwrite64(int file, const void *bytes, size_t length, off_t offset) {
 int ftruncate(int file, off_t length) {
     struct stat status;
     int fault = fault_of(file);
-    // A program can shorten a file even if the disk is full.
+    // On a real full disk, a program can still shorten a file. So shortening succeeds here too.
     if (fault == ENOSPC && fstat(file, &status) == 0 && length <= status.st_size)
         fault = 0;
     if (fault != 0) {

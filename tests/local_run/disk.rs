@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use crate::{alone, assert_refused, temporary_folder};
 
-/// The faults: the content of the switch file (`disk.c`), and the operating system's message.
+/// Each fault of the disk: the content of the switch file that causes the fault (see `disk.c`), and
+/// the operating system's message for the fault.
 const FAULTS: [(&str, &str); 2] = [
     ("full", "No space left on device (os error 28)"),
     ("read-only", "Read-only file system (os error 30)"),
@@ -85,7 +86,8 @@ fn a_disk_without_space_or_write_access_at_the_start_is_reported_in_one_line() {
              `make run DATA_DIR=/tmp/users`\n",
             disk.data().display()
         );
-        // First the data folder is empty, and then it contains a user.
+        // Try the start twice: with an empty data folder, and with a data folder that contains a
+        // user.
         disk.set(fault);
         assert_refused(&disk.run_to_end(), &message);
         disk.heal();

@@ -149,7 +149,8 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     assert!(succeeds, "{message}");
     assert_eq!(response.unwrap()["statusCode"], 201);
     assert_eq!(run.list("").usernames(), ["ada"]);
-    // The caller is from the claims in the event file, which the gateway passes on unchanged.
+    // The gateway passes the event to the function unchanged. So the function logs the caller that
+    // the claims in the event file name.
     run.wait_for_output(r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#);
     run.stop();
 }
@@ -305,8 +306,9 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    // Without a preflight, a page can send requests with these media types to another origin. In an
-    // older browser, no header of such a request reveals the page's origin.
+    // A page can send requests with these media types to another origin, and the browser sends no
+    // preflight before them. In an older browser, no header of such a request reveals the page's
+    // origin.
     for media_type in [
         "",
         "text/plain",
@@ -517,8 +519,8 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         assert_eq!(answer.body_mut().read_to_string().unwrap(), "[]");
-        // The page's server redirects the other names to the page's own origin, 127.0.0.1, and the
-        // HTTP client follows the redirect.
+        // The page's own origin has the name 127.0.0.1. For any other name of this machine, the
+        // page's server redirects to this origin, and the HTTP client follows the redirect.
         let url = format!("http://{name}:{page_port}/");
         let mut answer = agent.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");

@@ -17,8 +17,8 @@ pub enum Decision {
 }
 
 impl Protocol {
-    /// Calls the service's [`judge`]. If the model leaves out a rule of `judge`, changes the users
-    /// first, so that the rule has no effect.
+    /// Calls the service's [`judge`]. If the model leaves out a rule of `judge`, this method
+    /// changes the two users before the call, so that the rule has no effect.
     pub(crate) fn judge(&self, state: &State, new: Item, found: Item) -> Decision {
         let mut new = self.stored(state, new);
         let mut found = self.stored(state, found);
@@ -28,7 +28,9 @@ impl Protocol {
                 found.fingerprint = new.fingerprint;
             }
             Some(Without::Key) => {
-                // With the fingerprint of an empty key, a request without a key can get a replay.
+                // A user that was requested without a key has no fingerprint, so the service sends
+                // no replay. To leave out this rule, the model gives such a user the fingerprint of
+                // an empty key. Then a request without a key can get a replay.
                 for user in [&mut new, &mut found] {
                     user.fingerprint
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

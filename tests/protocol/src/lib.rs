@@ -1,18 +1,19 @@
 //! A model of how clients, the function and the table create users, for the model checker
 //! [stateright](https://docs.rs/stateright).
 //!
-//! Each test in `tests/histories` checks only the order of events that happened in its run. The
-//! model checks every possible order, and shows which promises break if a rule is removed.
+//! Each test in `tests/histories` sees only one order of events: the order in which they happened
+//! in its run. The model checks every possible order, and shows which promises break if a rule is
+//! removed.
 //!
 //! * Up to three clients each ask for a username, with or without an Idempotency-Key. Each client
 //!   may send its request a second time, before or after the first answer.
 //! * Each time a client sends its request, the function runs once, and sends its write to the table
-//!   at most twice. A write may arrive after the function has stopped waiting, or never. The answer
-//!   to a write may get lost. Functions may crash at any time.
+//!   at most twice. A write may arrive after the function has stopped waiting, or never. The
+//!   table's answer to a write may get lost. Functions may crash at any time.
 //! * An operator may erase one user.
 //!
-//! In reality, the function's answer to the client may get lost. In the model, every answer reaches
-//! the client, so that the model can check every answer.
+//! In the model, every answer of a function reaches the client, so that the model can check it. In
+//! reality, these answers may get lost too.
 //!
 //! The model uses the service's code: [`create_user::insert::judge`] decides what to answer after a
 //! failed condition.
@@ -40,7 +41,8 @@ pub const CLIENTS: usize = 3;
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
 /// Pairs of caller and Idempotency-Key: two callers use the same key, and one caller uses two keys.
 pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
-/// A client sends its request, and a function sends its write, at most this many times.
+/// The maximum number of times that a client sends its request, and that a function sends its
+/// write.
 const ATTEMPTS: usize = 2;
 
 /// The request that a client sends.
@@ -66,9 +68,9 @@ pub struct Attempt {
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// The first write that contains the user: 0, because all writes of an attempt contain the same
-    /// user. Only in a model with [`Without::OneIdARequest`], each write contains a different user,
-    /// and this is 0 or 1.
+    /// The index of the attempt's first write that contains the user. It is 0, because all writes
+    /// of an attempt contain the same user. But in a model with [`Without::OneIdARequest`], each
+    /// write contains a different user, so the index is 0 or 1.
     pub write: usize,
 }
 
@@ -116,14 +118,14 @@ pub enum Progress {
     /// Nothing.
     #[default]
     Idle,
-    /// Looked up the user.
+    /// The operator has looked up the user.
     Found(Item),
-    /// Deleted the user for the first time.
+    /// The operator has deleted the user for the first time.
     Deleted(Item),
-    /// Waited until two things can no longer arrive: writes of attempts that clients sent before
-    /// the erasure, and a late copy of the delete.
+    /// The operator has waited until two kinds of messages can no longer arrive: writes of attempts
+    /// that clients sent before the erasure began, and a late copy of the delete.
     Waited(Item),
-    /// Reported that the user is erased.
+    /// The operator has reported that the user is erased.
     Done(Item),
 }
 
@@ -149,9 +151,9 @@ pub struct State {
     pub forgetful: u8,
     /// The progress of each client's attempts.
     pub runs: [[Run; ATTEMPTS]; CLIENTS],
-    /// The table: `table[place][key]`. Most models use only the first place. The second place is
-    /// the second region, the second item collection ([`Layout`]) or an old copy of the table
-    /// ([`Without::ConsistentRead`]).
+    /// The table: `table[place][key]`. Most models use only the first place. What the second place
+    /// is depends on the model: the second region or the second item collection ([`Layout`]), or an
+    /// old copy of the table ([`Without::ConsistentRead`]).
     pub table: [[Cell; USERNAMES.len()]; 2],
     /// For each key, the number of the place that was written last.
     pub newest: [u8; USERNAMES.len()],
@@ -161,10 +163,10 @@ pub struct State {
     pub wrong: u8,
     /// The progress of the erasure.
     pub progress: Progress,
-    /// The attempts that clients sent before the erasure began.
+    /// The attempts that clients sent before the erasure began: one bit for each attempt.
     pub begun: u8,
-    /// The users that the operator deleted on purpose: the user to erase, and users that other
-    /// attempts of that user's request created.
+    /// The users that the operator deleted on purpose: the user to erase, and users that the same
+    /// request created in another attempt.
     pub erased: u16,
     /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,
@@ -203,7 +205,7 @@ enum Wrong {
     /// A 201 with a user that another request created, or with a spelling that the client did not
     /// ask for.
     OthersUser,
-    /// A replay of a user that the same attempt created.
+    /// A 201 that is marked as a replay, although the attempt that got it created the user.
     FalseReplay,
     /// A 409 to a request that itself created the user with this username.
     FalseConflict,
@@ -212,28 +214,31 @@ enum Wrong {
 /// The rule that a model of the service leaves out, to show which promise then breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
-    /// A write has a condition: the table has no user with the same key.
+    /// Leaves out this rule: a write succeeds only if the table has no user with the same key.
     Condition,
-    /// After a failed condition, the function compares the ids of the new user and the existing
-    /// user.
+    /// Leaves out this rule: after a failed condition, the function compares the ids of the new
+    /// user and the existing user.
     OwnId,
-    /// The function compares the fingerprints of the new user and the existing user.
+    /// Leaves out this rule: the function compares the fingerprints of the new user and the
+    /// existing user.
     Fingerprint,
-    /// Only a request with an Idempotency-Key gets a replay.
+    /// Leaves out this rule: only a request with an Idempotency-Key gets a replay.
     Key,
-    /// The function compares the spellings of the new username and the existing username.
+    /// Leaves out this rule: the function compares the spellings of the new username and the
+    /// existing username.
     Spelling,
-    /// The caller is part of the fingerprint.
+    /// Leaves out this rule: the caller is part of the fingerprint.
     Caller,
-    /// The table's key is the username's comparison form, which ignores case.
+    /// Leaves out this rule: the table's key is the username's comparison form, which ignores case.
     ComparisonForm,
-    /// All writes of one attempt contain the same user id.
+    /// Leaves out this rule: all writes of one attempt contain the same user id.
     OneIdARequest,
-    /// The client gets a 503 if the function got no answer from the table.
+    /// Leaves out this rule: the client gets a 503 if the function got no answer from the table.
     Doubt,
-    /// A response counts as an answer of DynamoDB only if it has a request id.
+    /// Leaves out this rule: the function accepts a response as DynamoDB's answer only if the
+    /// response has a request id.
     RequestId,
-    /// A list request reads the table with consistent reads.
+    /// Leaves out this rule: a list request uses consistent reads.
     ConsistentRead,
 }
 
@@ -282,14 +287,15 @@ pub enum Erasure {
     /// Like `DeleteById`, but for an old user: the writes of the attempt that created the user can
     /// no longer arrive.
     DeleteOldById,
-    /// Delete as in `Delete`, wait until no earlier write can still arrive, and delete again.
+    /// Delete the user with the username, whatever its id is. Wait until no write of an attempt
+    /// from before the erasure can still arrive, and delete again in the same way.
     DeleteTwice,
-    /// Like `DeleteTwice`, but look up the user first. Both deletes have a condition: the user in
-    /// the table has the id of the user that was looked up, or has both its fingerprint and its
-    /// spelling.
+    /// Like `DeleteTwice`, but look up the user first. Both deletes have the same condition: the
+    /// user in the table has the id of the user that was looked up, or has the fingerprint and the
+    /// spelling of that user.
     DeleteTwiceByRequest,
-    /// Look up the user's id, wait until no earlier write can still arrive, and delete the user
-    /// only if the id is still the same.
+    /// Look up the user's id, wait until no write of an attempt from before the erasure can still
+    /// arrive, and delete the user only if the id is still the same.
     WaitThenDelete,
     /// Replace the user with an item that has the same key and no personal data. The item stays
     /// forever.
@@ -327,8 +333,8 @@ pub enum Action {
     LoseAnswer(Attempt),
     /// The newest write of an attempt times out, but may still arrive later.
     TimeOut(Attempt),
-    /// A proxy between the function and the table answers the newest write with its own 200. The
-    /// write never reaches the table.
+    /// A proxy between the function and the table stops the newest write, and invents a 200 as the
+    /// answer. The write never reaches the table.
     Forge(Attempt),
     /// A write of an attempt arrives late: the function no longer waits for its answer.
     ArriveLate(Attempt),
@@ -338,8 +344,8 @@ pub enum Action {
     Erase,
     /// A late copy of the operator's delete arrives at the table.
     DeleteLate,
-    /// The newest content of the key with this number is copied to the other place
-    /// ([`State::table`]).
+    /// The two places of [`State::table`] differ at the key with this number. The newest content is
+    /// copied to the place that does not have it.
     Replicate(usize),
 }
 
@@ -352,14 +358,17 @@ pub struct Protocol {
     pub without: Option<Without>,
     /// Where users are kept.
     pub layout: Layout,
-    /// How the operator erases one user. With an erasure, all clients ask for the same name.
+    /// How the operator erases one user. `None` if no user is erased. If a user is erased, all
+    /// clients ask for the same name, in one or both of its spellings.
     pub erasure: Option<Erasure>,
-    /// Whether states that differ only in what no longer matters count as one state (`merge`).
+    /// Whether states count as one state if they differ only in numbers that no longer matter (see
+    /// `merge`).
     pub merges: bool,
     usernames: [Username; USERNAMES.len()],
     fingerprints: [Fingerprint; KEYS.len()],
     ids: [UserId; CLIENTS * ATTEMPTS * ATTEMPTS],
-    /// For each username, the index in [`USERNAMES`] of the first username with the same key.
+    /// The key of each username. A key is a number: the index in [`USERNAMES`] of the first
+    /// username with this key.
     keys: [usize; USERNAMES.len()],
 }
 
@@ -420,7 +429,8 @@ impl Protocol {
         }
     }
 
-    /// The cell of [`State::table`] that an attempt writes: its place and its key.
+    /// The cell of [`State::table`] that an attempt writes to: the number of the place, and the
+    /// number of the key.
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -433,7 +443,8 @@ impl Protocol {
         (place, key)
     }
 
-    /// Applies a write to the table. Returns the user in the write, and the cell that it found.
+    /// Applies a write to the table. Returns the user in the write, and the content that the
+    /// write's condition finds under the key. Without the condition, this content is always `Free`.
     fn write(&self, state: &mut State, attempt: Attempt, write: usize) -> (Item, Cell) {
         let write = if self.without == Some(Without::OneIdARequest) {
             write
@@ -455,8 +466,9 @@ impl Protocol {
         (item, found)
     }
 
-    /// What the function answers after a write of `item` finds `found` in the table: the decision,
-    /// and the user that a 201 shows.
+    /// Decides what the function answers. The function has written `item`, and the condition of the
+    /// write has found the content `found`. Returns the decision, and the user that the answer
+    /// shows if it is a 201.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -468,8 +480,9 @@ impl Protocol {
         }
     }
 
-    /// The decision if the newest write of this attempt arrives now, and the user that a 201 shows.
-    /// `None` if the attempt is not waiting for an answer.
+    /// What the function answers if the newest write of this attempt arrives now: the decision, and
+    /// the user that the answer shows if it is a 201. `None` if the attempt is not waiting for an
+    /// answer.
     #[must_use]
     pub fn answer(&self, state: &State, attempt: Attempt) -> Option<(Decision, Item)> {
         let Run::Waiting { sent, .. } = state.runs[attempt.client][attempt.number] else {
@@ -545,8 +558,8 @@ impl Protocol {
         })
     }
 
-    /// Waits until no write of an attempt that was sent before the erasure, and no late copy of the
-    /// delete, can still arrive.
+    /// The operator waits. Afterwards, two kinds of messages can no longer arrive: writes of
+    /// attempts that clients sent before the erasure began, and a late copy of the delete.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
@@ -588,13 +601,13 @@ impl Protocol {
         }
     }
 
-    /// Makes states equal if they differ only in what no longer matters. Does nothing while an
-    /// erasure can still delete a user.
+    /// Makes states equal if they differ only in numbers that no longer matter. Does nothing while
+    /// an erasure can still delete a user.
     ///
-    /// A write that finds a user changes nothing, and always gets the same answer. So while the
-    /// username is taken, two numbers do not matter: how many writes an attempt has sent, and how
+    /// While the username is taken, a write changes nothing, and every repetition of the write gets
+    /// the same answer. So two numbers do not matter: how many writes an attempt has sent, and how
     /// many of its writes may still arrive. While the username is free, two late writes have the
-    /// same effect as one, because the second write finds the first one's user.
+    /// same effect as one, because the second write finds the user that the first write created.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -613,10 +626,13 @@ impl Protocol {
         }
     }
 
-    /// Whether the model starts from this list of requests. Swapping clients, names, spellings or
-    /// keys makes an equivalent list, and the model starts only from the smallest of them. In a
-    /// model with [`Without::Caller`], keys are not swapped, because two keys have the same
-    /// fingerprint.
+    /// Whether the model starts from this list of requests. Two lists are equivalent if swapping
+    /// names, spellings, keys or clients turns one list into the other. Of several equivalent
+    /// lists, the model starts only from the first one in sort order.
+    ///
+    /// In a model with [`Without::Caller`], keys are not swapped, because only two of the three
+    /// keys have the same fingerprint. Clients are swapped only in [`Layout::One`]: in
+    /// [`Layout::Regions`] and [`Layout::MoreShards`], the last client differs from the others.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -624,7 +640,7 @@ impl Protocol {
             more.iter_mut().for_each(change);
             all.append(&mut more);
         };
-        // Swap the two names, and the two spellings of each name.
+        // Add the lists with the two names swapped, and with the two spellings of a name swapped.
         vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
         for name in [0, 2] {
             let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
@@ -687,8 +703,8 @@ impl Model for Protocol {
                 .collect();
         }
         all.retain(|requests| self.is_first(requests));
-        // Of several equally short counter-examples, stateright reports the last one. So the
-        // simplest requests, which are the easiest to read, are at the end of the list.
+        // stateright explores the last state of this list first. So the simplest requests are at
+        // the end of the list, because their counter-examples are the easiest to read.
         all.iter()
             .rev()
             .map(|requests| State {
@@ -714,7 +730,8 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // As in `init_states`, the simplest actions are at the end of the list.
+        // If stateright finds several equally short counter-examples one after another, it keeps
+        // the last one. So the simplest actions are at the end of the list.
         for client in (0..self.clients).rev() {
             for number in (0..ATTEMPTS).rev() {
                 let attempt = Attempt { client, number };
@@ -871,7 +888,8 @@ impl Model for Protocol {
                 !is_wrong(state, Wrong::FalseConflict)
             }),
             Property::always(LISTED, |model: &Self, state: &State| {
-                // Without consistent reads, a list sees only the second place, which may be stale.
+                // In the model without consistent reads, a list reads only `state.table[1]`, which
+                // is a copy of the table that may be old.
                 let is_stale = model.without == Some(Without::ConsistentRead);
                 let read = &state.table[usize::from(is_stale)..];
                 let users = read.iter().flatten().filter_map(|cell| match cell {
@@ -912,8 +930,9 @@ impl Model for Protocol {
     }
 }
 
-/// Whether the erased user is gone from the table, or the erasure is not done yet. `is_its` gets a
-/// user in the table and the erased user, and decides whether the first counts as the second.
+/// Returns true until the erasure is done. After that, returns whether the erased user is gone from
+/// the table. `is_its(item, user)` decides whether the table's user `item` counts as the erased
+/// user `user`.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -937,19 +956,21 @@ pub const ONE_OWNER: &str = "a username has one owner";
 pub const OWN_USER: &str = "a 201 is about the request's own user";
 /// No attempt gets a replay of a user that the attempt itself created.
 pub const TRUE_REPLAY: &str = "no attempt gets a replay of a user that it created";
-/// A request that created a user does not get a 409 because of this user.
+/// If a request gets a 409 because a user has the username, another request created this user.
 pub const TRUE_CONFLICT: &str = "a 409 means that another request created the user";
 /// A list shows every user that a client got in a 201, unless the user was erased.
 pub const LISTED: &str = "a list shows every acknowledged user";
 /// After the erasure, no user has the erased user's id.
 pub const ERASED: &str = "an erased user does not come back";
-/// After the erasure, no earlier attempt of the erased user's request creates a user, not even with
-/// a new id.
+/// If a client sent an attempt of the erased user's request before the erasure began, this attempt
+/// creates no user after the erasure, not even with a new id.
 pub const NOT_BROUGHT_BACK: &str =
-    "no attempt that was sent before the erasure creates the erased user again";
-/// After the erasure, no earlier attempt by the erased user's client creates a user, not even an
-/// attempt without an Idempotency-Key.
+    "an attempt of the erased user's request, sent before an erasure, creates no user after it";
+/// If the erased user's client sent an attempt before the erasure began, this attempt creates no
+/// user after the erasure, not even if it has no Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
-    "after an erasure, no earlier attempt by the erased user's client creates a user";
-/// Like [`NOT_BROUGHT_BACK`], but also for attempts that were sent after the erasure.
-pub const NOT_CREATED_ANEW: &str = "no retry creates an erased user again";
+    "an attempt that the erased user's client sent before an erasure creates no user after it";
+/// After the erasure, no attempt of the erased user's request creates a user, not even if a client
+/// sends the attempt after the erasure.
+pub const NOT_CREATED_ANEW: &str =
+    "after an erasure, no attempt of the erased user's request creates a user";

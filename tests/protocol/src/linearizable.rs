@@ -1,5 +1,5 @@
-//! Judges a history by a search for an order of its operations. The rules in
-//! `tests::histories::rules` are another way to judge a history.
+//! Judges a history: searches for an order of its operations that explains all answers. The rules
+//! in `tests::histories::rules` are another way to judge a history.
 //!
 //! A history is sound if the operations on each username have an order that explains all answers.
 //! In that order, each operation takes effect at one moment between its beginning and its end.
@@ -190,8 +190,8 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether the operations on one username have an order that explains all answers, and the user
-/// that has this username at the end.
+/// Whether the operations on one username have an order that explains all answers and the end of
+/// the run. At the end, `user` has this username, or nobody has it if `user` is `None`.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
@@ -249,13 +249,14 @@ enum Told<'a> {
 }
 
 impl<'a> Winner<'a> {
-    /// A create creates only one user. So the first call stores `user`, and later calls accept only
-    /// the stored user.
+    /// A create request creates only one user. So the first call of this method stores `user`, and
+    /// later calls accept only the stored user.
     fn can_have_created(&mut self, user: &'a User) -> bool {
         *self.user.get_or_insert(user) == user && user.username == self.request.name.display
     }
 
-    /// Whether a create with this number is this create, or a repetition of it.
+    /// Whether the create `request`, which has this `number` in the history, is the winner's
+    /// request or a repetition of it.
     fn is(&self, number: usize, request: &Create) -> bool {
         let is_repetition = request.key.is_some()
             && (&request.caller, &request.key) == (&self.request.caller, &self.request.key)

@@ -9,7 +9,7 @@ use crate::{
     Run, State, USERNAMES, Without,
 };
 
-/// The states on a path through the model, each with the next action. The last state has none.
+/// The states on a path through the model. Each state except the last one has the next action.
 pub type Path = Vec<(State, Option<Action>)>;
 
 const MAX_STEPS: usize = 12;
@@ -103,9 +103,12 @@ fn sentence(model: &Protocol, state: &State, action: Action) -> String {
         Action::Erase => erases(model, state),
         Action::DeleteLate => "A late copy of the operator's delete arrives.".to_owned(),
         Action::Replicate(_) if model.layout == Layout::Regions => {
-            "The later write is copied to the other region.".to_owned()
+            "The newest write is copied from its region to the other region.".to_owned()
         }
-        Action::Replicate(_) => "The copy that list requests read becomes current.".to_owned(),
+        Action::Replicate(_) => {
+            "List requests read a copy of the table. The newest write now reaches this copy."
+                .to_owned()
+        }
     }
 }
 

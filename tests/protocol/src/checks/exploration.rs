@@ -19,7 +19,8 @@ use protocol::{
 };
 use stateright::{Checker, Expectation, Model};
 
-/// A removed rule, a promise that breaks, and the number of steps in the shortest counter-example.
+/// In each row: a removed rule, a promise that breaks without this rule, and the number of steps in
+/// the shortest counter-example.
 const NEEDED: [(Without, &str, usize); 12] = [
     (Without::Condition, ACKNOWLEDGED, 4),
     (Without::OwnId, TRUE_CONFLICT, 3),
@@ -35,7 +36,8 @@ const NEEDED: [(Without, &str, usize); 12] = [
     (Without::ConsistentRead, LISTED, 2),
 ];
 
-/// As in [`NEEDED`], but with a way to erase a user instead of a removed rule.
+/// In each row: a way to erase a user, a promise that breaks if the operator erases a user in this
+/// way, and the number of steps in the shortest counter-example.
 const ERASURES: [(Erasure, &str, usize); 13] = [
     (Erasure::Delete, ERASED, 5),
     (Erasure::Delete, ACKNOWLEDGED, 7),

@@ -44,7 +44,7 @@ fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories(
         let order = linearizable(&history);
         assert!(
             rules.is_empty() == order.is_ok(),
-            "HISTORY_SEED={seed}, {corruptions:?}: broken rules {rules:?}, search for an order {order:?}\n{history:#?}"
+            "HISTORY_SEED={seed}, {corruptions:?}: the judges disagree: broken rules {rules:?}, linearizable() returned {order:?}\n{history:#?}"
         );
         assert!(
             !corruptions.is_empty() || rules.is_empty(),
@@ -94,8 +94,8 @@ fn sound_history(rng: &mut Rng) -> History {
         .map(|number| plan(rng, number, max_age))
         .collect();
     plans.sort_by_key(|plan| plan.effect);
-    // A real cursor comes from a page, so some create has requested its username. Remove all other
-    // cursors.
+    // In a real run, a cursor names a user from a page, so some create has requested the username
+    // in the cursor. Remove the cursors with other usernames.
     let requests = plans.iter().map(|plan| &plan.request);
     let asked: BTreeSet<String> = requests
         .filter_map(|request| match request {
@@ -155,7 +155,8 @@ fn sound_history(rng: &mut Rng) -> History {
     history
 }
 
-/// A random operation. Its `number` makes its times different from all other times in the history.
+/// A random operation. Each operation has a different `number`, and its times are computed from
+/// this number. So no two times in the history are equal.
 fn plan(rng: &mut Rng, number: u64, max_age: u64) -> Plan {
     let mut times = [0; 3].map(|_| rng.u64(..if max_age > 0 { 40_000 } else { 400 }));
     // Most operations are short, so that few operations overlap.
@@ -279,7 +280,8 @@ fn item(key: &str, user: &User) -> Item {
     .into()
 }
 
-/// Changes a history at random, which may leave it sound. Returns a description of the change.
+/// Changes a history at random. The changed history may still be sound (see [`sound_history`]).
+/// Returns a description of the change.
 fn corrupt(history: &mut History, rng: &mut Rng) -> &'static str {
     match rng.u8(..6) {
         0 => corrupt_end(history, rng),
