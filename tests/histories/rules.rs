@@ -181,7 +181,10 @@ impl<'a> Checker<'a> {
     /// every walk after the last write, and the table, show these users.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
-            self.report(Rule::Quiet, "nobody listed the users at the end".to_owned());
+            self.report(
+                Rule::Quiet,
+                "the history has no list from the end of the run".to_owned(),
+            );
             return;
         };
         let mut ids = HashSet::new();

@@ -50,7 +50,7 @@ fn end<'a>(
     keys: &BTreeMap<&'a str, &'a str>,
 ) -> Result<BTreeMap<&'a str, &'a User>, String> {
     let [all, others @ ..] = &history.walks[..] else {
-        return Err("nobody listed the users at the end".to_owned());
+        return Err("the history has no list from the end of the run".to_owned());
     };
     let shown = keys_of(&all.users, keys)?;
     if !all.prefix.is_empty() || !shown.is_sorted_by(|one, next| one < next) {
