@@ -32,8 +32,9 @@ SECONDS_PER_MINUTE = 60
 # (shared/src/table.rs). A tick is 25 ms.
 TICKS_PER_SECOND = 40
 RETRY_TICKS = (2, 4)
-# Slot number `tick % SLOTS` counts the retries that are due in this tick. No retry waits for more
-# than `max(RETRY_TICKS)` ticks, so a slot belongs to only one tick at a time.
+# `Partitions.waiting` keeps the retries in slots. The slot with the number `tick % SLOTS` has the
+# retries that are due in this tick. No retry waits for more than `max(RETRY_TICKS)` ticks, so a
+# slot belongs to only one tick at a time.
 SLOTS = max(RETRY_TICKS) + 1
 
 # The keys of the last `OBSERVED_SECONDS` seconds decide where a partition is split.

@@ -170,8 +170,8 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = Path(tempfile.mkdtemp(prefix="users-api-"))
         self.log = (self.folder / "emulator.log").open("w")
-        # The functions inherit the emulator's environment variables. So the emulator gets only
-        # these, and not the variables of this process.
+        # The functions inherit the emulator's environment variables. So the emulator gets only the
+        # variables below. Of this process's variables, it gets only PATH.
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),

@@ -332,8 +332,8 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # A sentence in a document shows a parameter as samconfig.toml contains it, with `\"`
-            # for a quote.
+            # In its sentences, a document writes a parameter as in samconfig.toml: `\"` stands for
+            # a quote.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)

@@ -201,9 +201,9 @@ pub fn all() -> Vec<Contestant> {
     ]
 }
 
-/// Naive Rust's create function with none, one, two or four of this project's optimizations. The
-/// last entry is this project's create function. It has the same four optimizations as the entry
-/// before, and also this project's release profile and dependency features.
+/// Variants of naive Rust's create function, with none, one, two or four optimizations. The last
+/// entry is this project's create function. It has the same four optimizations as the entry before,
+/// and also this project's release profile and dependency features.
 #[must_use]
 pub fn optimizations() -> Vec<Contestant> {
     let with = |name: &'static str, folder: &str, optimizations: &str| {

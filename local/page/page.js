@@ -93,8 +93,8 @@ function displayForm(text) {
 }
 
 /**
- * The number of characters of a name in lower case, in which the server compares names. Some names
- * are longer in lower case: `İ` becomes `i` and a combining dot.
+ * The length of a name in lower case, in characters. The server compares names in lower case. Some
+ * names are longer in lower case: `İ` becomes `i` and a combining dot.
  */
 function lengthOfKey(text) {
   return [...displayForm(text).toLowerCase().normalize('NFC')].length;
@@ -168,7 +168,7 @@ function refuse(reason) {
 /**
  * The username and the Idempotency-Key of the last sign-up that has not succeeded. A new attempt
  * with the same username sends the same key. So if the last attempt did create the user, the server
- * answers with this user, and not that the username is taken.
+ * answers with this user. With a new key, it would answer that the username is taken.
  */
 let attempt = {};
 /** The username in the sign-up request that waits for its answer, or undefined. */

@@ -60,8 +60,9 @@ const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The header in which a browser says which page sends the request: a page of the API's origin, of
-/// the API's site, or of another site ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A
-/// page can neither set nor omit this header.
+/// the API's site, or of another site, or none, because a person typed the address
+/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit this
+/// header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The API as `template.yaml` declares it.
@@ -410,9 +411,11 @@ async fn answer(
 }
 
 /// Whether a web page of another origin sends this request. Returns false for a GET whose response
-/// becomes the page of a tab, for example because a person followed a link. Older browsers do not
-/// send `Sec-Fetch-Site`. But they send `Origin` with every request that could change data, apart
-/// from an exception that SECURITY.md names.
+/// becomes the page of a tab, for example because a person followed a link.
+///
+/// If the header `Sec-Fetch-Site` is missing, this function looks for `Origin` instead. Older
+/// browsers send only `Origin`, and send it with every request that could change data, apart from
+/// an exception that SECURITY.md names.
 fn is_from_another_page(request: &Request) -> bool {
     let headers = request.headers();
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);

@@ -84,8 +84,9 @@ async function attack({ origins, event }) {
         if (answer.type !== 'opaque') note(options.method ?? 'GET', url);
     };
     /**
-     * Submits a form. With the `enctype` text/plain, the form's body is a JSON object: the name of
-     * the field, an equals sign, and the value of the field.
+     * Submits a form. With the `enctype` text/plain, a browser sends the field's name, an equals
+     * sign and the field's value. Together, these three are a JSON object, with the equals sign in
+     * a string.
      */
     const submitted = (url, body, enctype) => new Promise((done) => {
         const sink = document.body.appendChild(document.createElement('iframe'));

@@ -44,7 +44,7 @@ pub enum Rule {
     /// * The attempt got a 201 that is not a replay, or its outcome is unknown.
     /// * No attempt of the same request got a 409.
     /// * No attempt of another request for the username got a 201.
-    /// * No other attempt got a 201 that is not a replay.
+    /// * Every 201 that another attempt got is a replay.
     Creator,
     /// A page is sorted by username key, has no duplicates, and respects its limit, prefix and
     /// cursor. If a page links to a next page, it is full.

@@ -149,8 +149,8 @@ fn a_terminal_can_invoke_a_function_with_a_whole_event() {
     assert!(succeeds, "{message}");
     assert_eq!(response.unwrap()["statusCode"], 201);
     assert_eq!(run.list("").usernames(), ["ada"]);
-    // The gateway passes the event to the function unchanged. So the function logs the caller that
-    // the claims in the event file name.
+    // The gateway passes the event to the function unchanged. So the function finds the claims of
+    // the event file, and logs their caller.
     run.wait_for_output(r#""caller":"6q1k2j3h4g5f6d7s8a9p0o1i2u""#);
     run.stop();
 }

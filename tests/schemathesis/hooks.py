@@ -56,9 +56,9 @@ def input_that_the_contract_allows_in_words_is_accepted(
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.method == "GET":
-        # The API may refuse a cursor of another prefix. The API replaces invalid UTF-8 in a prefix
-        # with U+FFFD. It can't tell whether a U+FFFD was in the request, so it may refuse every
-        # prefix with U+FFFD.
+        # The API may refuse a cursor, because a cursor is valid only with the prefix of the page
+        # that linked to it. The API may also refuse a prefix with U+FFFD, because it replaces
+        # invalid UTF-8 with this character, and can't tell whether the request contained it.
         query = case.query or {}
         if "cursor" not in query and "\ufffd" not in str(query.get("prefix")):
             assert response.status_code in (200, 304), f"{query}: {response.status_code}"

@@ -160,8 +160,8 @@ fn faults() -> Vec<(WireFault, Policy)> {
 
 /// The faults for list-users only. The first two answers have no list. They are not faults for
 /// create-user, which needs nothing from the body of a successful answer. The last two answers have
-/// a list, which the table never sends to create-user. One of these answers lacks DynamoDB's
-/// request id, and the other is not UTF-8.
+/// a list, and the table sends lists only to list-users. One of them lacks DynamoDB's request id,
+/// and the other is not UTF-8.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),
@@ -281,8 +281,8 @@ async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
     // The first attempt times out after 1.2 s, but its request reaches the table after 1.4 s. The
-    // second attempt starts after at least 1.2 s. Its request reaches the table 0.6 s later, after
-    // at least 1.8 s. So the first request comes first.
+    // second attempt starts 1.2 s after the call or later, and its request takes 0.6 s. So it
+    // reaches the table after 1.8 s or later: the request of the first attempt comes first.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");

@@ -125,8 +125,8 @@ const SPECIAL_LETTERS: [(char, &str); 28] = [
     ('\u{edd}', "\u{eab}\u{ea1}"),
     // Thai SARA AM and Lao SARA AM each become two characters: a ring and the vowel SARA AA.
     // `spelled_out` must move this new ring before the tone marks, but must not move other rings in
-    // the text. So this table has a private-use character instead of the new ring. `spelled_out`
-    // moves this character, and then replaces it with the ring.
+    // the text. So here, a private-use character stands for the new ring. `spelled_out` moves this
+    // character, and then replaces it with the ring.
     ('\u{e33}', "\u{f0e4d}\u{e32}"),
     ('\u{eb3}', "\u{f0ecd}\u{eb2}"),
     ('\u{fdf2}', "\u{627}\u{644}\u{644}\u{647}"),

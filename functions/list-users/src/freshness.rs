@@ -26,7 +26,7 @@ pub const MAX_SECONDS: u32 = 24 * 60 * 60;
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// The number of pages for which the cache allocates room at the start.
 const EXPECTED_PAGES: usize = 64;
-/// How many bytes a cached page takes in addition to its strings. These bytes hold its structs and its cache entry.
+/// How many bytes a cached page takes in addition to its strings: for its structs and its entry in the cache.
 const PAGE_OVERHEAD_BYTES: usize = 512;
 
 /// Reads the maximum age of a page from [`LIST_MAX_AGE_SECONDS`].

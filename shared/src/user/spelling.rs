@@ -91,8 +91,8 @@ fn map_special_letters(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Appends the two parts of SARA AM: a ring and SARA AA.
 ///
-/// If people type a tone mark before SARA AM, they see the tone mark above the ring. The spelled-out text looks like
-/// that only in this order: the ring, the tone mark, SARA AA. So if `text` ends with a tone mark, this function inserts
+/// If people type a tone mark before SARA AM, they see the tone mark above the ring. The spelled-out text looks the
+/// same only in this order: the ring, the tone mark, SARA AA. So if `text` ends with a tone mark, this function inserts
 /// the ring before the tone mark. The text renderers Uniscribe and `HarfBuzz` use this order for SARA AM too.
 fn push_sara_am(text: &mut String, ring: char, sara_aa: char) {
     let is_tone_mark = |c| matches!(c, '\u{e48}'..='\u{e4b}' | '\u{ec8}'..='\u{ecb}');

@@ -74,9 +74,10 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The error may name the ordinary form of a half-width character, such as U+3131 for
-            // U+FFA1. Neither the text nor its NFC or NFKC form contains U+3131. So if the text has
-            // half-width characters, this check accepts any character.
+            // The error names a character of the text, of its NFC form or of its NFKC form. But for
+            // a half-width character, such as U+FFA1, it may name the ordinary form, U+3131, which
+            // none of the three contains. So if the text has half-width characters, this check
+            // accepts any character.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
             let is_there = characters.any(|there| there == *it) || text.contains(is_half_width);

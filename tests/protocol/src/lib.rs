@@ -344,8 +344,8 @@ pub enum Action {
     Erase,
     /// A late copy of the operator's delete arrives at the table.
     DeleteLate,
-    /// The two places of [`State::table`] differ at the key with this number. The newest content is
-    /// copied to the place that does not have it.
+    /// The newest content of the key with this number is copied to the place of [`State::table`]
+    /// that does not have it.
     Replicate(usize),
 }
 
@@ -466,9 +466,9 @@ impl Protocol {
         (item, found)
     }
 
-    /// Decides what the function answers. The function has written `item`, and the condition of the
-    /// write has found the content `found`. Returns the decision, and the user that the answer
-    /// shows if it is a 201.
+    /// Decides what the function answers. The function has sent a write of `item`. When the write
+    /// arrived, the table had the content `found` at the item's key. Returns the decision, and the
+    /// user that the answer shows if it is a 201.
     fn decide(&self, state: &State, item: Item, found: Cell) -> (Decision, Item) {
         match found {
             Cell::Free => (Decision::Created, item),
@@ -601,8 +601,9 @@ impl Protocol {
         }
     }
 
-    /// Makes states equal if they differ only in numbers that no longer matter. Does nothing while
-    /// an erasure can still delete a user.
+    /// Resets the numbers of this state that no longer matter. So two states become equal if they
+    /// differ only in such numbers. Does nothing while an erasure can still delete a user, because
+    /// a taken username may then become free again.
     ///
     /// While the username is taken, a write changes nothing, and every repetition of the write gets
     /// the same answer. So two numbers do not matter: how many writes an attempt has sent, and how
@@ -931,8 +932,8 @@ impl Model for Protocol {
 }
 
 /// Returns true until the erasure is done. After that, returns whether the erased user is gone from
-/// the table. `is_its(item, user)` decides whether the table's user `item` counts as the erased
-/// user `user`.
+/// the table. `is_its(item, user)` returns whether `item`, a user in the table, counts as `user`,
+/// the erased user.
 fn is_gone(state: &State, is_its: impl Fn(Item, Item) -> bool) -> bool {
     match state.progress {
         Progress::Done(user) => !state.users().any(|item| is_its(item, user)),
@@ -967,7 +968,7 @@ pub const ERASED: &str = "an erased user does not come back";
 pub const NOT_BROUGHT_BACK: &str =
     "an attempt of the erased user's request, sent before an erasure, creates no user after it";
 /// If the erased user's client sent an attempt before the erasure began, this attempt creates no
-/// user after the erasure, not even if it has no Idempotency-Key.
+/// user after the erasure. This also holds for an attempt without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
     "an attempt that the erased user's client sent before an erasure creates no user after it";
 /// After the erasure, no attempt of the erased user's request creates a user, not even if a client

@@ -190,8 +190,8 @@ fn is_page(list: &List, after: &str, shown: &[&str], has_next: bool) -> bool {
         && (is_full || shown.len() < list.limit && !has_next)
 }
 
-/// Whether the operations on one username have an order that explains all answers and the end of
-/// the run. At the end, `user` has this username, or nobody has it if `user` is `None`.
+/// Whether the operations on one username have an order that explains all answers and the final
+/// owner. The final owner is `user`, or nobody if `user` is `None`.
 fn has_order(operations: &[Operation], user: Option<&User>) -> bool {
     let begins = operations
         .iter()
