@@ -108,8 +108,9 @@ class Splits(unittest.TestCase):
     def test_do_not_help_names_that_count_up_if_made_nevertheless(self) -> None:
         run = run_of(names_in_order, seconds=20, rules=BLIND)
         self.assertEqual(run.partitions[-1], 4)
-        # The names count up, so after a split, all new creates go to the new partition. It begins
-        # with 1,000 units. So each split allows at most 1,000 more creates, once.
+        # The names count up, so after a split, all creates go to the new partition, and the old one
+        # gets none. So a split adds no units per second, only the 1,000 units with which the new
+        # partition begins.
         seconds = np.arange(1, 21)
         self.assertTrue((run.accepted.cumsum() <= 1000 * (seconds + run.partitions)).all())
 

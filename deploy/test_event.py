@@ -95,7 +95,7 @@ def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], 
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces one placeholder at a time, and may replace a placeholder within an inserted text."""
+    """Replaces one placeholder at a time, also those within a text that it has inserted."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(value_at(record, path)))
     return template

@@ -21,7 +21,7 @@ use crate::{
 /// The time limit for an event. Even with a small share of a processor, a function takes far less.
 pub const TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The cost of one phase of a process run.
+/// The cost of one phase of a [`ProcessRun`].
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// The elapsed time.

@@ -107,9 +107,9 @@ fn check(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
-    // Makes git ignore a folder that holds only files of the local run. `cargo lambda watch` also
-    // ignores what git ignores. Otherwise, it would rebuild the functions after each write to the
-    // database.
+    // Makes git ignore a folder that holds only files of the local run. `cargo lambda watch` ignores
+    // what git ignores. If git did not ignore the folder, it would rebuild the functions after each
+    // write to the database.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

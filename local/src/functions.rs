@@ -87,7 +87,7 @@ pub fn watch(
     Guarded::start(command)
 }
 
-/// Makes a cargo command run in the workspace, without the variables that `cargo run` may have set
+/// Sets up a cargo command to run in the workspace, without the variables that `cargo run` may have set
 /// for this program. cargo rebuilds some crates when these variables change.
 fn prepare(root: &Path, command: &mut Command) {
     command.current_dir(root);

@@ -84,8 +84,8 @@ where
             let handling = handle(handler, request, &context);
             (trace::within(&mut recording, handling).await, caller)
         }
-        // The problem document tells the client the reason. If the function reported an error to Lambda instead, the
-        // client would get a 5xx without a reason.
+        // The function can't read the event. The problem document tells the client why. If the function reported an
+        // error to Lambda instead, the client would get a 5xx without a reason.
         Err(error) => (Err(Problem::unsupported_event(error.to_string())), None),
     };
     let LoggedResponse {

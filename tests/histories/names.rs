@@ -41,7 +41,7 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Each prefix as a client writes it, and as username keys contain it.
+/// Prefixes: first as a client sends it, then as the username keys begin.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),

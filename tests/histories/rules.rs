@@ -26,9 +26,9 @@ pub enum Rule {
     OneOwner,
     /// If a client was told of a user, the list at the end of the run shows this user.
     Kept,
-    /// If an answer shows a user, a create for the user's display form was sent before the answer
-    /// arrived. That create got a 201 that is not a replay, or its outcome is unknown. A 201 shows
-    /// the display form that its own request asked for.
+    /// If an answer shows a user, a client has sent a create for the user's display form before the
+    /// answer arrived. This create got a 201 that is not a replay, or its outcome is unknown. The
+    /// user in a 201 has the display form that the request asked for.
     Asked,
     /// All attempts of one request get the same user. At most one attempt gets a 201 that is not a
     /// replay. Only a request with an Idempotency-Key gets replays.
@@ -177,8 +177,8 @@ impl<'a> Checker<'a> {
         self.violations.push(Violation { rule, what });
     }
 
-    /// Stores the users of the first walk after the last write in `self.users`. Then checks that
-    /// every walk after the last write, and the table, show these users.
+    /// Stores in `self.users` the users that the first walk shows. Then checks that all walks and
+    /// the table show these users. All walks of a history begin after the last write.
     fn check_end(&mut self) {
         let Some(Walk { users, .. }) = self.history.walks.first() else {
             self.report(

@@ -33,7 +33,7 @@ __attribute__((constructor)) static void start(void) {
 }
 
 // Returns the error that the program gets if it changes the file at this path: ENOSPC, EROFS, or 0
-// for no error. The error depends on the switch file.
+// for no error. Outside the folder, there is no error. In the folder, the switch file decides.
 static int fault_of_path(const char *path) {
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != '\0'))

@@ -274,8 +274,8 @@ fn a_function_whose_process_was_ended_answers_again_within_5_seconds() {
             send_signal(signal, function);
         }
         // Wait until the processes have exited, because a request to a process that is exiting
-        // would fail. Such a request would also fail in Lambda. The 5 seconds of the promise begin
-        // after the exit.
+        // would fail. Such a request would also fail in Lambda. The 5 seconds begin after the
+        // exit.
         while before
             .iter()
             .any(|it| run.processes().iter().any(|left| left.id == it.id))

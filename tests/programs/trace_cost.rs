@@ -25,8 +25,8 @@ async fn main() {
     let agent = Agent::start().await;
     let address = agent.address();
     // This program does not read the datagrams that the agent receives. When the queue of the
-    // agent's socket is full, the operating system discards further datagrams, and create-user does
-    // not wait.
+    // agent's socket is full, the operating system discards further datagrams. create-user does not
+    // wait, so the full queue does not change its times.
     let cases = [
         ("no agent", None, TRACE_HEADER),
         ("not sampled", Some(&*address), TRACE_HEADER),

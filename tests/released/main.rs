@@ -32,7 +32,7 @@ fn no_banned_crate_is_in_a_released_binary() {
                 .any(|it| it == needle.as_bytes())
         };
         // A binary's panic messages contain source paths with the names of crates. The first loop
-        // finds crates that must be there. So the second loop would find a banned crate.
+        // tests the search: it must find crates that are in every binary.
         for present in ["/hyper-1.", "/rustls-0.23", "/aws-sdk-dynamodb-1."] {
             assert!(contains(present), "{function} has {present}");
         }

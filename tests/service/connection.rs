@@ -112,8 +112,8 @@ impl Relay {
         }
     }
 
-    /// Ends all open connections, and waits until a connection has ended. In this test, only one
-    /// connection is open.
+    /// Ends the open connection, and waits until it has ended. In this test, only one connection is
+    /// open at a time.
     async fn end_connections(&self, end: End) {
         let before = self.end.receiver_count();
         self.end.send_replace(Some(end));

@@ -427,8 +427,8 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
     assert!(age(&kept) < 60);
     assert_eq!(kept.header("etag"), first.header("etag"));
 
-    // The cache has only the page of the query without parameters. For these queries, the function
-    // reads the table.
+    // The cache has only the page of the query without parameters. For the two queries below, the
+    // function reads the table.
     assert_eq!(service.list("limit=99").await.usernames(), ["ada", "grace"]);
     assert_eq!(service.list("prefix=g").await.usernames(), ["grace"]);
 

@@ -111,7 +111,7 @@ fn faults(authority: &Authority) -> Vec<(&'static str, Manner, &'static str)> {
     expired.not_after = date_time_ymd(2025, 1, 1);
     vec![
         (
-            "a certificate from an untrusted authority with the trusted authority's name",
+            "a certificate from an untrusted authority that has the same name as the trusted one",
             trusted(&Authority::new()),
             "BadSignature",
         ),

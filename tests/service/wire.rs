@@ -158,10 +158,10 @@ fn faults() -> Vec<(WireFault, Policy)> {
     ]
 }
 
-/// The faults for list-users only. The first two answers have no list. They are not faults for
-/// create-user, which needs nothing from the body of a successful answer. The last two answers have
-/// a list, and the table sends lists only to list-users. One of them lacks DynamoDB's request id,
-/// and the other is not UTF-8.
+/// The faults for list-users only. The first two are answers without a list: list-users needs the
+/// list, but create-user needs nothing from the body of a successful answer. The last two are
+/// answers with a list, which only list-users gets. One of these lacks DynamoDB's request id, and
+/// the other is not UTF-8.
 fn faults_of_a_list() -> Vec<(WireFault, Policy)> {
     vec![
         (answer("200 OK", ""), GiveUp),

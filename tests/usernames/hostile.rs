@@ -184,9 +184,9 @@ async fn spellings_that_look_alike_are_one_user() {
 
 #[test]
 fn no_username_is_displayed_with_a_character_that_parsing_replaces() {
-    // Parsing replaces some characters with others that look the same. If a username kept a
-    // replaced character, a person could type the character that looks the same and find the wrong
-    // user.
+    // Parsing replaces some characters with others that look the same. If some usernames contained
+    // the replaced character, and others the replacement, they would look the same, and a person
+    // could find the wrong user.
     let is_replaced = |c: &char| {
         let texts = [c.to_string(), format!("1{c}")];
         let mut usernames = texts.iter().flat_map(|text| parse(text));

@@ -175,9 +175,9 @@ fn canonically_equivalent_spellings_are_one_username() {
         ),
         // The order of a mark above and a mark below does not matter.
         ("q\u{323}\u{307}", &["q\u{307}\u{323}"]),
-        // A joiner is allowed only directly after a virama. In the first of these two other
-        // spellings, a nukta is between the virama and the joiner. NFC moves the nukta before the
-        // virama, so the joiner is then directly after the virama.
+        // A joiner is allowed only directly after a virama. The first spelling in the list below has
+        // a nukta between the virama and the joiner. NFC moves the nukta before the virama, so the
+        // joiner is then directly after the virama.
         (
             "\u{915}\u{93c}\u{94d}\u{200d}ष",
             &["\u{915}\u{94d}\u{93c}\u{200d}ष", "\u{958}\u{94d}\u{200d}ष"],
@@ -552,8 +552,8 @@ proptest! {
         let agree = match (&theirs, &ours) {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
-                // If the crate accepts a display form, it also returns a key: it checks characters
-                // before it lower-cases them, and its Bidi Rule does not depend on case. The crate
+                // The crate checks the characters before it lower-cases them, and its Bidi Rule does
+                // not depend on case. So for every display form, it returns a key. The crate
                 // lower-cases every Σ to σ, but does not change ς. The service replaces ς with σ,
                 // so this test does the same with the crate's key.
                 let key = key.map(|key| key.replace('ς', "σ"));

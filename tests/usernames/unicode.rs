@@ -191,7 +191,7 @@ fn parse_and_check(text: &str) -> Option<Username> {
 
 /// Whether RFC 8264 §4.2 and §8 allow this character, either everywhere or only beside certain
 /// characters. Also returns true for letters, marks and digits that are newer than Unicode 6.3,
-/// although the RFC does not allow them.
+/// which the service refuses.
 fn may_be_in_an_identifier(c: char) -> bool {
     use GeneralCategory as Category;
     let syllable_types = CodePointMapData::<HangulSyllableType>::new();
@@ -262,7 +262,7 @@ fn equivalents(text: &str) -> Vec<String> {
     let singleton = |c: char| SINGLETONS.get(&c).copied().unwrap_or(c);
     let with_singletons: String = composed_text.chars().map(singleton).collect();
     let reordered = marks_reversed(&decomposed_text);
-    // Most texts have no such other text. For them, this saves the work below.
+    // Most texts have no other equivalent text, so this saves the work below.
     if [
         &composed_text,
         &decomposed_text,
@@ -346,8 +346,8 @@ fn spellings(username: &str) -> Vec<String> {
     for spelling in &spellings {
         assert_eq!(rfc_form(spelling), rfc_form(username), "{spelling:?}");
     }
-    // In capitals, a username may become another one. For example, `SS`, the upper case of `ß`, is
-    // not equal to `ß`. So only equal spellings are added.
+    // Capitals may be another username: `SS`, the upper case of `ß`, is not equal to `ß`. So only
+    // those that are equal are added.
     let capitals = [upper(username), title(username)];
     let is_equal = |it: &String| rfc_form(it) == rfc_form(username);
     spellings.extend(capitals.into_iter().filter(is_equal));
@@ -524,9 +524,9 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
             }
         }
     }
-    // `unmapped_keys` covers the usernames that older versions of the service accepted. Those
-    // versions refused special letters, and checked characters before they composed them. Their
-    // checksum of all keys was the first number below, so none of these keys has changed.
+    // `unmapped_keys` is the checksum of the usernames, and their keys, that older versions of the
+    // service accepted. Those versions refused special letters, and checked characters before they
+    // composed the text. Their checksum was the first number below, so no such key has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

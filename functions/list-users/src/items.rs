@@ -86,8 +86,8 @@ pub async fn send(query: QueryFluentBuilder) -> Result<Items, TableError> {
     Ok(items.expect("the SDK deserialized a successful response"))
 }
 
-/// Makes the SDK deserialize successful responses with [`read`]. Keeps the items that `read` returns until [`send`]
-/// takes them, because the SDK can return only its own types.
+/// Makes the SDK deserialize successful responses with [`read`]. The SDK can return only its own types, so the `Reader`
+/// keeps the items until [`send`] takes them.
 #[derive(Clone, Default)]
 struct Reader(Arc<Mutex<Option<Items>>>);
 

@@ -117,8 +117,8 @@ fn link(wanted: &PageRequest, last_key: &str) -> HeaderValue {
     HeaderValue::try_from(link).expect("percent-encoded text is a header value")
 }
 
-/// Computes the strong entity tag of a page. The tag covers the link too. If the last page is full and someone creates
-/// a user after it, the page gets a link, but its body does not change.
+/// Computes the strong entity tag of a page. The tag covers the link too. If the last page is full, and
+/// someone creates a user whose key comes after it, the page gets a link, but its body does not change.
 fn etag(body: &str, next: Option<&HeaderValue>) -> HeaderValue {
     let mut hash = Sha256::new();
     hash.update(body);

@@ -231,7 +231,7 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
             | UnexpectedError::MissingContextRule(CodepointInfo { cp, .. }),
         ) => char::from_u32(cp),
         // A character at the beginning or end lacks a neighbor that it needs, but precis-core does not say which
-        // character. If the first character needs a left neighbor, the error names the first character. If not, the
+        // character. If the first character needs a left neighbor, the error names the first character. Otherwise, the
         // error names the last character that has a context rule. The search for the first character skips combining
         // marks, because a mark such as U+064B does not count as a neighbor of U+200C.
         PrecisError::Invalid

@@ -28,9 +28,9 @@ impl Protocol {
                 found.fingerprint = new.fingerprint;
             }
             Some(Without::Key) => {
-                // A user that was requested without a key has no fingerprint, so the service sends
-                // no replay. To leave out this rule, the model gives such a user the fingerprint of
-                // an empty key. Then a request without a key can get a replay.
+                // Leaves out the rule that only a request with a key gets a replay. The service
+                // knows such a request by its fingerprint, so here, every user without a
+                // fingerprint gets the one of an empty key.
                 for user in [&mut new, &mut found] {
                     user.fingerprint
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

@@ -68,9 +68,9 @@ pub struct Attempt {
 pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
-    /// The index of the attempt's first write that contains the user. It is 0, because all writes
-    /// of an attempt contain the same user. But in a model with [`Without::OneIdARequest`], each
-    /// write contains a different user, so the index is 0 or 1.
+    /// The index of the attempt's first write that contains the user. All writes of an attempt
+    /// contain the same user, so the index is 0. Only in a model with [`Without::OneIdARequest`],
+    /// each write contains a different user, and the index is 0 or 1.
     pub write: usize,
 }
 
@@ -151,9 +151,9 @@ pub struct State {
     pub forgetful: u8,
     /// The progress of each client's attempts.
     pub runs: [[Run; ATTEMPTS]; CLIENTS],
-    /// The table: `table[place][key]`. Most models use only the first place. What the second place
-    /// is depends on the model: the second region or the second item collection ([`Layout`]), or an
-    /// old copy of the table ([`Without::ConsistentRead`]).
+    /// The table: `table[place][key]`. Most models use only the first place. In others, the second
+    /// place is the second region or item collection ([`Layout`]), or an old copy of the table
+    /// ([`Without::ConsistentRead`]).
     pub table: [[Cell; USERNAMES.len()]; 2],
     /// For each key, the number of the place that was written last.
     pub newest: [u8; USERNAMES.len()],
@@ -429,8 +429,8 @@ impl Protocol {
         }
     }
 
-    /// The cell of [`State::table`] that an attempt writes to: the number of the place, and the
-    /// number of the key.
+    /// Finds the cell of [`State::table`] that an attempt writes to. Returns the two indexes of this
+    /// cell: the place and the key.
     fn home(&self, state: &State, attempt: Attempt) -> (usize, usize) {
         let key = self.keys[state.requests[attempt.client].username];
         let is_last = attempt.client + 1 == self.clients;
@@ -443,8 +443,9 @@ impl Protocol {
         (place, key)
     }
 
-    /// Applies a write to the table. Returns the user in the write, and the content that the
-    /// write's condition finds under the key. Without the condition, this content is always `Free`.
+    /// Applies a write to the table. Returns the user that the write contains, and the content that
+    /// its condition finds in the cell. In a model whose writes have no condition, this content is
+    /// always `Free`.
     fn write(&self, state: &mut State, attempt: Attempt, write: usize) -> (Item, Cell) {
         let write = if self.without == Some(Without::OneIdARequest) {
             write
@@ -607,8 +608,8 @@ impl Protocol {
     ///
     /// While the username is taken, a write changes nothing, and every repetition of the write gets
     /// the same answer. So two numbers do not matter: how many writes an attempt has sent, and how
-    /// many of its writes may still arrive. While the username is free, two late writes have the
-    /// same effect as one, because the second write finds the user that the first write created.
+    /// many of its writes may still arrive. If the username is free, two late writes have the same
+    /// effect as one: the first write creates the user, and the second write finds it.
     fn merge(&self, state: &mut State) {
         let is_erasure_over = matches!(state.progress, Progress::Done(_)) && !state.late_delete;
         if self.erasure.is_some() && !is_erasure_over {
@@ -631,9 +632,9 @@ impl Protocol {
     /// names, spellings, keys or clients turns one list into the other. Of several equivalent
     /// lists, the model starts only from the first one in sort order.
     ///
-    /// In a model with [`Without::Caller`], keys are not swapped, because only two of the three
-    /// keys have the same fingerprint. Clients are swapped only in [`Layout::One`]: in
-    /// [`Layout::Regions`] and [`Layout::MoreShards`], the last client differs from the others.
+    /// In a model with [`Without::Caller`], two of the three keys have the same fingerprint, and the
+    /// third has another, so keys are not swapped. Clients are swapped only in [`Layout::One`]: in
+    /// [`Layout::Regions`] and [`Layout::MoreShards`], the last client writes to another place.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
@@ -641,7 +642,8 @@ impl Protocol {
             more.iter_mut().for_each(change);
             all.append(&mut more);
         };
-        // Add the lists with the two names swapped, and with the two spellings of a name swapped.
+        // For each list, add the list in which the two names are swapped. Then do the same for the
+        // two spellings of each name.
         vary(&|them| them.iter_mut().for_each(|it| it.username ^= 2));
         for name in [0, 2] {
             let flip = |it: &mut Request| it.username ^= usize::from(it.username & 2 == name);
