@@ -108,7 +108,7 @@ impl UsernamePrefix {
     /// Maps the beginning of a username to the beginning of its key.
     ///
     /// # Errors
-    /// The length of the display form in characters, which is more than [`Username::MAX_CHARS`].
+    /// The display form has more than [`Username::MAX_CHARS`] characters. The error is their number.
     pub fn parse(input: &str) -> Result<Self, usize> {
         let display = to_display(input);
         let length = display.chars().count();

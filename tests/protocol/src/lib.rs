@@ -284,8 +284,8 @@ pub enum Erasure {
     Delete,
     /// Look up the user's id, and delete the user only if the id is still the same.
     DeleteById,
-    /// Like `DeleteById`, but for an old user: the writes of the attempt that created the user can
-    /// no longer arrive.
+    /// Like `DeleteById`, but for an old user: no write of the attempt that created the user can
+    /// still arrive at the table.
     DeleteOldById,
     /// Delete the user with the username, whatever its id is. Wait until no write of an attempt
     /// from before the erasure can still arrive, and delete again in the same way.
@@ -968,11 +968,11 @@ pub const ERASED: &str = "an erased user does not come back";
 /// If a client sent an attempt of the erased user's request before the erasure began, this attempt
 /// creates no user after the erasure, not even with a new id.
 pub const NOT_BROUGHT_BACK: &str =
-    "an attempt of the erased user's request, sent before an erasure, creates no user after it";
+    "no attempt of the erased user's request that was sent before the erasure creates a user later";
 /// If the erased user's client sent an attempt before the erasure began, this attempt creates no
 /// user after the erasure. This also holds for an attempt without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
-    "an attempt that the erased user's client sent before an erasure creates no user after it";
+    "no attempt that the erased user's client sent before the erasure creates a user later";
 /// After the erasure, no attempt of the erased user's request creates a user, not even if a client
 /// sends the attempt after the erasure.
 pub const NOT_CREATED_ANEW: &str =
