@@ -21,10 +21,9 @@ pub fn check_cargo_lambda() -> Result<(), String> {
     let mut command = process::Command::new("cargo-lambda");
     match command.args(["lambda", "--version"]).output() {
         Ok(output) if output.status.success() => Ok(()),
-        _ => Err(
-            "cargo-lambda is missing; start the service with `make run`, which installs it"
-                .to_owned(),
-        ),
+        _ => {
+            Err("cargo-lambda is missing; `make run` installs it and starts the service".to_owned())
+        }
     }
 }
 

@@ -71,7 +71,8 @@ fn value_of(variable: &str) -> Option<OsString> {
 /// The port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
-        // Suggest `number` plus 2, because by default, the page's port is the API's port plus 1.
+        // If another local run uses `number`, its page uses `number` plus 1 by default. So suggest
+        // `number` plus 2.
         let other = number.checked_add(2).unwrap_or(DEFAULT_PORT);
         format!(
             "port {number} can't be used: {error}; stop what uses it, or choose another port, as in \

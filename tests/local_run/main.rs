@@ -738,7 +738,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     let refused = start_refused(ANY_PORTS, data.path(), Some("/nowhere"));
     assert_refused(
         &refused,
-        "make run: cargo-lambda is missing; start the service with `make run`, which installs it\n",
+        "make run: cargo-lambda is missing; `make run` installs it and starts the service\n",
     );
 
     let run = LocalRun::start(data.path());

@@ -36,8 +36,8 @@ fn check_accepted(text: &str, username: &Username) {
     assert_eq!(format!("{username:?}"), "Username(…)");
 
     assert_eq!(Username::parse(display).as_ref(), Ok(username));
-    // A list has the users whose keys begin with the prefix. As a prefix, the text and the display
-    // form both become the username's key. So the list contains the user.
+    // A client may list with the text or with the display form as the prefix. The service turns
+    // both into the username's key. So both lists contain the user.
     for spelling in [text, display] {
         let prefix = UsernamePrefix::parse(spelling).expect("a username is its own prefix");
         assert_eq!(prefix.as_str(), key);
