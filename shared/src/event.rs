@@ -1,5 +1,5 @@
-//! Converts the event of an HTTP API to a request, and a response to what the API expects. The event and the converted
-//! response have the
+//! Converts the event of an HTTP API to a request, and converts a response to the form that the API expects. The event
+//! and the converted response have the
 //! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format).
 //!
 //! `lambda_http` can convert the events of every kind of gateway, but it fails on hosts, queries, headers and bodies

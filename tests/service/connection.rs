@@ -126,8 +126,7 @@ impl Relay {
         lock(&self.seen).connections
     }
 
-    /// For each request that the function sent, the number of the attempt in the header
-    /// `amz-sdk-request`.
+    /// The attempt number in the header `amz-sdk-request`, for each request that the function sent.
     fn attempts(&self) -> Vec<String> {
         let sent = String::from_utf8_lossy(&lock(&self.seen).sent).into_owned();
         let attempts = sent.split("amz-sdk-request: attempt=").skip(1);

@@ -967,8 +967,7 @@ pub const LISTED: &str = "a list shows every acknowledged user";
 pub const ERASED: &str = "an erased user does not come back";
 /// If a client sent an attempt of the erased user's request before the erasure began, this attempt
 /// creates no user after the erasure, not even with a new id.
-pub const NOT_BROUGHT_BACK: &str =
-    "no attempt of the erased user's request that was sent before the erasure creates a user later";
+pub const NOT_BROUGHT_BACK: &str = "if an attempt of the erased user's request was sent before the erasure, it creates no user later";
 /// If the erased user's client sent an attempt before the erasure began, this attempt creates no
 /// user after the erasure. This also holds for an attempt without an Idempotency-Key.
 pub const NOT_BY_CLIENT: &str =
