@@ -389,7 +389,7 @@ async fn answer(
         return refusal(StatusCode::MISDIRECTED_REQUEST);
     }
     let cors = &gateway.api.cors;
-    let let_in = cors.allows(headers);
+    let is_allowed = cors.allows(headers);
     let is_preflight =
         request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight {
@@ -397,7 +397,7 @@ async fn answer(
     } else {
         gateway.answer(request, source.ip()).await
     };
-    if let_in {
+    if is_allowed {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, cors.origin.clone());
         headers.insert(VARY, HeaderValue::from_static("origin"));

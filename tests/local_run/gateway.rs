@@ -507,7 +507,7 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
-    let agent = local::http::client(Duration::from_secs(60));
+    let client = local::http::client(Duration::from_secs(60));
     let mut names = vec!["127.0.0.1", "localhost", "LOCALHOST", "LocalHost"];
     let has_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if has_ipv6 {
@@ -516,13 +516,13 @@ fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_doe
     let page_port = run.page_origin().rsplit(':').next().unwrap();
     for name in names {
         let url = format!("http://{name}:{}/api/users", run.port());
-        let mut answer = agent.get(&url).call().unwrap();
+        let mut answer = client.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         assert_eq!(answer.body_mut().read_to_string().unwrap(), "[]");
         // The page's own origin has the name 127.0.0.1. For any other name of this machine, the
         // page's server redirects to this origin, and the HTTP client follows the redirect.
         let url = format!("http://{name}:{page_port}/");
-        let mut answer = agent.get(&url).call().unwrap();
+        let mut answer = client.get(&url).call().unwrap();
         assert_eq!(answer.status(), 200, "{url}");
         let page = answer.body_mut().read_to_string().unwrap();
         assert!(page.contains("<title>Users</title>"), "{page}");
