@@ -75,7 +75,9 @@ where
     let started = Instant::now();
 
     let LambdaEvent { payload, context } = event;
-    let mut recording = agent.and_then(|agent| agent.record(context.xray_trace_id.as_deref()));
+    // Despite its name, `xray_trace_id` holds the whole tracing header.
+    let trace_header = context.xray_trace_id.as_deref();
+    let mut recording = agent.and_then(|agent| agent.record(trace_header));
     let (result, caller) = match HttpApiEvent::parse(payload.get()) {
         Ok(event) => {
             let request = event.into_request();
@@ -96,7 +98,7 @@ where
 
     let line = RequestLine {
         request_id: &context.request_id,
-        trace_id: context.xray_trace_id.as_deref(),
+        trace_id: trace_header.and_then(trace::trace_id),
         function: &context.env_config.function_name,
         version: &context.env_config.version,
         route,

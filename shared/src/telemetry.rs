@@ -83,7 +83,7 @@ pub fn chain(error: &dyn Error) -> String {
 pub struct RequestLine<'a> {
     /// The id that Lambda gave the request.
     pub request_id: &'a str,
-    /// The request's X-Ray tracing header, which contains the id of its trace.
+    /// The id of the request's X-Ray trace.
     pub trace_id: Option<&'a str>,
     /// The function's name. It separates the metrics of this deployment from the metrics of other deployments.
     pub function: &'a str,

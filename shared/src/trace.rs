@@ -121,17 +121,13 @@ struct Parent {
 }
 
 impl Parent {
-    /// Parses a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
-    /// such as `Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;Sampled=1`.
+    /// Parses a tracing header such as
+    /// `Root=1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f;Parent=53995c3f42cd8ad8;Sampled=1`.
     fn parse(header: &str) -> Option<Self> {
-        let field = |name| {
-            let mut fields = header.split(';').filter_map(|field| field.split_once('='));
-            fields.find_map(|(key, value)| (key.trim() == name).then_some(value))
-        };
-        if field("Sampled")? != "1" {
+        if field(header, "Sampled")? != "1" {
             return None;
         }
-        let (time, random) = field("Root")?.strip_prefix("1-")?.split_once('-')?;
+        let (time, random) = trace_id(header)?.strip_prefix("1-")?.split_once('-')?;
         if (time.len(), random.len()) != (8, 24) {
             return None;
         }
@@ -139,9 +135,21 @@ impl Parent {
         let random = u128::from_str_radix(random, 16).ok()?;
         Some(Self {
             trace_id: time << 96 | random,
-            span_id: u64::from_str_radix(field("Parent")?, 16).ok()?,
+            span_id: u64::from_str_radix(field(header, "Parent")?, 16).ok()?,
         })
     }
+}
+
+/// Returns the id of the trace in a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader),
+/// such as `1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f`. X-Ray finds a trace by this id.
+#[must_use]
+pub fn trace_id(header: &str) -> Option<&str> {
+    field(header, "Root")
+}
+
+fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = header.split(';').filter_map(|field| field.split_once('='));
+    fields.find_map(|(key, value)| (key.trim() == name).then_some(value))
 }
 
 /// The data from which the spans of one sampled request are made.

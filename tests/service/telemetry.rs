@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use harness::{
     Event,
     answer::REQUEST_ID,
-    runtime_api::{Reply, Sandbox, TRACE_HEADER, environment},
+    runtime_api::{Reply, Sandbox, environment},
     service::{ACCESS_KEY_ID, engine},
     workspace::{binary_of, example},
 };
@@ -267,7 +267,7 @@ fn line(route: &str, status: u16, cold: bool, metrics: &[&str], number: usize) -
         "level": "INFO",
         "message": "request",
         "requestId": format!("request-{number}"),
-        "traceId": TRACE_HEADER,
+        "traceId": "1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f",
         "route": route,
         "caller": CALLER,
         "status": status,
