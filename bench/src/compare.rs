@@ -1,6 +1,6 @@
 //! Compares the contestants. They run in turns, so that noise on the machine affects all of them alike.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use harness::{
     Event,
@@ -205,9 +205,8 @@ async fn compare(
     for _ in 0..rounds {
         for ((name, program), runs) in programs.iter().zip(&mut runs) {
             bar.set_message(*name);
-            runs.push(
-                measure::measure_process(program, table.access(), quota, operation, warm).await,
-            );
+            let _running = Running(name);
+            runs.push(measure::process(program, table.access(), quota, operation, warm).await);
             bar.inc(1);
         }
     }
@@ -218,6 +217,17 @@ async fn compare(
         operation,
         quota: None,
         figures: figures.collect(),
+    }
+}
+
+/// Names the contestant that runs when the benchmark panics.
+struct Running<'a>(&'a str);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("make bench: the contestant {} failed", self.0);
+        }
     }
 }
 
@@ -234,6 +244,7 @@ pub async fn check(contestant: &Contestant, other: &Contestant) {
         certificates: None,
     };
     let name = contestant.name;
+    let _running = Running(name);
     let mut create = measure::start(&contestant.create, table).await;
     let list = contestant.list.as_ref().or(other.list.as_ref());
     let mut list = measure::start(list.expect("the other has a list"), table).await;

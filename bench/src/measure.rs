@@ -81,7 +81,7 @@ pub fn event(operation: Operation, number: usize) -> String {
 /// # Panics
 ///
 /// Panics if the function fails.
-pub async fn measure_process(
+pub async fn process(
     program: &Program,
     table: Access<'_>,
     quota: Option<&Quota>,
