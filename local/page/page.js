@@ -85,8 +85,8 @@ function quote(name) {
 // Signing up.
 
 /**
- * Makes half-width and full-width characters ordinary and converts the text to NFC, as the server
- * does before it counts characters.
+ * Converts half-width and full-width characters to ordinary characters, and the text to NFC, as the
+ * server does before it counts characters.
  */
 function displayForm(text) {
   return text.replace(/[\u3000\uFF01-\uFFEE]/g, (wide) => wide.normalize('NFKC')).normalize('NFC');

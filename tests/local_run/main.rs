@@ -581,11 +581,11 @@ fn a_missing_tool_is_named_in_one_line() {
     let folder = all_but("cargo");
     install(&folder, "cargo", "[ \"$1\" != clippy ]");
     let message =
-        "This needs clippy and rustfmt. Install them by: rustup component add clippy rustfmt\n";
+        "This needs clippy and rustfmt. Install them with: rustup component add clippy rustfmt\n";
     assert_refused(&check("verify", &folder), message);
     assert!(check("test", &folder).status.success());
     install(&folder, "cargo", "[ \"$1\" != fmt ]");
-    let message = "This needs rustfmt. Install it by: rustup component add rustfmt\n";
+    let message = "This needs rustfmt. Install it with: rustup component add rustfmt\n";
     assert_refused(&check("test", &folder), message);
     for missing in ["c++", "git"] {
         assert!(check("test", &all_but(missing)).status.success());
