@@ -31,7 +31,7 @@ help:
 	@echo
 	@echo 'Not part of make verify:'
 	@echo 'make soak          run at full load and look for leaks: MINUTES=10'
-	@echo 'make mutants       check that each small change of the code fails a test; hours, or minutes with BASE=main'
+	@echo 'make mutants       check that each small change to the code makes a test fail; hours, or minutes with BASE=main'
 	@echo 'make advisories    look for known vulnerabilities of the dependencies: needs the internet'
 
 run: check

@@ -47,8 +47,8 @@ FUTILE_SHARE = 0.1
 class Rules:
     # The write units that a partition gets, as AWS documents them.
     units_per_second: int = 1000
-    # How long a partition keeps unused units. AWS keeps them for up to 300 seconds, but advises not
-    # to rely on that. If the value is 1, a partition never has more units than it gets in one
+    # How long a partition keeps unused units. AWS keeps them for up to 300 seconds, but advises
+    # against relying on that. If the value is 1, a partition never has more units than it gets in one
     # second.
     kept_seconds: int = 1
     # We assume two rules. A window of `window_seconds` is hot if the partition uses at least
@@ -93,7 +93,7 @@ def choose_split(latest: np.ndarray, rules: Rules) -> Split | None:
 
     The split is at the median of the earlier half of the keys. If nearly all keys of the later half
     fall on one side, because all keys are equal or in order, the split is futile. If the rules
-    avoid futile splits, returns `None`.
+    avoid futile splits, returns `None` for such a split.
     """
     earlier, later = np.array_split(latest, 2)
     if len(earlier) == 0:
@@ -248,9 +248,9 @@ def launch(rate: float, start: int = 300, rise: int = 60) -> Callable[[int], flo
 
 
 SCENARIOS = (
-    Scenario("random-500", "500/s, names in no order", random_names, constant(500)),
-    Scenario("random-2000", "2,000/s, names in no order", random_names, constant(2000)),
-    Scenario("random-5000", "5,000/s, names in no order", random_names, constant(5000)),
+    Scenario("random-500", "500/s, names in random order", random_names, constant(500)),
+    Scenario("random-2000", "2,000/s, names in random order", random_names, constant(2000)),
+    Scenario("random-5000", "5,000/s, names in random order", random_names, constant(5000)),
     Scenario("launch-3000", "a launch: from 0 to 3,000/s", random_names, launch(3000)),
     Scenario("ordered-2000", "2,000/s, names that count up", names_in_order, constant(2000)),
     Scenario("one-name-2000", "2,000/s, one name", one_name, constant(2000)),

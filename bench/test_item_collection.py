@@ -26,7 +26,7 @@ from item_collection import (
     write_svg,
 )
 
-# With these rules, a partition splits when it was hot for five seconds, so short runs have splits.
+# With these rules, a partition splits after five hot seconds, so even short runs have splits.
 HASTY = Rules(window_seconds=5, hot_windows=1)
 BLIND = Rules(window_seconds=5, hot_windows=1, avoids_futile_splits=False)
 

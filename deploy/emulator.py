@@ -103,7 +103,7 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def expand(parameters: dict[str, str], prefix: str = "") -> dict[str, Any]:
     """Expands the template as SAM does. Names of uploaded archives begin with `prefix`."""
     template = source()
-    # Replace each function's path by the place of its uploaded archive, as `sam package` does.
+    # Replace each function's path with the location of its uploaded archive, as `sam package` does.
     template["Globals"]["Function"].pop("CodeUri")
     for binary, function in functions(template).items():
         function["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{prefix}{binary}.zip"}

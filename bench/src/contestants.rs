@@ -1,4 +1,4 @@
-//! The contestants of the comparison.
+//! The contestants: the implementations of the functions that `make bench` compares.
 
 use std::{
     fs,
@@ -89,8 +89,8 @@ impl Program {
             .map(|(name, value)| (*name, &**value))
     }
 
-    /// How the function trusts the table: the name of the environment variable that holds the path
-    /// of its certificate file, and the authorities whose certificates must be in this file.
+    /// How the function learns which certificates to trust: the environment variable that holds the
+    /// path of a certificate file, and the authorities whose certificates must be in this file.
     #[must_use]
     pub fn trust(&self) -> (&'static str, Trust) {
         self.trust

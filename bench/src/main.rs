@@ -2,8 +2,8 @@
 //!
 //! The program sends events through the Lambda Runtime API, as Lambda does. To compare the
 //! functions, it uses a fake table over TLS. It also checks the functions, measures creates under
-//! load, and measures pages of a million users. For these three tasks, it uses the embedded engine
-//! without TLS.
+//! load, and measures pages of a table with a million users. For these three tasks, it uses the
+//! embedded engine without TLS.
 
 use std::{env, process::ExitCode};
 
@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
         text => match text.parse() {
             Ok(rounds) if rounds > 0 => rounds,
             _ => {
-                eprintln!("make bench: ROUNDS must be a whole number from 1, not {text}");
+                eprintln!("make bench: ROUNDS must be a whole number of at least 1, not {text}");
                 return ExitCode::FAILURE;
             }
         },

@@ -124,7 +124,7 @@ impl Report {
         }
         text += &table(&self.optimizations, "naive Rust, by optimization");
         text += &self.bill();
-        text += "| ratio | reached | goal |\n|---|---:|---:|\n";
+        text += "| figure | reached | goal |\n|---|---:|---:|\n";
         for goal in &self.goals {
             let mark = if goal.reached <= goal.at_most {
                 ""
@@ -153,7 +153,7 @@ impl Report {
         let (first, last) = (number(*first), number(*last));
         writeln!(
             text,
-            "\nOf {users} users, the first page takes {first} ms and the last {last} ms.\n"
+            "\nWith {users} users in the table, the first page takes {first} ms and the last page {last} ms.\n"
         )
         .expect("text");
         let Machine {
@@ -238,34 +238,34 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
     let list = of(Operation::List).of(THIS_PROJECT);
     let mebibytes = |it: &Figures| it.peak_memory_mib.median;
     let largest = |of: fn(&Figures) -> u64| megabytes(of(this).max(of(list)));
-    let ratios = [
+    let figures = [
         (
-            "warm create, CPU, against the floor's",
+            "CPU of a warm create: this project ÷ floor",
             this.warm_cpu.median / floor.warm_cpu.median,
             2.5,
         ),
         (
-            "warm create against the floor's",
+            "time of a warm create: this project ÷ floor",
             this.warm.median / floor.warm.median,
             1.8,
         ),
         (
-            "warm list of 100 users against a warm create, CPU",
+            "CPU: warm list of 100 users ÷ warm create",
             list.warm_cpu.median / this.warm_cpu.median,
             1.5,
         ),
         (
-            "INIT, CPU, against the floor's",
+            "CPU of INIT: this project ÷ floor",
             this.init_cpu.median / floor.init_cpu.median,
             1.5,
         ),
         (
-            "first call, CPU, against the floor's",
+            "CPU of the first call: this project ÷ floor",
             this.first_cpu.median / floor.first_cpu.median,
             2.0,
         ),
         (
-            "peak memory against the floor's",
+            "peak memory: this project ÷ floor",
             mebibytes(this) / mebibytes(floor),
             2.4,
         ),
@@ -276,17 +276,17 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
             2.7,
         ),
         (
-            "CPU of a cold start against naive Rust's",
+            "CPU of a cold start: this project ÷ naive Rust",
             this.cold_cpu.median / naive.cold_cpu.median,
             0.2,
         ),
         (
-            "INIT and first call against Node.js's",
+            "time of INIT and first call: this project ÷ Node.js",
             (this.init.median + this.first.median) / (node.init.median + node.first.median),
             1.0 / 25.0,
         ),
         (
-            "last page of a million users against the first",
+            "time of a page of a million users: last ÷ first",
             pages.last / pages.first,
             1.1,
         ),
@@ -296,7 +296,7 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
         reached,
         at_most,
     };
-    ratios.into_iter().map(goal).collect()
+    figures.into_iter().map(goal).collect()
 }
 
 impl Machine {

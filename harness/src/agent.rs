@@ -27,7 +27,7 @@ impl Agent {
     /// Starts an agent.
     ///
     /// # Panics
-    /// There is no free port.
+    /// Panics if there is no free port.
     pub async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
         Self { socket }
@@ -36,7 +36,7 @@ impl Agent {
     /// The agent's address, for `AWS_XRAY_DAEMON_ADDRESS`.
     ///
     /// # Panics
-    /// The socket has no address.
+    /// Panics if the socket has no address.
     #[must_use]
     pub fn address(&self) -> String {
         let address = self.socket.local_addr().expect("a socket has an address");
@@ -46,7 +46,7 @@ impl Agent {
     /// Waits for the next datagram.
     ///
     /// # Panics
-    /// No datagram comes within 30 s.
+    /// Panics if no datagram comes within 30 s.
     pub async fn datagram(&self) -> Vec<u8> {
         let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
         let received = tokio::time::timeout(PATIENCE, self.socket.recv(&mut datagram)).await;
@@ -58,7 +58,7 @@ impl Agent {
     /// Waits for the spans of the next sampled request.
     ///
     /// # Panics
-    /// No spans come within 30 s, or the spans can't be decoded.
+    /// Panics if no spans come within 30 s, or the spans can't be decoded.
     pub async fn spans(&self) -> Request {
         decode(&self.datagram().await).expect("spans")
     }

@@ -24,7 +24,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// The body is not JSON.
+    /// Panics if the body is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
@@ -39,7 +39,7 @@ impl Answer {
     /// The usernames on this page of users.
     ///
     /// # Panics
-    /// The answer is not a page of users.
+    /// Panics if the answer is not a page of users.
     #[must_use]
     pub fn usernames(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{self:?}");
@@ -54,7 +54,7 @@ impl Answer {
     /// The query string of the link to the next page, or `None` if the answer is the last page.
     ///
     /// # Panics
-    /// The header `Link` is not a link to a next page.
+    /// Panics if the header `Link` is not a link to a next page.
     #[must_use]
     pub fn next_query(&self) -> Option<String> {
         let link = self.header("link")?;
@@ -72,7 +72,7 @@ impl Answer {
     /// problem's member `errors`, or null if the problem must not have this member.
     ///
     /// # Panics
-    /// The status, the headers or the document differ.
+    /// Panics if the status, the headers or the document differ.
     #[track_caller]
     pub fn assert_problem(
         &self,

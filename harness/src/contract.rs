@@ -27,7 +27,7 @@ pub fn contract() -> &'static Value {
 /// Asserts that the contract allows this answer for this method of [`PATH`].
 ///
 /// # Panics
-/// The contract does not allow the answer.
+/// Panics if the contract does not allow the answer.
 #[track_caller]
 pub fn check(method: &str, answer: &Answer) {
     check_at(PATH, method, answer);
@@ -36,7 +36,7 @@ pub fn check(method: &str, answer: &Answer) {
 /// Like [`check`], but for any path.
 ///
 /// # Panics
-/// The contract does not allow the answer.
+/// Panics if the contract does not allow the answer.
 #[track_caller]
 pub fn check_at(path: &str, method: &str, answer: &Answer) {
     let status = answer.status.to_string();
@@ -51,7 +51,10 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
         .collect();
     for name in answer.headers.keys() {
         let is_documented = documented.contains_key(name) || name == "content-type";
-        assert!(is_documented, "no header {name} for {method} {status}");
+        assert!(
+            is_documented,
+            "the contract has no header {name} for {method} {status}"
+        );
     }
     for (name, header) in &documented {
         let Some(value) = answer.header(name) else {
@@ -84,7 +87,7 @@ pub fn check_at(path: &str, method: &str, answer: &Answer) {
 /// Follows the `$ref` if this part of the contract is one.
 ///
 /// # Panics
-/// The reference has no target.
+/// Panics if the reference has no target.
 #[must_use]
 pub fn resolve(part: &'static Value) -> &'static Value {
     let Some(reference) = part["$ref"].as_str() else {

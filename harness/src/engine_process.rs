@@ -25,7 +25,7 @@ impl EngineProcess {
     /// Starts an engine that stores the table of `template.yaml` in this file.
     ///
     /// # Panics
-    /// The engine does not start.
+    /// Panics if the engine does not start.
     pub async fn start(file: PathBuf) -> Self {
         let mut process = Command::new(built(&target_profile().join("engine")))
             .arg(&file)
@@ -58,7 +58,7 @@ impl EngineProcess {
     /// Kills the engine with SIGKILL.
     ///
     /// # Panics
-    /// The engine has already ended.
+    /// Panics if the engine has already ended.
     pub async fn kill(&mut self) {
         let ended = self.process.try_wait().expect("the process has a state");
         assert_eq!(ended, None, "the engine ended by itself");
@@ -71,7 +71,7 @@ impl EngineProcess {
     /// Starts a killed engine again, on the same file but at another URL.
     ///
     /// # Panics
-    /// The engine does not start.
+    /// Panics if the engine does not start.
     pub async fn start_again(&mut self) {
         *self = Self::start(self.file.clone()).await;
     }

@@ -43,7 +43,7 @@ impl LocalRun {
     /// Starts the service on free ports and waits until it is ready.
     ///
     /// # Panics
-    /// The service is not ready within 120 s.
+    /// Panics if the service is not ready within 120 s.
     #[must_use]
     pub fn start(data: &Path) -> Self {
         Self::start_by(program("local"), data)
@@ -52,7 +52,7 @@ impl LocalRun {
     /// Starts the service with `command`. The command must pass its environment on to the service.
     ///
     /// # Panics
-    /// The service is not ready within 120 s.
+    /// Panics if the service is not ready within 120 s.
     #[must_use]
     pub fn start_by(mut command: Command, data: &Path) -> Self {
         let mut process = command
@@ -91,7 +91,7 @@ impl LocalRun {
     /// The service's port.
     ///
     /// # Panics
-    /// The URL that the service printed has no port.
+    /// Panics if the URL that the service printed has no port.
     #[must_use]
     pub fn port(&self) -> u16 {
         let port = self.users_url.strip_suffix("/api/users");
@@ -120,7 +120,7 @@ impl LocalRun {
     /// Everything that the service has printed so far.
     ///
     /// # Panics
-    /// A thread that reads the output panicked.
+    /// Panics if a thread that reads the output panicked.
     #[must_use]
     pub fn output(&self) -> String {
         self.output.0.lock().expect("no reader panics").clone()
@@ -129,7 +129,7 @@ impl LocalRun {
     /// Waits until the service has printed this text.
     ///
     /// # Panics
-    /// The service does not print this text within 120 s.
+    /// Panics if the service does not print this text within 120 s.
     pub fn wait_for_output(&self, text: &str) {
         self.wait_for_output_after(0, text);
     }
@@ -137,7 +137,7 @@ impl LocalRun {
     /// Like [`Self::wait_for_output`], but ignores the first `bytes` bytes of the output.
     ///
     /// # Panics
-    /// The service does not print this text within 120 s.
+    /// Panics if the service does not print this text within 120 s.
     pub fn wait_for_output_after(&self, bytes: usize, text: &str) {
         let (output, changed) = &*self.output;
         let output = output.lock().expect("no reader panics");
@@ -151,7 +151,7 @@ impl LocalRun {
     /// Sends a request. Does not check the answer against the contract.
     ///
     /// # Panics
-    /// No answer comes.
+    /// Panics if no answer comes.
     #[must_use]
     pub fn send(
         &self,
@@ -173,7 +173,7 @@ impl LocalRun {
     /// Sends a request to [`PATH`]. Returns the answer's status and CORS headers.
     ///
     /// # Panics
-    /// No answer comes.
+    /// Panics if no answer comes.
     #[must_use]
     pub fn cors(&self, method: &str, headers: &[(&str, &str)]) -> (u16, BTreeMap<String, String>) {
         let headers: Vec<_> = headers
@@ -189,7 +189,7 @@ impl LocalRun {
     /// Lists users with this query string.
     ///
     /// # Panics
-    /// No answer comes, or the contract does not allow the answer.
+    /// Panics if no answer comes, or the contract does not allow the answer.
     #[must_use]
     pub fn list(&self, query: &str) -> Answer {
         let request = self.client.get(format!("{}?{query}", self.users_url));
@@ -201,7 +201,7 @@ impl LocalRun {
     /// Creates a user. Does not check the answer against the contract.
     ///
     /// # Errors
-    /// No answer comes, for example because the test killed the service.
+    /// Fails if no answer comes, for example because the test killed the service.
     pub fn try_create(&self, username: &str) -> Result<Answer, ureq::Error> {
         let request = self.client.post(&self.users_url);
         let request = request.content_type("application/json");
@@ -211,7 +211,7 @@ impl LocalRun {
     /// Creates a user.
     ///
     /// # Panics
-    /// No answer comes, or the contract does not allow the answer.
+    /// Panics if no answer comes, or the contract does not allow the answer.
     #[must_use]
     pub fn create(&self, username: &str) -> Answer {
         let answer = self.try_create(username).expect("an answer");
@@ -235,7 +235,7 @@ impl LocalRun {
     /// Sends a signal, such as `TERM`, to the first process of the local run.
     ///
     /// # Panics
-    /// There is no such process.
+    /// Panics if there is no such process.
     pub fn signal(&self, signal: &str) {
         process::signal(self.id(), signal);
     }
@@ -243,7 +243,7 @@ impl LocalRun {
     /// Stops the service with SIGTERM.
     ///
     /// # Panics
-    /// The service exits with an error or leaves a process behind.
+    /// Panics if the service exits with an error or leaves a process behind.
     pub fn stop(self) {
         self.signal("TERM");
         assert!(self.ended().success());
@@ -253,7 +253,7 @@ impl LocalRun {
     /// process.
     ///
     /// # Panics
-    /// A process does not end within 120 s.
+    /// Panics if a process does not end within 120 s.
     #[must_use]
     pub fn ended(mut self) -> ExitStatus {
         let started = Instant::now();
@@ -280,7 +280,7 @@ impl Drop for LocalRun {
 /// top-level folder.
 ///
 /// # Panics
-/// The program was not built.
+/// Panics if the program was not built.
 #[must_use]
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(built(&target_profile().join(name)));
@@ -291,7 +291,7 @@ pub fn program(name: &str) -> Command {
 /// Runs a command to its end and returns its output.
 ///
 /// # Panics
-/// The command can't be started, does not end within 120 s, or leaves a process behind.
+/// Panics if the command can't be started, does not end within 120 s, or leaves a process behind.
 #[must_use]
 pub fn output(mut command: Command) -> Output {
     let mut process = command

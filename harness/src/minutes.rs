@@ -7,7 +7,7 @@ const DEFAULT: u64 = 10;
 /// The value of `MINUTES`, or 10 if `MINUTES` is not set or is empty.
 ///
 /// # Errors
-/// `MINUTES` is not a whole number, or it is less than `least`.
+/// Fails if `MINUTES` is not a whole number, or it is less than `least`.
 pub fn minutes(least: u64) -> Result<u64, String> {
     // `make soak MINUTES=` passes an empty value.
     let text = env::var("MINUTES").unwrap_or_default();
@@ -16,6 +16,8 @@ pub fn minutes(least: u64) -> Result<u64, String> {
         text => text.parse().ok().filter(|minutes| *minutes >= least),
     };
     minutes.ok_or_else(|| {
-        format!("MINUTES must be a whole number from {least}, such as MINUTES=10, not {text}")
+        format!(
+            "MINUTES must be a whole number of at least {least}, such as MINUTES=10, not {text}"
+        )
     })
 }

@@ -27,7 +27,7 @@ impl Process {
     /// All processes whose environment variable `name` had the value `value` when they started.
     ///
     /// # Panics
-    /// The system reports no processes.
+    /// Panics if the system reports no processes.
     #[must_use]
     pub fn all_with(name: &str, value: &OsStr) -> Vec<Self> {
         let mut variable = OsString::from(name);
@@ -56,7 +56,7 @@ impl Process {
     /// The value that an environment variable had when the process started.
     ///
     /// # Panics
-    /// An environment variable of the process is not UTF-8.
+    /// Panics if an environment variable of the process is not UTF-8.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         let texts = self.environment.iter().map(|it| it.to_str());
@@ -67,7 +67,7 @@ impl Process {
     /// The IPv4 addresses on which the process listens.
     ///
     /// # Panics
-    /// The process has ended.
+    /// Panics if the process has ended.
     #[must_use]
     pub fn listens(&self) -> BTreeSet<SocketAddrV4> {
         let sockets = descriptors(self.id);
@@ -93,7 +93,7 @@ fn address(text: &str) -> SocketAddrV4 {
 /// The field `field` of `/proc/PID/status`, such as `VmRSS`, in KiB.
 ///
 /// # Panics
-/// The process has ended.
+/// Panics if the process has ended.
 #[must_use]
 pub fn memory_kib(process: u32, field: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
@@ -107,7 +107,7 @@ pub fn memory_kib(process: u32, field: &str) -> usize {
 /// The targets of a process's open file descriptors, such as `socket:[1234]`.
 ///
 /// # Panics
-/// The process has ended.
+/// Panics if the process has ended.
 #[must_use]
 pub fn descriptors(process: u32) -> Vec<String> {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs");
@@ -119,7 +119,7 @@ pub fn descriptors(process: u32) -> Vec<String> {
 /// Sends a signal, such as `TERM`, to a process.
 ///
 /// # Panics
-/// There is no such process.
+/// Panics if there is no such process.
 pub fn signal(process: u32, signal: &str) {
     let mut kill = Command::new("kill");
     let kill = kill.args([format!("-{signal}"), process.to_string()]);

@@ -51,7 +51,7 @@ impl Reply {
     /// Converts the response to an [`Answer`].
     ///
     /// # Panics
-    /// The function reported an error, or the response is not in API Gateway's format.
+    /// Panics if the function reported an error, or the response is not in API Gateway's format.
     #[must_use]
     pub fn into_answer(self) -> Answer {
         let Self::Response(response) = self else {
@@ -129,7 +129,7 @@ impl Sandbox {
     /// Starts a function whose table is at this URL.
     ///
     /// # Panics
-    /// The function was not built, or can't be started.
+    /// Panics if the function was not built, or can't be started.
     pub async fn of(function: &str, table_url: &str) -> Self {
         Self::start(&binary_of(function), &environment(table_url)).await
     }
@@ -138,7 +138,7 @@ impl Sandbox {
     /// function inherits no other variables.
     ///
     /// # Panics
-    /// The process can't be started.
+    /// Panics if the process can't be started.
     pub async fn start(binary: &Path, environment: &[(&str, &str)]) -> Self {
         Self::start_command(Command::new(binary), environment).await
     }
@@ -146,7 +146,7 @@ impl Sandbox {
     /// Like [`Sandbox::start`], but runs a command.
     ///
     /// # Panics
-    /// The process can't be started.
+    /// Panics if the process can't be started.
     pub async fn start_command(mut command: Command, environment: &[(&str, &str)]) -> Self {
         let (events, next) = mpsc::channel(1);
         let (reply, replies) = mpsc::channel(1);
@@ -223,7 +223,7 @@ impl Sandbox {
     /// The ID of the process.
     ///
     /// # Panics
-    /// The process has ended.
+    /// Panics if the process has ended.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.process.id().expect("the process runs")
@@ -233,7 +233,7 @@ impl Sandbox {
     /// function's start to this poll. The second call of this method waits for the second poll.
     ///
     /// # Panics
-    /// The function does not poll within 120 s.
+    /// Panics if the function does not poll within 120 s.
     pub async fn polled(&mut self) -> Duration {
         let poll = tokio::time::timeout(PATIENCE, self.polls.recv()).await;
         let poll = poll.expect("the function polls").expect("a poll");
@@ -243,7 +243,7 @@ impl Sandbox {
     /// Sends an event and returns the reply. After `timeout`, Lambda would end the function.
     ///
     /// # Panics
-    /// No reply comes within `timeout`, or the reply belongs to another event.
+    /// Panics if no reply comes within `timeout`, or the reply belongs to another event.
     pub async fn invoke(&mut self, event: Event, timeout: Duration) -> Reply {
         self.invoke_timed(event.into_json(), timeout).await.0
     }
@@ -263,7 +263,8 @@ impl Sandbox {
     /// Returns `None` if the process was killed before the reply.
     ///
     /// # Panics
-    /// The reply belongs to another event or comes after `timeout`, or the process can't be killed.
+    /// Panics if the reply belongs to another event or comes after `timeout`, or the process can't
+    /// be killed.
     pub async fn invoke_and_kill(
         mut self,
         event: Event,
@@ -305,7 +306,7 @@ impl Sandbox {
     /// Waits until the process ends by itself. Returns its exit status and output.
     ///
     /// # Panics
-    /// The process does not end within 120 s.
+    /// Panics if the process does not end within 120 s.
     pub async fn ended(mut self) -> (ExitStatus, String) {
         let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
         let status = status
@@ -318,7 +319,7 @@ impl Sandbox {
     /// Kills the process and returns the lines of the function's log.
     ///
     /// # Panics
-    /// The process has already ended, or a line is not JSON.
+    /// Panics if the process has already ended, or a line is not JSON.
     pub async fn stop(self) -> Vec<Value> {
         let output = self.stop_with_output().await;
         let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
@@ -328,7 +329,7 @@ impl Sandbox {
     /// Kills the process and returns its output.
     ///
     /// # Panics
-    /// The process has already ended.
+    /// Panics if the process has already ended.
     pub async fn stop_with_output(mut self) -> String {
         assert_eq!(
             self.process.try_wait().expect("the process has a state"),

@@ -113,7 +113,7 @@ pub async fn get(lister: &Lister, event: Event) -> Answer {
 /// Starts an in-memory engine with the table from `template.yaml`.
 ///
 /// # Panics
-/// The engine does not start.
+/// Panics if the engine does not start.
 #[must_use]
 pub fn engine() -> Engine {
     let engine = Engine::in_memory(ACCESS_KEY_ID).expect("the engine starts");
@@ -128,7 +128,7 @@ pub fn engine() -> Engine {
 /// every connection to the URL is refused.
 ///
 /// # Panics
-/// There is no free port.
+/// Panics if there is no free port.
 #[must_use]
 pub fn unreachable() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -142,7 +142,7 @@ pub fn unreachable() -> (TcpSocket, String) {
 /// the functions' clients.
 ///
 /// # Panics
-/// `AWS_CA_BUNDLE` names a file without valid certificates.
+/// Panics if `AWS_CA_BUNDLE` names a file without valid certificates.
 pub fn connect(url: &str) -> Table {
     // Each client gets its own retry budget. By default, all SDK clients of a process share one
     // budget, so the faults of one test would use up the budget of the other tests.

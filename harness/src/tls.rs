@@ -22,7 +22,7 @@ impl Authority {
     /// Creates an authority. Its file is deleted when this value is dropped.
     ///
     /// # Panics
-    /// The file can't be written.
+    /// Panics if the file can't be written.
     #[must_use]
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
@@ -48,7 +48,7 @@ impl Authority {
     /// A TLS server with this certificate, signed by the authority.
     ///
     /// # Panics
-    /// The parameters do not make a valid certificate.
+    /// Panics if the parameters do not make a valid certificate.
     #[must_use]
     pub fn acceptor(&self, certificate: &CertificateParams) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
@@ -66,7 +66,7 @@ impl Default for Authority {
 /// An unsigned certificate for a host.
 ///
 /// # Panics
-/// The host name is invalid.
+/// Panics if the host name is invalid.
 #[must_use]
 pub fn certificate(host: &str) -> CertificateParams {
     CertificateParams::new([host.to_owned()]).expect("a host")
@@ -75,7 +75,7 @@ pub fn certificate(host: &str) -> CertificateParams {
 /// A TLS server with this certificate and private key.
 ///
 /// # Panics
-/// The key does not belong to the certificate.
+/// Panics if the key does not belong to the certificate.
 #[must_use]
 pub fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());

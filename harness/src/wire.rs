@@ -97,7 +97,7 @@ impl Proxy {
     /// Starts a proxy that forwards all requests unchanged.
     ///
     /// # Panics
-    /// There is no free port.
+    /// Panics if there is no free port.
     pub async fn start(engine_url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// sets at build time may be wrong, because the workspace may have been moved since the build.
 ///
 /// # Panics
-/// The current folder is outside the workspace.
+/// Panics if the current folder is outside the workspace.
 #[must_use]
 pub fn root() -> PathBuf {
     let folder = env::current_dir().expect("there is a current folder");
@@ -27,7 +27,7 @@ pub fn root() -> PathBuf {
 /// Reads a file of the workspace.
 ///
 /// # Panics
-/// The file can't be read.
+/// Panics if the file can't be read.
 #[must_use]
 pub fn read(path: &str) -> String {
     let path = root().join(path);
@@ -37,7 +37,7 @@ pub fn read(path: &str) -> String {
 /// The names of the functions, which are also the names of their folders.
 ///
 /// # Panics
-/// There is no folder `functions`.
+/// Panics if there is no folder `functions`.
 #[must_use]
 pub fn functions() -> BTreeSet<String> {
     let folders = fs::read_dir(root().join("functions")).expect("a folder");
@@ -50,14 +50,14 @@ pub fn functions() -> BTreeSet<String> {
 /// Cargo's output folder for the profile of the running program, such as `target/debug`.
 ///
 /// # Panics
-/// The running program is not in cargo's target folder.
+/// Panics if the running program is not in cargo's target folder.
 #[must_use]
 pub fn target_profile() -> PathBuf {
     let executable = env::current_exe().expect("the executable has a path");
     let folder = executable.parent().expect("the executable is in a folder");
     // Cargo keeps test programs in the subfolder `deps`.
     let profile = if folder.ends_with("deps") {
-        folder.parent().expect("deps is in the profile")
+        folder.parent().expect("deps is in the profile's folder")
     } else {
         folder
     };
@@ -67,7 +67,7 @@ pub fn target_profile() -> PathBuf {
 /// Cargo's target folder.
 ///
 /// # Panics
-/// The running program is not in cargo's target folder.
+/// Panics if the running program is not in cargo's target folder.
 #[must_use]
 pub fn target() -> PathBuf {
     let profile = target_profile();
@@ -78,7 +78,7 @@ pub fn target() -> PathBuf {
 /// Returns the path of a binary, after a check that the binary exists.
 ///
 /// # Panics
-/// There is no file at `path`.
+/// Panics if there is no file at `path`.
 #[must_use]
 pub fn built(path: &Path) -> PathBuf {
     assert!(
@@ -96,7 +96,7 @@ const RELEASED: &str = "RELEASED";
 /// is the debug build.
 ///
 /// # Panics
-/// The debug build fails, or the binary for deployment was not built.
+/// Panics if the debug build fails, or the binary for deployment was not built.
 #[must_use]
 pub fn binary_of(function: &str) -> PathBuf {
     if env::var_os(RELEASED).is_some() {
@@ -110,7 +110,7 @@ pub fn binary_of(function: &str) -> PathBuf {
 /// Otherwise, it is the debug build.
 ///
 /// # Panics
-/// The debug build fails, or the example was not built for Lambda.
+/// Panics if the debug build fails, or the example was not built for Lambda.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
     if env::var_os(RELEASED).is_some() {
@@ -123,7 +123,7 @@ pub fn example(name: &str) -> PathBuf {
 /// The path of the binary that `cargo lambda build --release` built for this function.
 ///
 /// # Panics
-/// The binary was not built.
+/// Panics if the binary was not built.
 #[must_use]
 pub fn released(function: &str) -> PathBuf {
     lambda("lambda", function)
@@ -151,7 +151,7 @@ fn lambda(folder: &str, name: &str) -> PathBuf {
 /// The crates from which a function is built. Each crate is a line such as `serde v1.0.0`.
 ///
 /// # Panics
-/// Cargo fails.
+/// Panics if Cargo fails.
 #[must_use]
 pub fn crates_of(function: &str) -> BTreeSet<String> {
     let tree = cargo(&[
@@ -172,7 +172,7 @@ pub fn crates_of(function: &str) -> BTreeSet<String> {
 /// The source folder of a crate that the tests depend on.
 ///
 /// # Panics
-/// Cargo fails, or there is no such crate.
+/// Panics if Cargo fails, or there is no such crate.
 #[must_use]
 pub fn source_of(name: &str) -> PathBuf {
     let metadata = cargo(&[

@@ -232,7 +232,7 @@ signUp.addEventListener('submit', async (event) => {
   }
 });
 
-// The list. `pages` holds the URLs of the first to the current page, `after` the next page's URL.
+// The list. `pages` holds the URLs of all pages up to the current one, `after` the URL of the next.
 
 let pages = [listUrl({ limit: PAGE_SIZE })];
 let after;

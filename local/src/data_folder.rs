@@ -20,8 +20,7 @@ impl DataFolder {
     /// Creates the folder if it is missing, and locks it.
     ///
     /// # Errors
-    /// The folder can't be written, another process has locked it, or the path names an unknown home
-    /// folder.
+    /// Fails if the folder can't be written, another process has locked it, or the path names an unknown home folder.
     pub fn open(path: &Path) -> Result<Self, String> {
         let path = &absolute_path(path)?;
         let lock = create(path).map_err(|error| {
@@ -54,7 +53,7 @@ impl DataFolder {
     /// Checks that the folder accepts more data.
     ///
     /// # Errors
-    /// The folder can't be written.
+    /// Fails if the folder can't be written.
     pub fn check(&self) -> Result<(), String> {
         check(&self.path).map_err(|error| cannot_be_written(&self.path, &error))
     }
@@ -108,8 +107,8 @@ fn create(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path)?;
     check(path)?;
     // Makes git ignore a folder that holds only files of the local run. `cargo lambda watch` ignores
-    // what git ignores. If git did not ignore the folder, it would rebuild the functions after each
-    // write to the database.
+    // what git ignores. If git did not ignore the folder, cargo-lambda would rebuild the functions after
+    // each write to the database.
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     let is_ours = names.try_fold(true, |ours, name: io::Result<OsString>| {
         let name = name?;

@@ -69,7 +69,7 @@ impl Engine {
     /// key ID.
     ///
     /// # Errors
-    /// There is no free port.
+    /// Fails if there is no free port.
     pub fn in_memory(access_key_id: &str) -> Result<Self, EngineError> {
         let database = Database::memory().map_err(EngineError::Database)?;
         Self::start(database, access_key_id)
@@ -79,7 +79,7 @@ impl Engine {
     /// one process may have the file open. The engine rejects requests without this access key ID.
     ///
     /// # Errors
-    /// The file can't be opened, or there is no free port.
+    /// Fails if the file can't be opened, or there is no free port.
     pub fn on_file(path: &Path, access_key_id: &str) -> Result<Self, EngineError> {
         let path = path.to_str().ok_or_else(|| {
             let error = format!("the path {} is not UTF-8", path.display());
@@ -150,7 +150,7 @@ impl Engine {
     /// was created.
     ///
     /// # Errors
-    /// The template does not declare exactly one table, the engine does not support that table, or the
+    /// Fails if the template does not declare exactly one table, the engine does not support that table, or the
     /// database fails.
     pub fn create_table_if_missing(
         &self,
@@ -309,7 +309,7 @@ fn serve(listener: TcpListener, api: Api, stopping: oneshot::Receiver<()>) {
         .expect("the threads of a runtime can be started");
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)
-            .expect("a listener that does not block can be served");
+            .expect("tokio accepts a listener that does not block");
         let (finish, finishing) = oneshot::channel();
         let finishing = async {
             // The server stops when `finish` sends a message or is dropped.

@@ -16,7 +16,7 @@ const FEATURES: [&str; 2] = ["--features", "unified/all"];
 /// Checks that cargo-lambda is installed.
 ///
 /// # Errors
-/// cargo-lambda is missing.
+/// Fails if cargo-lambda is missing.
 pub fn check_cargo_lambda() -> Result<(), String> {
     let mut command = process::Command::new("cargo-lambda");
     match command.args(["lambda", "--version"]).output() {
@@ -31,7 +31,7 @@ pub fn check_cargo_lambda() -> Result<(), String> {
 /// compile. So no request waits for a compiler.
 ///
 /// # Errors
-/// The shell `sh` can't be started.
+/// Fails if the shell `sh` can't be started.
 pub fn build(root: &Path) -> io::Result<Guarded> {
     let mut command = Guarded::command("cargo");
     // Without `--package`, cargo builds the workspace's default members, whose only binaries are the
@@ -45,7 +45,7 @@ pub fn build(root: &Path) -> io::Result<Guarded> {
 /// again when its process ends, and after an edit of a source file that it uses.
 ///
 /// # Errors
-/// The shell `sh` can't be started.
+/// Fails if the shell `sh` can't be started.
 pub fn watch(
     root: &Path,
     address: SocketAddr,

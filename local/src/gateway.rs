@@ -76,7 +76,7 @@ impl Api {
     /// Reads a template. Only web pages of `origin` may call the API.
     ///
     /// # Errors
-    /// The template lacks the API or a CORS setting, or has a route that the local run can't serve.
+    /// Fails if the template lacks the API or a CORS setting, or has a route that the local run can't serve.
     pub fn from_template(template: &str, origin: &str) -> Result<Self, String> {
         let api = Resources::parse(template).and_then(|resources| {
             let routes = resources.of_type("AWS::ApiGatewayV2::Route");
@@ -221,7 +221,7 @@ impl Gateway {
     /// Waits until every function answers: sends a request without a query or a body to each route.
     ///
     /// # Errors
-    /// A function does not answer within a minute, or answers with a server error.
+    /// Fails if a function does not answer within a minute, or answers with a server error.
     pub async fn ready(&self) -> Result<(), String> {
         for Route {
             method,
@@ -298,8 +298,8 @@ impl Gateway {
         response.unwrap_or_else(|| refusal(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Answers a request to Lambda's Invoke API, by which developers send a function their own
-    /// event. Such an event can claim any caller. So no web page may use this API, not even the
+    /// Answers a request to Lambda's Invoke API, through which developers send a function their
+    /// own event. Such an event can claim any caller. So no web page may use this API, not even the
     /// local run's.
     async fn answer_invocation(&self, function: &str, request: Request) -> Response {
         let headers = request.headers();

@@ -38,7 +38,7 @@ impl Guarded {
     /// Starts a command made by [`Self::command`].
     ///
     /// # Errors
-    /// The shell `sh` can't be started.
+    /// Fails if the shell `sh` can't be started.
     pub fn start(mut command: Command) -> io::Result<Self> {
         // The command has its own process group. So Ctrl-C in the terminal reaches only the current
         // process, which then stops its child processes itself.
@@ -51,7 +51,7 @@ impl Guarded {
     /// of the process group.
     ///
     /// # Errors
-    /// The operating system does not report the process's status.
+    /// Fails if the operating system does not report the process's status.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.shell.wait().await
     }

@@ -12,7 +12,7 @@ use std::{
 /// a page would have to guess only the port.
 ///
 /// # Errors
-/// No port is free.
+/// Fails if no port is free.
 pub fn listen() -> io::Result<TcpListener> {
     let [a, b, c] = random();
     // 127.0.0.0 is the network's address, and 127.255.255.255 is the broadcast address. To avoid

@@ -144,11 +144,11 @@ async fn watch_disk(failed: &Notify, data: &Arc<DataFolder>) -> Infallible {
         let Err(problem) = check(data).await else {
             continue;
         };
-        eprintln!("make run: {problem}; creates get 503 until the folder can be written");
+        eprintln!("make run: {problem}; creates get 503 until the folder is writable");
         while check(data).await.is_err() {
             tokio::time::sleep(DISK_CHECK_INTERVAL).await;
         }
-        eprintln!("make run: the data folder can be written again");
+        eprintln!("make run: the data folder is writable again");
     }
 }
 

@@ -27,7 +27,7 @@ impl Port {
     /// Listens on a port; 0 means any free port.
     ///
     /// # Errors
-    /// The port is in use or reserved.
+    /// Fails if the port is in use or reserved.
     pub async fn bind(number: u16) -> io::Result<Self> {
         loop {
             let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).await?;

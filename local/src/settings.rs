@@ -10,7 +10,7 @@ pub const DEFAULT_PORT: u16 = 9000;
 /// Reads `PORT`, the service's port. The value 0 means any free port.
 ///
 /// # Errors
-/// The value is not a number from 0 to 65535.
+/// Fails if the value is not a number from 0 to 65535.
 pub fn port() -> Result<u16, String> {
     read_port("PORT", DEFAULT_PORT)
 }
@@ -18,7 +18,7 @@ pub fn port() -> Result<u16, String> {
 /// Reads `PAGE_PORT`. The default is the port after `PORT`, or any free port if `PORT` is 0.
 ///
 /// # Errors
-/// The value is not a number from 0 to 65535.
+/// Fails if the value is not a number from 0 to 65535.
 pub fn page_port(port: u16) -> Result<u16, String> {
     let default = match port {
         0 => 0,
@@ -34,20 +34,20 @@ fn read_port(variable: &str, default: u16) -> Result<u16, String> {
     let number = port.to_str().and_then(|port| port.parse().ok());
     number.ok_or_else(|| {
         let port = port.display();
-        format!("{variable} is not a number from 0 to 65535: {port}")
+        format!("{variable} must be a number from 0 to 65535, not {port}")
     })
 }
 
 /// Reads `TRACE`, which says whether to print the spans that X-Ray would receive.
 ///
 /// # Errors
-/// The value is neither 0 nor 1.
+/// Fails if the value is neither 0 nor 1.
 pub fn trace() -> Result<bool, String> {
     match value_of("TRACE") {
         None => Ok(false),
         Some(value) if value == "0" => Ok(false),
         Some(value) if value == "1" => Ok(true),
-        Some(value) => Err(format!("TRACE is neither 0 nor 1: {}", value.display())),
+        Some(value) => Err(format!("TRACE must be 0 or 1, not {}", value.display())),
     }
 }
 
@@ -68,7 +68,7 @@ fn value_of(variable: &str) -> Option<OsString> {
 /// is not refused, but waits for the service.
 ///
 /// # Errors
-/// The port is in use or reserved.
+/// Fails if the port is in use or reserved.
 pub async fn listen(variable: &str, number: u16) -> Result<Port, String> {
     Port::bind(number).await.map_err(|error| {
         // If another local run uses `number`, its page uses `number` plus 1 by default. So suggest

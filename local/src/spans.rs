@@ -33,7 +33,7 @@ pub struct Request {
 /// Decodes a datagram with OpenTelemetry's Protobuf definitions.
 ///
 /// # Errors
-/// The datagram does not hold sampled spans of exactly one function.
+/// Fails if the datagram does not hold sampled spans of exactly one function.
 pub fn decode(datagram: &[u8]) -> Result<Request, String> {
     let spans = datagram
         .strip_prefix(HEADER)
@@ -85,7 +85,7 @@ impl Printer {
     /// Starts an agent on a free port of this machine.
     ///
     /// # Errors
-    /// There is no free port.
+    /// Fails if there is no free port.
     pub async fn bind() -> io::Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         Ok(Self { socket })
@@ -94,7 +94,7 @@ impl Printer {
     /// The agent's address.
     ///
     /// # Errors
-    /// The operating system does not report the address.
+    /// Fails if the operating system does not report the address.
     pub fn address(&self) -> io::Result<String> {
         Ok(self.socket.local_addr()?.to_string())
     }

@@ -11,8 +11,8 @@ async fn main() -> ExitCode {
     runtime::run("GET /panics", async || Ok::<_, ConfigError>(handle)).await
 }
 
-/// Panics. If the request has a query, the panic's message contains it, as some messages of the standard library
-/// contain their input. Without a query, the message is a constant text.
+/// Panics. If the request has a query, the panic's message contains it, just as some messages of the standard
+/// library contain their input. Without a query, the message is a constant text.
 async fn handle(request: Request) -> Result<LoggedResponse, Problem> {
     let query = request.uri().query().unwrap_or_default();
     assert!(query.is_empty(), "cannot handle {query}");

@@ -37,7 +37,7 @@ impl std::error::Error for ConfigError {}
 /// Reads a variable that must be set.
 ///
 /// # Errors
-/// The variable is not set, is empty, or is not UTF-8.
+/// Fails if the variable is not set, is empty, or is not UTF-8.
 pub fn required(variable: &'static str) -> Result<String, ConfigError> {
     let problem = match env::var(variable) {
         Ok(value) if value.is_empty() => "is empty",
@@ -54,9 +54,9 @@ pub fn required(variable: &'static str) -> Result<String, ConfigError> {
 /// Reads the name of the table.
 ///
 /// # Errors
-/// The variable is not set, or the name breaks DynamoDB's
-/// [naming rules](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html):
-/// 3 to 255 letters, digits, `_`, `-` or `.`.
+/// Fails if the variable is not set, or the name breaks DynamoDB's [naming
+/// rules](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html): 3 to
+/// 255 letters, digits, `_`, `-` or `.`.
 pub fn table_name() -> Result<String, ConfigError> {
     let name = required(TABLE_NAME)?;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
@@ -72,7 +72,8 @@ pub fn table_name() -> Result<String, ConfigError> {
 /// Reads the region from the variable that Lambda sets. The SDK builds the endpoint's host name from the region.
 ///
 /// # Errors
-/// The variable is not set, or its value is not valid in a host name. A valid value has 1 to 63 letters, digits or `-`.
+/// Fails if the variable is not set, or its value is not valid in a host name. A valid value has 1 to 63 letters,
+/// digits or `-`.
 pub fn region() -> Result<String, ConfigError> {
     let region = required(REGION)?;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -88,7 +89,8 @@ pub fn region() -> Result<String, ConfigError> {
 /// Reads the URL of the table's endpoint from `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL`, if one is set.
 ///
 /// # Errors
-/// The variable that takes precedence does not contain an http or https URL, or the URL has a path, a query or a user.
+/// Fails if the variable that takes precedence does not contain an http or https URL, or the URL has a path, a query or
+/// a user.
 pub fn endpoint_url() -> Result<Option<String>, ConfigError> {
     for variable in ENDPOINT_URLS {
         let Some(url) = env::var_os(variable) else {

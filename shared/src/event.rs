@@ -55,8 +55,8 @@ impl<'a> HttpApiEvent<'a> {
     /// Parses an event.
     ///
     /// # Errors
-    /// The event is not an HTTP API event. For example, it comes from a REST API or a load balancer. The error names
-    /// the wrong part of the event but hides its value, which must not appear in the log.
+    /// Fails if the event is not an HTTP API event. For example, it comes from a REST API or a load balancer. The error
+    /// names the wrong part of the event but hides its value, which must not appear in the log.
     pub fn parse(json: &'a str) -> Result<Self, EventError> {
         serde_json::from_str(json).map_err(|_| EventError {
             member: wrong_member(json),

@@ -107,7 +107,7 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// Reads a user from its item.
 ///
 /// # Errors
-/// An attribute is missing or has the wrong type, or the id is invalid. The error names the attribute.
+/// Fails if an attribute is missing or has the wrong type, or the id is invalid. The error names the attribute.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     let mut text = |name| match item.remove(name) {
         Some(AttributeValue::S(text)) => Some(text),
@@ -125,10 +125,10 @@ pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     Ok(StoredUser { user, fingerprint })
 }
 
-/// Makes a user from the texts of its attributes.
+/// Makes a user from the strings of its attributes.
 ///
 /// # Errors
-/// A text is missing, or the id is invalid. The error names the attribute.
+/// Fails if a string is missing, or the id is invalid. The error names the attribute.
 pub fn user(
     username_key: Option<String>,
     username: Option<String>,

@@ -76,7 +76,7 @@ impl Table {
     /// Creates a client for the table that the environment variables name.
     ///
     /// # Errors
-    /// A required variable is missing, or a variable is invalid.
+    /// Fails if a required variable is missing, or a variable is invalid.
     pub fn from_env() -> Result<Self, ConfigError> {
         let name = config::table_name()?;
         let region = Region::new(config::region()?);
@@ -121,7 +121,8 @@ impl Table {
 /// binary.
 ///
 /// # Errors
-/// `AWS_CA_BUNDLE` names a file that can't be read, contains no certificate or contains an invalid certificate.
+/// Fails if `AWS_CA_BUNDLE` names a file that can't be read, contains no certificate or contains an invalid
+/// certificate.
 pub fn sdk_config() -> Result<ConfigBuilder, ConfigError> {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -255,7 +256,7 @@ impl TableError {
     /// would look like an empty list of users.
     ///
     /// # Errors
-    /// The response has no request id.
+    /// Fails if the response has no request id.
     pub fn check_origin(answer: &impl RequestId) -> Result<(), Self> {
         if answer.request_id().is_some() {
             return Ok(());

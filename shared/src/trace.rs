@@ -84,7 +84,7 @@ impl Agent {
     /// Connects to the agent at `address`, which has the form `host:port`.
     ///
     /// # Errors
-    /// The address is invalid or unreachable.
+    /// Fails if the address is invalid or unreachable.
     pub fn connect(address: &str) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.connect(address)?;

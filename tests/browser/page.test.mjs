@@ -111,7 +111,7 @@ test('a person signs up a username that is free', async () => {
     assert.deepEqual(await run.list('grete'), ['grete']);
 });
 
-test('a username that is taken is told while it is typed', async () => {
+test('the page says that a username is taken while a person types it', async () => {
     await run.create('taken', 'Ὀδυσσέα', 'ｶﾞｽ', 'Dvořák'.normalize('NFD'));
     await onPage({}, async (page, { username, availability }) => {
         for (const name of ['taken', 'TAKEN', 'ｔａｋｅｎ', 'ὈΔΥΣΣΈΑ', 'ガス', 'ｶﾞｽ', 'dvořák']) {
@@ -133,7 +133,7 @@ test('a username that is taken is told while it is typed', async () => {
     });
 });
 
-test('a username that somebody else has meanwhile is refused with the reason', async () => {
+test('a username that somebody else took in the meantime is refused with the reason', async () => {
     await onPage({ complaints: [REFUSED] }, async (page, { username, signUp, availability, refusal }) => {
         await username.fill('meanwhile');
         await says(availability, '“meanwhile” is not taken.');
@@ -168,7 +168,7 @@ test('a username that is not allowed is refused with the reason that the API giv
     });
 });
 
-test('an empty username and one that is too long are told without the API', async () => {
+test('the page itself refuses an empty username and one that is too long', async () => {
     await onPage({}, async (page, { username, signUp, availability, refusal }) => {
         await eventually(async () => assert.notEqual(await page.locator('#position').textContent(), ''));
         const requests = [];
@@ -192,7 +192,7 @@ test('an empty username and one that is too long are told without the API', asyn
     });
 });
 
-test('the list is read page by page, to its end and back', async () => {
+test('a person can read the list page by page, to its end and back', async () => {
     const names = Array.from({ length: 25 }, (_, number) => `paged${String(number).padStart(2, '0')}`);
     await run.create(...names);
     await onPage({}, async (page, { prefix, rows, position, previous, next }) => {
@@ -225,7 +225,7 @@ test('the list is read page by page, to its end and back', async () => {
     });
 });
 
-test('the list is filtered by the beginning of a username', async () => {
+test('a person can filter the list by the beginning of a username', async () => {
     await run.create('Filtered', 'filter', 'fil');
     await onPage({ complaints: [REFUSED] }, async (page, { prefix, rows, position }) => {
         await prefix.fill('FILT');
@@ -250,7 +250,7 @@ test('the list is filtered by the beginning of a username', async () => {
     });
 });
 
-test('a username is shown as text, whatever it holds', async () => {
+test('the page shows every username as text, even one that looks like HTML', async () => {
     const markup = '<img/src=x/onerror=document.body.remove()>';
     await run.create('שלום');
     await onPage({}, async (page, { username, availability, prefix, rows }) => {
@@ -276,7 +276,7 @@ test('a username is shown as text, whatever it holds', async () => {
     });
 });
 
-test('an API that can not be reached is told, and found again', async () => {
+test('the page says when the API cannot be reached, and when it can be reached again', async () => {
     await run.create('offline');
     await onPage({ complaints: [UNREACHABLE] }, async (page, { offline, prefix, rows, ...rest }) => {
         const { username, availability, refusal } = rest;
@@ -302,7 +302,7 @@ test('an API that can not be reached is told, and found again', async () => {
     });
 });
 
-test('a sign-up whose answer is lost is the same one when it is sent again', async () => {
+test('a sign-up whose answer was lost succeeds when it is sent again', async () => {
     await onPage({ complaints: [UNREACHABLE] }, async (page, { username, availability, refusal }) => {
         let lost = 0;
         await page.route(run.users, async (route) => {
@@ -324,7 +324,7 @@ test('a sign-up whose answer is lost is the same one when it is sent again', asy
     });
 });
 
-test('a name that is signed up while another is on its way follows it', async () => {
+test('a name submitted while another sign-up runs is signed up after it', async () => {
     await onPage({}, async (page, { username, availability, prefix, rows }) => {
         await prefix.fill('queue-');
         let arrived;
@@ -353,7 +353,7 @@ test('a name that is signed up while another is on its way follows it', async ()
     });
 });
 
-test('an answer to a sign-up says nothing about the name that is typed meanwhile', async () => {
+test('the answer to a sign-up is not shown for a name that was typed in the meantime', async () => {
     await run.create('sent-taken');
     const complaints = [REFUSED, UNREACHABLE];
     await onPage({ complaints }, async (page, { username, availability, refusal, prefix, rows }) => {
@@ -389,7 +389,7 @@ test('an answer to a sign-up says nothing about the name that is typed meanwhile
     });
 });
 
-test('an answer that gives no reason is told by its status', async () => {
+test('if an answer gives no reason, the page shows its status', async () => {
     await onPage({ complaints: [/status of 500/] }, async (page, { username, availability, refusal }) => {
         for (const body of ['{}', '{"errors":[]}', 'null', '"text"', '<h1>Oh</h1>', '']) {
             await page.route(run.users, (route) => route.fulfill({
@@ -406,7 +406,7 @@ test('an answer that gives no reason is told by its status', async () => {
     });
 });
 
-test('an empty list is of the prefix that was asked for', async () => {
+test('the message for an empty list names the prefix that was requested', async () => {
     await onPage({}, async (page, { prefix, position }) => {
         await page.route(`${run.users}?*prefix=nobody`, async (route) => {
             // Changes the text without an input event, so that the page does not notice.
@@ -419,7 +419,7 @@ test('an empty list is of the prefix that was asked for', async () => {
     });
 });
 
-test('all of it is done by the keyboard', async () => {
+test('everything works with the keyboard alone', async () => {
     const names = Array.from({ length: 11 }, (_, number) => `keys${String.fromCharCode(97 + number)}`);
     await run.create(...names.slice(0, 10));
     await onPage({ complaints: [REFUSED] }, async (page, all) => {
@@ -458,7 +458,7 @@ test('all of it is done by the keyboard', async () => {
     });
 });
 
-test('the page has no fault that axe knows, in light and dark, and fits a narrow screen', async () => {
+test('axe finds no fault in the page, in light and in dark, and the page fits a narrow screen', async () => {
     await run.create('axe', 'x'.repeat(80));
     for (const colorScheme of ['light', 'dark']) {
         for (const viewport of [NARROW, { width: 1280, height: 900 }]) {

@@ -33,7 +33,7 @@ use tokio::{sync::Notify, task::JoinSet};
 /// The size of the runs in `make verify`. `make torture` runs longer.
 const PLAN: Plan = Plan {
     clients: 16,
-    deeds: 60,
+    tasks: 60,
 };
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,7 +29,7 @@ use self::{
 /// The seed in the environment variable `HISTORY_SEED`, or a random seed.
 ///
 /// # Panics
-/// `HISTORY_SEED` is not a number.
+/// Panics if `HISTORY_SEED` is not a number.
 #[must_use]
 pub fn seed() -> u64 {
     let seed = env::var("HISTORY_SEED").unwrap_or_default();
@@ -44,10 +44,10 @@ pub fn seed() -> u64 {
 /// Checks a history. If the history breaks a rule, saves the history to a file.
 ///
 /// # Errors
-/// The history breaks rules. The error names the seed, the file and the rules.
+/// Fails if the history breaks rules. The error names the seed, the file and the rules.
 ///
 /// # Panics
-/// The file can't be written.
+/// Panics if the file can't be written.
 pub fn judge(history: &History) -> Result<(), String> {
     /// How many violations of each rule the error shows. There can be many, because a lost user can
     /// be missing on every page.

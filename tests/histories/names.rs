@@ -41,7 +41,7 @@ const NAMES: [(&str, &str, &str); 17] = [
     ("\u{fa0e}", "\u{fa0e}", "\u{fa0e}"),
 ];
 
-/// Prefixes: first as a client sends it, then as the username keys begin.
+/// Prefixes: first the prefix that a client sends, then how the matching username keys begin.
 const PREFIXES: [(&str, &str); 8] = [
     ("", ""),
     ("a", "a"),

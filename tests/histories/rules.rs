@@ -328,7 +328,7 @@ impl<'a> Checker<'a> {
     fn check_taken(&mut self, attempt: &Attempt<'a>, attempts: &[Attempt<'a>]) {
         let Some(owner) = self.users.get(&*attempt.create.name.key) else {
             let what = format!(
-                "the username was refused, but at the end nobody has it: {:?}",
+                "the answer says that the username is taken, but at the end nobody has it: {:?}",
                 attempt.operation
             );
             self.report(Rule::Kept, what);

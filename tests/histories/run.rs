@@ -60,9 +60,9 @@ const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 pub struct Plan {
     /// How many clients run at the same time.
     pub clients: usize,
-    /// How many deeds each client does, one after another. In a deed, the client creates a user,
-    /// requests one page, or reads a list page by page.
-    pub deeds: usize,
+    /// How many tasks each client does, one after another. A task creates a user, requests one page,
+    /// or reads a list page by page.
+    pub tasks: usize,
 }
 
 /// Counts of the events in one run, or the sums of these counts for several runs.
@@ -144,8 +144,8 @@ impl fmt::Display for Totals {
 /// Runs clients against a service whose table is a file in `folder`.
 ///
 /// # Panics
-/// A process does not start or stop. An answer that violates the contract does not cause a panic:
-/// it ends the run early, and the history's `failure` describes it.
+/// Panics if a process does not start or stop. An answer that violates the contract does not cause
+/// a panic: it ends the run early, and the history's `failure` describes it.
 pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
     let engine = EngineProcess::start(folder.join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;
@@ -168,12 +168,12 @@ pub async fn run(seed: u64, plan: Plan, folder: &Path) -> (History, Totals) {
             number,
             world: Arc::clone(&world),
         };
-        // Each deed (see `Plan::deeds`) has its own random generator. The number of random numbers
-        // that a deed draws depends on the answers that the deed gets. With one shared generator,
-        // these answers would change the choices of the next deed.
+        // Each task (see `Plan::tasks`) has its own random generator. The number of random numbers
+        // that a task draws depends on the answers that the task gets. With one shared generator,
+        // these answers would change the choices of the next task.
         let mut rng = rng.fork();
-        let deeds: Vec<Rng> = (0..plan.deeds).map(|_| rng.fork()).collect();
-        clients.spawn(client.live(deeds));
+        let tasks: Vec<Rng> = (0..plan.tasks).map(|_| rng.fork()).collect();
+        clients.spawn(client.work(tasks));
     }
     let mut failure = None;
     while let Some(ended) = clients.join_next().await {
@@ -386,8 +386,8 @@ struct Client {
 }
 
 impl Client {
-    async fn live(self, deeds: Vec<Rng>) {
-        for (number, mut rng) in deeds.into_iter().enumerate() {
+    async fn work(self, tasks: Vec<Rng>) {
+        for (number, mut rng) in tasks.into_iter().enumerate() {
             self.disturb(&mut rng).await;
             match rng.u8(..10) {
                 0..6 => self.create(&mut rng, number).await,
@@ -415,10 +415,10 @@ impl Client {
         }
     }
 
-    async fn create(&self, rng: &mut Rng, deed: usize) {
-        // Each username ends in a number. Later deeds use larger numbers, because otherwise all
+    async fn create(&self, rng: &mut Rng, task: usize) {
+        // Each username ends in a number. Later tasks use larger numbers, because otherwise all
         // usernames would soon be taken.
-        let number = deed / 4 + rng.usize(..3);
+        let number = task / 4 + rng.usize(..3);
         let mut create = Create {
             caller: rng.choice(CALLERS).flatten().map(ToOwned::to_owned),
             key: rng.choice(KEYS).flatten().map(ToOwned::to_owned),

@@ -44,7 +44,7 @@ async function round(status, request) {
     );
 }
 
-test('every create of a round of load is a new user', async () => {
+test('every create in a round of load creates a new user', async () => {
     await round(201, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
@@ -56,6 +56,6 @@ test('every create of a round of load is a new user', async () => {
     assert.equal((await page.json()).length, RATE * SECONDS);
 });
 
-test('every list of a round of load is a page', async () => {
+test('every list request in a round of load gets a page', async () => {
     await round(200, {});
 });

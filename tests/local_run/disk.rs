@@ -40,14 +40,14 @@ fn a_disk_without_space_or_write_access_costs_no_acknowledged_user() {
         let data = disk.data().display();
         run.wait_for_output(&format!(
             "make run: the data folder {data} can't be written: {reason}; creates get 503 until the \
-             folder can be written\n"
+             folder is writable\n"
         ));
 
         disk.heal();
         users.push(run.create("cleo").json());
         users.push(run.create("edsger").json());
         assert_eq!(*run.list("").json().as_array().unwrap(), users, "{fault}");
-        run.wait_for_output("make run: the data folder can be written again\n");
+        run.wait_for_output("make run: the data folder is writable again\n");
         run.stop();
         disk.assert_sound();
 

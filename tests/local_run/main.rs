@@ -55,8 +55,8 @@ fn the_spans_of_a_request_are_printed_if_they_are_asked_for() {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // The earlier spans belong to requests by which the local run checks at its start that the
-    // functions answer.
+    // The earlier spans belong to requests that the local run sends when it starts, to check that
+    // the functions answer.
     let [.., invocation, of_table] = &lines[..] else {
         panic!("expected two spans: {output}");
     };
@@ -706,12 +706,12 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
         (
             ["web", "0"],
             data.path(),
-            "PORT is not a number from 0 to 65535: web".to_owned(),
+            "PORT must be a number from 0 to 65535, not web".to_owned(),
         ),
         (
             ["0", "65536"],
             data.path(),
-            "PAGE_PORT is not a number from 0 to 65535: 65536".to_owned(),
+            "PAGE_PORT must be a number from 0 to 65535, not 65536".to_owned(),
         ),
         (
             ANY_PORTS,
@@ -732,7 +732,7 @@ fn whatever_prevents_a_run_is_reported_in_one_line() {
     command.env("PORT", "0").env("PAGE_PORT", "0");
     assert_refused(
         &output(command),
-        "make run: TRACE is neither 0 nor 1: yes\n",
+        "make run: TRACE must be 0 or 1, not yes\n",
     );
 
     let refused = start_refused(ANY_PORTS, data.path(), Some("/nowhere"));

@@ -23,7 +23,7 @@ use tests::histories::{
 /// read the history.
 const PLAN: Plan = Plan {
     clients: 16,
-    deeds: 120,
+    tasks: 120,
 };
 
 fn main() -> ExitCode {

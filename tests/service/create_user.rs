@@ -591,7 +591,7 @@ async fn a_username_that_breaks_the_policy_is_refused_with_the_reason() {
         (
             "henryⅣ",
             "disallowed-character",
-            "The character U+2163 is not allowed here; use IV instead.",
+            "The character U+2163 is not allowed here; use “IV” instead.",
         ),
         (
             "раypal",

@@ -1,4 +1,4 @@
-//! Tests of the service.
+//! Tests of the two functions' processes, and of their HTTP handlers.
 
 mod configuration;
 mod connection;

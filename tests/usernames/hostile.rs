@@ -223,8 +223,8 @@ fn the_alternative_that_an_error_suggests_is_allowed() {
         };
         let message = error.to_string();
         let advice = message
-            .split_once("; use ")
-            .and_then(|(_, it)| it.strip_suffix(" instead."));
+            .split_once("; use “")
+            .and_then(|(_, it)| it.strip_suffix("” instead."));
         if let Some(advice) = advice {
             advised += 1;
             let followed = parse(&format!("a{advice}b"));

@@ -135,8 +135,8 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn the_composed_form_of_a_text_is_judged_too() {
-    // In each text, every single character is allowed. But NFC composes two characters of the text
-    // to one: a symbol, a titlecase letter, or an ĺ. Beside the ĺ, the middle dot is refused,
+    // In each text, each character on its own is allowed. But NFC composes two characters of the
+    // text into one: a symbol, a titlecase letter, or an ĺ. Beside the ĺ, the middle dot is refused,
     // because it must stand between two letters l without accents.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));
@@ -287,16 +287,16 @@ fn a_refusal_says_what_to_write_instead() {
             "ada\u{a0}",
             "U+00A0 is not allowed here; use _, . or - instead of a space, or leave it out.",
         ),
-        ("D´Alia", "U+00B4 is not allowed here; use ' instead."),
-        ("Դ՚Արտ", "U+055A is not allowed here; use ' instead."),
-        ("“ada”", "U+201C is not allowed here; use \" instead."),
-        ("Anne–Marie", "U+2013 is not allowed here; use - instead."),
-        ("בן־גוריון", "U+05BE is not allowed here; use - instead."),
-        ("a·b", "U+00B7 is not allowed here; use . instead."),
-        ("Soﬁa", "U+FB01 is not allowed here; use fi instead."),
-        ("henryⅣ", "U+2163 is not allowed here; use IV instead."),
-        ("Mªjosé", "U+00AA is not allowed here; use a instead."),
-        ("𝐚da", "U+1D41A is not allowed here; use a instead."),
+        ("D´Alia", "U+00B4 is not allowed here; use “'” instead."),
+        ("Դ՚Արտ", "U+055A is not allowed here; use “'” instead."),
+        ("“ada”", "U+201C is not allowed here; use “\"” instead."),
+        ("Anne–Marie", "U+2013 is not allowed here; use “-” instead."),
+        ("בן־גוריון", "U+05BE is not allowed here; use “-” instead."),
+        ("a·b", "U+00B7 is not allowed here; use “.” instead."),
+        ("Soﬁa", "U+FB01 is not allowed here; use “fi” instead."),
+        ("henryⅣ", "U+2163 is not allowed here; use “IV” instead."),
+        ("Mªjosé", "U+00AA is not allowed here; use “a” instead."),
+        ("𝐚da", "U+1D41A is not allowed here; use “a” instead."),
         ("دراجـي", "U+0640 is not allowed here; leave it out."),
         ("ada\u{200b}", "U+200B is not allowed here; leave it out."),
         ("सि\u{200c}ह", "U+200C is not allowed here; leave it out."),
@@ -357,7 +357,7 @@ fn the_length_counts_the_characters_of_the_display_form() {
         let error = UsernameError::TooLong { length: 81 };
         refuse(&character.repeat(81), &error);
     }
-    // NFC composes these 160 characters to 80.
+    // NFC composes these 160 characters into 80.
     check(&"e\u{301}".repeat(80), &"é".repeat(80), &"é".repeat(80));
     // The key has 160 characters, because the lower case of İ has two.
     check(&"İ".repeat(80), &"İ".repeat(80), &"i\u{307}".repeat(80));

@@ -526,7 +526,8 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
     }
     // `unmapped_keys` is the checksum of the usernames, and their keys, that older versions of the
     // service accepted. Those versions refused special letters, and checked characters before they
-    // composed the text. Their checksum was the first number below, so no such key has changed.
+    // composed the text. With those versions, the checksum was the first number below. So if this
+    // assertion holds, no such key has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

@@ -28,7 +28,7 @@ pub enum Insertion {
 /// item, and [`judge`] derives the result from it.
 ///
 /// # Errors
-/// The write failed, its outcome is unknown, or the existing item can't be read as a user.
+/// Fails if the write failed, its outcome is unknown, or the existing item can't be read as a user.
 pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableError> {
     let result = table
         .client()

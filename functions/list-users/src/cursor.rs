@@ -33,7 +33,7 @@ pub fn encode(prefix: &UsernamePrefix, last_key: &str) -> String {
 /// Decodes a cursor and returns the key after which its page begins.
 ///
 /// # Errors
-/// The cursor is not one that [`encode`] makes for this prefix.
+/// Fails if the cursor is not one that [`encode`] makes for this prefix.
 pub fn decode(cursor: &str, prefix: &UsernamePrefix) -> Result<String, CursorError> {
     if cursor.len() > MAX_CHARS {
         return Err(CursorError);

@@ -32,7 +32,7 @@ const PAGE_OVERHEAD_BYTES: usize = 512;
 /// Reads the maximum age of a page from [`LIST_MAX_AGE_SECONDS`].
 ///
 /// # Errors
-/// The variable is not set, or is not a whole number of seconds from 0 to [`MAX_SECONDS`].
+/// Fails if the variable is not set, or is not a whole number of seconds from 0 to [`MAX_SECONDS`].
 pub fn max_age() -> Result<Duration, ConfigError> {
     let seconds = config::required(LIST_MAX_AGE_SECONDS)?;
     match seconds.parse::<u32>() {
@@ -74,7 +74,7 @@ impl Freshness {
         self.cache_control.clone()
     }
 
-    /// Returns the cached pages, or `None` if the maximum age is zero.
+    /// Returns the page cache, or `None` if the maximum age is zero.
     #[must_use]
     pub fn cache(&self) -> Option<&PageCache> {
         self.cache.as_ref()

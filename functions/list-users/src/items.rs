@@ -59,7 +59,7 @@ impl UserItem {
     /// Returns the user.
     ///
     /// # Errors
-    /// An attribute is missing or not a string, or the id is not one that this service makes.
+    /// Fails if an attribute is missing or not a string, or the id is not one that this service makes.
     pub fn user(self) -> Result<User, ItemError> {
         let id = self.id.text.as_deref();
         item::user(self.username_key.text, self.username.text, id)
@@ -68,7 +68,7 @@ impl UserItem {
     /// Returns the username's key.
     ///
     /// # Errors
-    /// The attribute is missing or not a string.
+    /// Fails if the attribute is missing or not a string.
     pub fn key(self) -> Result<String, ItemError> {
         self.username_key.text.ok_or(ItemError(USERNAME_KEY))
     }
@@ -77,7 +77,7 @@ impl UserItem {
 /// Sends a `Query` and returns the items that it found.
 ///
 /// # Errors
-/// The read failed, or the response is not from DynamoDB.
+/// Fails if the read failed, or the response is not from DynamoDB.
 pub async fn send(query: QueryFluentBuilder) -> Result<Items, TableError> {
     let reader = Reader::default();
     let query = query.customize().interceptor(reader.clone());

@@ -40,7 +40,7 @@ pub struct Page {
 /// last page does not link to an empty page.
 ///
 /// # Errors
-/// The read failed, or the table holds an item that this service did not write.
+/// Fails if the read failed, or the table holds an item that this service did not write.
 pub async fn query(
     table: &Table,
     wanted: &PageRequest,

@@ -132,11 +132,11 @@ pub(super) fn advice(c: char) -> Cow<'static, str> {
             let ordinary: String = iter::once(c).nfkc().collect();
             let is_allowed = IdentifierClass::default().allows(&ordinary).is_ok();
             return if is_allowed && !ordinary.chars().eq([c]) {
-                format!("use {ordinary} instead").into()
+                format!("use “{ordinary}” instead").into()
             } else {
                 "use letters, digits and the visible ASCII characters, without spaces".into()
             };
         }
     };
-    format!("use {instead} instead").into()
+    format!("use “{instead}” instead").into()
 }

@@ -108,7 +108,7 @@ impl UsernamePrefix {
     /// Maps the beginning of a username to the beginning of its key.
     ///
     /// # Errors
-    /// The display form has more than [`Username::MAX_CHARS`] characters. The error is their number.
+    /// Fails if the display form has more than [`Username::MAX_CHARS`] characters. The error holds the number of characters.
     pub fn parse(input: &str) -> Result<Self, usize> {
         let display = to_display(input);
         let length = display.chars().count();

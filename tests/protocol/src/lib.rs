@@ -287,8 +287,8 @@ pub enum Erasure {
     /// Like `DeleteById`, but for an old user: no write of the attempt that created the user can
     /// still arrive at the table.
     DeleteOldById,
-    /// Delete the user with the username, whatever its id is. Wait until no write of an attempt
-    /// from before the erasure can still arrive, and delete again in the same way.
+    /// Delete the user with the username, whatever its id is. Wait until writes of earlier attempts
+    /// can no longer arrive, and delete again in the same way.
     DeleteTwice,
     /// Like `DeleteTwice`, but look up the user first. Both deletes have the same condition: the
     /// user in the table has the id of the user that was looked up, or has the fingerprint and the
@@ -634,7 +634,7 @@ impl Protocol {
     ///
     /// In a model with [`Without::Caller`], two of the three keys have the same fingerprint, and the
     /// third has another, so keys are not swapped. Clients are swapped only in [`Layout::One`]: in
-    /// [`Layout::Regions`] and [`Layout::MoreShards`], the last client writes to another place.
+    /// [`Layout::Regions`] and [`Layout::MoreShards`], the last client writes to another region or shard.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {

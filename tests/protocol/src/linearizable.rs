@@ -15,7 +15,7 @@ use tests::histories::history::{Create, History, List, Outcome, Request, ShownUs
 /// Checks that a history is sound.
 ///
 /// # Errors
-/// The history is not sound. The error describes what is wrong.
+/// Fails if the history is not sound. The error describes what is wrong.
 pub fn linearizable(history: &History) -> Result<(), String> {
     if let Some(failure) = &history.failure {
         return Err(failure.clone());

@@ -9,7 +9,8 @@ use crate::{
     Run, State, USERNAMES, Without,
 };
 
-/// The states on a path through the model. Each state except the last one has the next action.
+/// The states on a path through the model. Each state except the last one comes with the action
+/// that leads to the next state.
 pub type Path = Vec<(State, Option<Action>)>;
 
 const MAX_STEPS: usize = 12;

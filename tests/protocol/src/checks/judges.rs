@@ -318,7 +318,7 @@ fn corrupt_operation(history: &mut History, rng: &mut Rng) -> &'static str {
         }
         (3, Outcome::Created { replayed, .. }) => {
             *replayed = !*replayed;
-            "a wrong mark of a replay"
+            "a wrong replay flag"
         }
         (4, outcome) => {
             *outcome = Outcome::Taken;

@@ -222,7 +222,7 @@ impl<'a> World<'a> {
                 self.delete().await;
                 "DeleteLate".to_owned()
             }
-            Action::Replicate(_) => panic!("one table is not replicated"),
+            Action::Replicate(_) => panic!("a single table is not replicated"),
         }
     }
 
