@@ -186,7 +186,9 @@ def main() -> int:
         command.set_defaults(function=function)
         command.add_argument("--table", required=True, help="the table to read")
         command.add_argument("--to", required=True, help="the table or the file to write")
-        command.add_argument("--rate", type=int, default=5000, help="the maximum number of users per second")
+        command.add_argument(
+            "--rate", type=int, default=5000, help="the maximum number of users per second"
+        )
         if name == "copy":
             command.add_argument("--since", type=instant, required=True, help="a time in RFC 3339")
     args = parser.parse_args()
