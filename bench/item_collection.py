@@ -48,8 +48,8 @@ class Rules:
     # The write units that a partition gets, as AWS documents them.
     units_per_second: int = 1000
     # How long a partition keeps unused units. AWS keeps them for up to 300 seconds, but advises
-    # against relying on that. If the value is 1, a partition never has more units than it gets in one
-    # second.
+    # against relying on that. If the value is 1, a partition never has more units than it gets in
+    # one second.
     kept_seconds: int = 1
     # We assume two rules. A window of `window_seconds` is hot if the partition uses at least
     # `hot_share` of the units that it gets in this time. After `hot_windows` hot windows in a row,
