@@ -50,7 +50,8 @@ static int fault_of_path(const char *path) {
     return first == 'f' ? ENOSPC : first == 'r' ? EROFS : 0;
 }
 
-// Returns the error that the program gets if it changes this open file. The rules are those of fault_of_path.
+// Returns the error that the program gets if it changes this open file. The rules are those of
+// fault_of_path.
 static int fault_of(int file) {
     char link[64], path[4096];
     int kept = errno;

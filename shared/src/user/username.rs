@@ -108,7 +108,8 @@ impl UsernamePrefix {
     /// Maps the beginning of a username to the beginning of its key.
     ///
     /// # Errors
-    /// Fails if the display form has more than [`Username::MAX_CHARS`] characters. The error holds the number of characters.
+    /// Fails if the display form has more than [`Username::MAX_CHARS`] characters. The error holds the number of
+    /// characters.
     pub fn parse(input: &str) -> Result<Self, usize> {
         let display = to_display(input);
         let length = display.chars().count();

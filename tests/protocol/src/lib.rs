@@ -634,7 +634,8 @@ impl Protocol {
     ///
     /// In a model with [`Without::Caller`], two of the three keys have the same fingerprint, and the
     /// third has another, so keys are not swapped. Clients are swapped only in [`Layout::One`]: in
-    /// [`Layout::Regions`] and [`Layout::MoreShards`], the last client writes to another region or shard.
+    /// [`Layout::Regions`] and [`Layout::MoreShards`], the last client writes to another region or
+    /// shard.
     fn is_first(&self, requests: &[Request]) -> bool {
         let mut all = vec![requests.to_vec()];
         let mut vary = |change: &dyn Fn(&mut Vec<Request>)| {
