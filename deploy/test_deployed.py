@@ -102,7 +102,7 @@ class Login(DeployedTest):
     def test_without_a_token_nobody_gets_in(self) -> None:
         self.assert_unauthorized(None)
 
-    def test_garbage_is_no_token(self) -> None:
+    def test_garbage_instead_of_a_token_is_refused(self) -> None:
         self.assert_unauthorized("garbage")
         self.assert_unauthorized("a.b.c")
 
@@ -172,7 +172,7 @@ class Api(DeployedTest):
         )
         self.assertEqual((again.status, again.body), (304, ""))
 
-    def test_a_refusal_is_a_problem_with_the_id_of_the_request(self) -> None:
+    def test_a_problem_has_the_request_id_that_is_in_the_log(self) -> None:
         problem = self.create("no spaces")
         self.assertEqual(problem.status, 422)
         self.assertEqual(problem.json()["errors"][0]["code"], "disallowed-character")

@@ -128,16 +128,16 @@ def faults(event: dict[str, Any]) -> list[str]:
 
 
 class Contract(unittest.TestCase):
-    def test_the_examples_are_events(self) -> None:
+    def test_the_examples_are_valid_events(self) -> None:
         for example in MESSAGE["examples"]:
             self.assertEqual(faults(example["payload"]), [], example["name"])
 
-    def test_the_documents_example_is_the_contracts(self) -> None:
+    def test_the_example_in_the_document_matches_the_contract(self) -> None:
         document = (ROOT / "docs" / "events.md").read_text()
         [example] = re.findall(r"^```json\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
         self.assertEqual(json.loads(example), MESSAGE["examples"][0]["payload"])
 
-    def test_what_is_not_an_event_is_none(self) -> None:
+    def test_the_contract_refuses_an_invalid_event(self) -> None:
         good = json.dumps(MESSAGE["examples"][0]["payload"])
         for before, after in [
             ('"users-api"', '"another"'),
@@ -155,7 +155,7 @@ class Contract(unittest.TestCase):
             self.assertNotEqual(bad, good, before)
             self.assertEqual(len(faults(json.loads(bad))), 1, after)
 
-    def test_the_contract_is_of_the_same_version_as_that_of_the_api(self) -> None:
+    def test_the_contract_has_the_version_and_the_user_rules_of_the_api(self) -> None:
         api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
         self.assertEqual(CONTRACT["info"]["version"], api["info"]["version"])
         user = api["components"]["schemas"]["User"]["properties"]
@@ -165,7 +165,7 @@ class Contract(unittest.TestCase):
             for rule in ("type", "format", "pattern", "minLength", "maxLength"):
                 self.assertEqual(ours.get(rule), theirs.get(rule), f"{rule} of {name}")
 
-    def test_the_template_publishes_what_the_contract_names(self) -> None:
+    def test_the_template_publishes_with_the_type_source_and_bus_of_the_contract(self) -> None:
         pipe = expand(PARAMETERS)["Resources"]["UserCreatedPipe"]["Properties"]
         target = pipe["TargetParameters"]["EventBridgeEventBusParameters"]
         event = CONTRACT["components"]["schemas"]["UserCreated"]["properties"]
@@ -244,9 +244,7 @@ class Events(DeployedTest):
         self.assertIn("request", of_grace[0]["dynamodb"]["NewImage"])
         self.assert_is_published(of_grace[0], user)
 
-    def test_every_legal_username_is_published_as_it_is_however_the_template_is_filled_in(
-        self,
-    ) -> None:
+    def test_a_legal_username_is_published_unchanged_in_every_template_reading(self) -> None:
         users = {}
         for username in HOSTILE:
             answer = self.create(username, idempotency_key="key")

@@ -110,7 +110,7 @@ class Operations(DeployedTest):
         token = self.shell(get).strip()
         self.assertEqual(self.call("GET", token).status, 200)
 
-    def test_creates_are_stopped_and_opened_without_a_deployment(self) -> None:
+    def test_creates_are_stopped_and_resumed_without_a_deployment(self) -> None:
         client = self.emulator.client("lambda")
         name = self.resource("CreateUserFunction")
         stop, start = commands("Stop and open the service")
@@ -153,7 +153,7 @@ class Operations(DeployedTest):
         for function, versions in before.items():
             self.assertEqual(self.versions(function), versions)
 
-    def test_the_alias_is_pointed_at_the_version_before_and_back(self) -> None:
+    def test_the_alias_moves_to_the_previous_version_and_back(self) -> None:
         there, back = commands("Roll back")
         self.emulator.deploy(MemorySize="1024")
         after = self.live_version("CreateUserFunction")
@@ -164,7 +164,7 @@ class Operations(DeployedTest):
         self.shell(back)
         self.assertEqual(self.live_version("CreateUserFunction"), after)
 
-    def test_there_is_no_version_before_the_first(self) -> None:
+    def test_a_rollback_from_the_first_version_fails_and_changes_nothing(self) -> None:
         there, _ = commands("Roll back")
         first = self.versions("CreateUserFunction")[0]
         live = self.live_version("CreateUserFunction")
@@ -213,7 +213,7 @@ class Operations(DeployedTest):
         self.emulator.deploy(RestoredTableName="")
         self.assertIn("on-the-restored-one", self.names())
 
-    def test_the_aws_cli_knows_every_command(self) -> None:
+    def test_the_aws_cli_knows_every_command_in_the_guide(self) -> None:
         session = Session()
         known = {"output", "query"}
         found = re.findall(r"\baws ([a-z0-9-]+) ([a-z0-9-]+)((?:.*\\\n)*.*)", GUIDE)
@@ -260,7 +260,7 @@ class Operations(DeployedTest):
         page = self.call("GET", self.token, "?prefix=ada").json()
         self.assertEqual(page, [taken])
 
-    def test_what_the_guide_allows_is_enough_and_no_more(self) -> None:
+    def test_the_policy_in_the_guide_allows_its_commands_and_nothing_else(self) -> None:
         own, restored = self.resource("UsersTable"), "users-restored-2"
         self.empty_table(restored)
         [policy] = re.findall(r"```json\n(\{\n  \"Effect\".*?)```", GUIDE, re.S)
@@ -303,7 +303,7 @@ class Operations(DeployedTest):
         iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=document(*statements))
         return self.credentials_of(role["Arn"])
 
-    def test_all_users_are_exported_and_an_export_goes_on_where_it_was(self) -> None:
+    def test_all_users_are_exported_and_an_interrupted_export_resumes(self) -> None:
         for name in ("Ольга", 'a"b', "zoe"):
             self.create(name)
         [export] = commands("Export all users")

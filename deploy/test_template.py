@@ -152,7 +152,7 @@ class Template(unittest.TestCase):
                 faults = lint(template, config=config)
                 self.assertEqual([str(fault) for fault in faults], [])
 
-    def test_the_rules_refuse_what_does_not_go_together_and_nothing_else(self) -> None:
+    def test_the_rules_refuse_incompatible_parameters_and_nothing_else(self) -> None:
         for reason, parameters in REJECTED.items():
             self.assertEqual(refusals(self.expanded(parameters)), [reason])
         for name, parameters in COMBINATIONS.items():
@@ -170,7 +170,7 @@ class Template(unittest.TestCase):
             # `seen` also contains the conditions that SAM adds for the deployment type.
             self.assertEqual(values, {True, False}, condition)
 
-    def test_what_is_optional_is_there_only_when_it_is_asked_for(self) -> None:
+    def test_optional_resources_exist_only_when_requested(self) -> None:
         default = self.resources({})
         for parameters, added, removed in [
             (COMBINATIONS["events"], {"AWS::Pipes::Pipe", "AWS::SQS::Queue"}, set()),
@@ -190,7 +190,7 @@ class Template(unittest.TestCase):
             before, after = set(default.values()), set(resources.values())
             self.assertEqual((after - before, before - after), (added, removed))
 
-    def test_what_holds_users_or_logins_outlives_the_stack(self) -> None:
+    def test_resources_with_users_or_logins_outlive_the_stack(self) -> None:
         resources = expand({})["Resources"].values()
         kept = [it["Type"] for it in resources if it.get("DeletionPolicy") == "Retain"]
         self.assertEqual(sorted(kept), ["AWS::Cognito::UserPool", "AWS::DynamoDB::Table"])
@@ -237,7 +237,7 @@ class Template(unittest.TestCase):
             "version": resolve(version, template),
         }
 
-    def test_every_alarm_tells_the_topic_and_takes_no_data_for_no_trouble(self) -> None:
+    def test_every_alarm_notifies_the_topic_and_treats_missing_data_as_ok(self) -> None:
         alarms = {
             name: resource["Properties"]
             for name, resource in expand({})["Resources"].items()
@@ -270,7 +270,7 @@ class Template(unittest.TestCase):
             self.assertEqual(properties["OKActions"], [{"Ref": "AlarmTopic"}])
             self.assertEqual(properties["TreatMissingData"], "notBreaching")
 
-    def test_a_function_has_no_agent_for_its_spans_where_nothing_is_traced(self) -> None:
+    def test_a_function_has_no_span_agent_if_tracing_is_off(self) -> None:
         for parameters, mode, agents in [
             ({}, "Active", set()),
             (COMBINATIONS["no traces"], "PassThrough", {""}),

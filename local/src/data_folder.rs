@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tilde_is_the_home_folder_only_at_the_beginning() {
+    fn only_a_leading_tilde_means_the_home_folder() {
         let home = env::home_dir().unwrap();
         let here = env::current_dir().unwrap();
         for (named, absolute) in [

@@ -371,7 +371,7 @@ mod tests {
     const KEY: &str = "this-run";
 
     #[tokio::test]
-    async fn an_engine_that_has_ended_is_told_of() {
+    async fn a_stopped_engine_reports_its_end_and_closes_its_port() {
         let mut engine = Engine::in_memory(KEY).unwrap();
         engine.stop.take().unwrap().send(()).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(60), engine.ended());
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_without_the_credentials_of_the_engine_or_by_another_name_reaches_its_data() {
+    fn a_request_with_wrong_credentials_or_a_wrong_host_cannot_reach_the_data() {
         let engine = Engine::in_memory(KEY).unwrap();
         let template = include_str!("../../template.yaml");
         engine.create_table_if_missing(template, "users").unwrap();
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_of_dynamodb_is_an_error_as_dynamodb_writes_it() {
+    fn an_invalid_request_gets_the_error_that_dynamodb_would_send() {
         let engine = Engine::in_memory(KEY).unwrap();
         let own = signed(KEY);
         let own = [("authorization", &*own)];

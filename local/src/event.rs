@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_holds_all_of_a_request() {
+    fn an_event_contains_every_part_of_the_request() {
         let mut request = Request::put("/a/%C3%A4%20b?q=%C3%A4+b&tag=1&tag=2&flag");
         for (name, value) in [
             ("Accept", "text/html"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_text_or_base64_by_its_media_type_and_its_bytes() {
+    fn the_media_type_and_the_bytes_decide_whether_a_body_is_sent_as_base64() {
         for (media_type, body, expected) in [
             (None, &b"text"[..], ("text", false)),
             (Some("application/json"), b"{}", ("{}", false)),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_all_that_a_function_answers() {
+    fn a_valid_function_answer_becomes_a_response_and_an_invalid_one_is_refused() {
         let answer = json!({
             "statusCode": 201,
             "headers": { "content-type": "text/plain", "etag": "\"1\"" },

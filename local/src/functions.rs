@@ -121,7 +121,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn a_function_that_can_not_start_tries_once_a_second_until_the_run_ends() {
+    async fn a_function_that_keeps_exiting_is_restarted_once_a_second_until_the_run_ends() {
         let script = "exec sh src/sandbox.sh sh -c 'echo started; exit 3' 2>&1";
         let mut sandbox = Command::new("sh")
             .args(["-c", script])

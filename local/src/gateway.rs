@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_can_not_be_served_is_refused() {
+    fn a_template_that_the_gateway_cannot_serve_is_refused() {
         let template = include_str!("../../template.yaml");
         for (text, by, message) in [
             (
@@ -566,7 +566,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_function_that_never_answers_is_given_up_after_30_seconds() {
+    async fn a_request_to_a_silent_function_gets_503_after_30_seconds() {
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let gateway = Gateway::new(api(), silent.local_addr().unwrap());
         let request = Request::get("/api/users").body(Body::empty()).unwrap();

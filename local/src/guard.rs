@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_a_process_leaves_behind_ends_with_it() {
+    async fn child_processes_end_when_the_guarded_process_exits() {
         let mut command = Guarded::command("sh");
         command.args(["-c", "sleep 600 & exit 3"]);
         command.stdout(Stdio::piped());

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_asks_for_this_machine_by_its_own_names_and_port_alone() {
+    fn a_request_is_for_this_machine_only_with_a_loopback_name_and_the_right_port() {
         let asked_for = |target: &str, hosts: &[&str], port| {
             let mut request = Request::get(target);
             for host in hosts {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_that_is_taken_on_ipv6_alone_is_taken() {
+    async fn a_port_in_use_on_ipv6_only_counts_as_in_use() {
         // Skips this test on a machine without IPv6.
         let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
             return;

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_used_for_90_idle_seconds_and_not_if_the_clock_was_set_back() {
+    fn a_connection_expires_after_90_idle_seconds_or_when_the_clock_is_set_back() {
         let now = SystemTime::now();
         assert!(is_fresh(now - Duration::from_secs(85)));
         assert!(!is_fresh(now - Duration::from_secs(91)));

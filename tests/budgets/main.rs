@@ -35,7 +35,7 @@ const SPANS_ALLOCATIONS: u64 = 8;
 const LIST_ALLOCATIONS: u64 = 715;
 
 #[test]
-fn a_function_is_built_of_no_more_crates_than_its_budget() {
+fn the_crates_of_a_function_keep_within_their_budget() {
     for function in functions() {
         let crates = crates_of(&function);
         assert!(crates.len() <= CRATES, "{function}: {}", crates.len());

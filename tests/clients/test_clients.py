@@ -78,7 +78,7 @@ class Clients(unittest.TestCase):
         self.assertEqual(ran.returncode, 0, ran.stdout)
         return ran.stdout
 
-    def test_each_request_to_try_is_answered_as_it_says(self) -> None:
+    def test_each_request_in_the_document_gets_the_status_in_its_title(self) -> None:
         variables: dict[str, str] = {}
         titles, *requests = re.split(
             r"^### ", (ROOT / "docs/requests.http").read_text(), flags=re.M
@@ -108,7 +108,7 @@ class Clients(unittest.TestCase):
                 error.close()
             self.assertIn(f": {status}", title)
 
-    def test_a_client_in_typescript_has_its_types_and_works(self) -> None:
+    def test_a_generated_typescript_client_compiles_and_works(self) -> None:
         folder = CLIENTS / "typescript"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -122,7 +122,7 @@ class Clients(unittest.TestCase):
         self.run_in(folder, programs / "tsc")
         self.run_in(folder, "node", "smoke.ts", self.url)
 
-    def test_a_client_in_python_has_every_schema_and_works(self) -> None:
+    def test_a_generated_python_client_has_every_schema_and_works(self) -> None:
         folder = CLIENTS / "python"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

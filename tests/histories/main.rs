@@ -146,7 +146,7 @@ const USERNAMES: usize = 24;
 const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn erased_users_stay_away_and_nobody_else_is_lost_under_faults() {
+async fn erased_users_stay_erased_and_other_users_are_kept_under_faults() {
     let folder = temporary_folder();
     let engine = EngineProcess::start(folder.path().join("table.sqlite")).await;
     let proxy = Proxy::start(engine.url()).await;

@@ -9,7 +9,7 @@ use tests::histories::{
 };
 
 #[test]
-fn a_sound_history_keeps_every_rule() {
+fn a_sound_history_breaks_no_rule() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "Ada", Outcome::Unavailable);
     story.create("ada", Some("one"), "Ada", replayed(1, "Ada"));
@@ -29,7 +29,7 @@ fn a_sound_history_keeps_every_rule() {
 }
 
 #[test]
-fn a_run_that_failed_is_found() {
+fn a_failed_run_is_detected() {
     let mut story = Story::default();
     story.end(&[]);
     story.history.failure = Some("a 500".to_owned());
@@ -37,7 +37,7 @@ fn a_run_that_failed_is_found() {
 }
 
 #[test]
-fn a_lost_user_is_found() {
+fn a_lost_user_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", created(1, "ada"));
     story.end(&[]);
@@ -45,7 +45,7 @@ fn a_lost_user_is_found() {
 }
 
 #[test]
-fn a_user_that_was_seen_and_lost_is_found() {
+fn a_user_that_was_seen_and_then_lost_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
@@ -54,7 +54,7 @@ fn a_user_that_was_seen_and_lost_is_found() {
 }
 
 #[test]
-fn a_conflict_about_a_username_that_nobody_has_is_found() {
+fn a_conflict_over_a_username_that_nobody_has_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
     story.create("bea", None, "ada", Outcome::Taken);
@@ -63,7 +63,7 @@ fn a_conflict_about_a_username_that_nobody_has_is_found() {
 }
 
 #[test]
-fn two_users_of_one_username_are_found() {
+fn two_users_with_the_same_username_are_detected() {
     for other in ["ada", "ADA"] {
         let mut story = Story::default();
         story.create("ada", None, "ada", created(1, "ada"));
@@ -74,7 +74,7 @@ fn two_users_of_one_username_are_found() {
 }
 
 #[test]
-fn two_requests_that_created_one_user_are_found() {
+fn two_requests_that_created_the_same_user_are_detected() {
     for (caller, key) in [("bea", Some("one")), ("ada", Some("two")), ("ada", None)] {
         let mut story = Story::default();
         story.create("ada", Some("one"), "ada", created(1, "ada"));
@@ -85,7 +85,7 @@ fn two_requests_that_created_one_user_are_found() {
 }
 
 #[test]
-fn a_user_that_changed_is_found() {
+fn a_user_that_changed_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", created(1, "ada"));
     story.end(&[(1, "ada")]);
@@ -96,7 +96,7 @@ fn a_user_that_changed_is_found() {
 }
 
 #[test]
-fn a_user_with_two_usernames_is_found() {
+fn a_user_with_two_usernames_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", created(1, "ada"));
     story.create("ada", None, "bea", created(1, "bea"));
@@ -105,7 +105,7 @@ fn a_user_with_two_usernames_is_found() {
 }
 
 #[test]
-fn a_username_that_is_listed_twice_is_found() {
+fn a_username_that_is_listed_twice_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
     story.create("bea", None, "ADA", Outcome::Killed);
@@ -114,7 +114,7 @@ fn a_username_that_is_listed_twice_is_found() {
 }
 
 #[test]
-fn a_user_that_nobody_asked_for_is_found() {
+fn a_user_that_nobody_asked_for_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", created(1, "ada"));
     story.end(&[(1, "ada"), (2, "bea")]);
@@ -122,7 +122,7 @@ fn a_user_that_nobody_asked_for_is_found() {
 }
 
 #[test]
-fn a_user_in_a_display_form_that_nobody_requested_is_found() {
+fn a_user_in_a_display_form_that_nobody_requested_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
     // The only request for "ADA" got a 409, so it can't have created the user "ADA".
@@ -132,7 +132,7 @@ fn a_user_in_a_display_form_that_nobody_requested_is_found() {
 }
 
 #[test]
-fn an_answer_in_another_display_form_than_requested_is_found() {
+fn an_answer_in_a_display_form_other_than_the_requested_one_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Killed);
     story.create("ada", None, "ADA", created(1, "ada"));
@@ -141,7 +141,7 @@ fn an_answer_in_another_display_form_than_requested_is_found() {
 }
 
 #[test]
-fn a_user_that_was_seen_before_anybody_asked_for_it_is_found() {
+fn a_user_that_was_seen_before_anybody_asked_for_it_is_detected() {
     let mut story = Story::default();
     story.list("", 2, None, &[(1, "ada")], false);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -150,7 +150,7 @@ fn a_user_that_was_seen_before_anybody_asked_for_it_is_found() {
 }
 
 #[test]
-fn a_replay_of_nothing_is_found() {
+fn a_replay_without_an_earlier_matching_request_is_detected() {
     for (caller, key, display) in [
         ("bea", Some("one"), "ada"),
         ("ada", Some("two"), "ada"),
@@ -166,7 +166,7 @@ fn a_replay_of_nothing_is_found() {
 }
 
 #[test]
-fn a_replay_without_a_key_is_found() {
+fn a_replay_without_a_key_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", Outcome::Unavailable);
     story.create("ada", None, "ada", replayed(1, "ada"));
@@ -175,7 +175,7 @@ fn a_replay_without_a_key_is_found() {
 }
 
 #[test]
-fn a_request_that_created_its_user_twice_is_found() {
+fn a_request_that_created_its_user_twice_is_detected() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.create("ada", Some("one"), "ada", created(1, "ada"));
@@ -184,7 +184,7 @@ fn a_request_that_created_its_user_twice_is_found() {
 }
 
 #[test]
-fn a_replay_of_another_user_is_found() {
+fn a_replay_with_another_user_is_detected() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.create("ada", Some("one"), "ada", replayed(2, "ada"));
@@ -193,7 +193,7 @@ fn a_replay_of_another_user_is_found() {
 }
 
 #[test]
-fn a_conflict_with_the_request_itself_is_found() {
+fn a_conflict_of_a_request_with_itself_is_detected() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", created(1, "ada"));
     story.create("ada", Some("one"), "ada", Outcome::Taken);
@@ -211,7 +211,7 @@ fn a_conflict_with_the_request_itself_is_found() {
 }
 
 #[test]
-fn a_conflict_before_the_owner_asked_is_found() {
+fn a_conflict_before_the_owner_asked_is_detected() {
     let mut story = Story::default();
     story.create("bea", None, "ada", Outcome::Taken);
     story.create("ada", None, "ada", created(1, "ada"));
@@ -230,7 +230,7 @@ fn a_conflict_with_an_owner_who_asked_at_the_same_time_is_allowed() {
 }
 
 #[test]
-fn a_conflict_with_a_request_that_lost_is_found() {
+fn a_conflict_with_a_request_that_created_no_user_is_detected() {
     let mut story = Story::default();
     // The callers bea, cleo and ada all ask for the username "ada". The 201 proves that the caller
     // ada created the user, and ada asked only after cleo got the 409. So bea's request created no
@@ -243,7 +243,7 @@ fn a_conflict_with_a_request_that_lost_is_found() {
 }
 
 #[test]
-fn a_creation_of_a_user_that_was_seen_before_is_found() {
+fn a_creation_of_a_user_that_was_seen_before_is_detected() {
     let mut story = Story::default();
     story.create("ada", Some("one"), "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
@@ -254,7 +254,7 @@ fn a_creation_of_a_user_that_was_seen_before_is_found() {
 }
 
 #[test]
-fn a_replay_of_a_request_that_came_after_the_user_was_seen_is_found() {
+fn a_replay_of_a_request_sent_after_its_user_was_seen_is_detected() {
     let mut story = Story::default();
     story.create("bea", None, "ada", Outcome::Killed);
     story.list("", 2, None, &[(1, "ada")], false);
@@ -265,7 +265,7 @@ fn a_replay_of_a_request_that_came_after_the_user_was_seen_is_found() {
 }
 
 #[test]
-fn conflicts_of_two_requests_with_nobody_but_each_other_are_found() {
+fn two_requests_that_conflict_only_with_each_other_are_detected() {
     let mut story = Story::default();
     for (caller, outcome) in [
         ("ada", Outcome::Killed),
@@ -280,7 +280,7 @@ fn conflicts_of_two_requests_with_nobody_but_each_other_are_found() {
 }
 
 #[test]
-fn an_unsorted_page_is_found() {
+fn an_unsorted_page_is_detected() {
     let mut story = Story::with_users();
     story.list(
         "",
@@ -293,28 +293,28 @@ fn an_unsorted_page_is_found() {
 }
 
 #[test]
-fn a_page_with_a_duplicate_is_found() {
+fn a_page_with_a_duplicate_is_detected() {
     let mut story = Story::with_users();
     story.list("b", 9, None, &[(2, "bea"), (2, "bea")], false);
     story.assert_broken(&[Rule::Page, Rule::Walk]);
 }
 
 #[test]
-fn a_page_beyond_its_limit_is_found() {
+fn a_page_longer_than_its_limit_is_detected() {
     let mut story = Story::with_users();
     story.list("", 1, None, &[(1, "ada"), (2, "bea")], true);
     story.assert_broken(&[Rule::Page]);
 }
 
 #[test]
-fn a_page_beyond_its_prefix_is_found() {
+fn a_page_with_a_user_outside_its_prefix_is_detected() {
     let mut story = Story::with_users();
     story.list("be", 2, None, &[(2, "bea"), (3, "cleo")], false);
     story.assert_broken(&[Rule::Page]);
 }
 
 #[test]
-fn a_page_with_a_user_that_is_not_after_its_cursor_is_found() {
+fn a_page_with_a_user_that_is_not_after_its_cursor_is_detected() {
     let pages: [&[_]; 2] = [&[(2, "bea"), (3, "cleo")], &[(1, "ada"), (3, "cleo")]];
     for page in pages {
         let mut story = Story::with_users();
@@ -324,7 +324,7 @@ fn a_page_with_a_user_that_is_not_after_its_cursor_is_found() {
 }
 
 #[test]
-fn a_page_that_is_not_full_but_links_to_a_next_page_is_found() {
+fn a_page_that_is_not_full_but_links_to_a_next_page_is_detected() {
     let pages: [&[_]; 2] = [&[(1, "ada")], &[]];
     for page in pages {
         let mut story = Story::with_users();
@@ -334,7 +334,7 @@ fn a_page_that_is_not_full_but_links_to_a_next_page_is_found() {
 }
 
 #[test]
-fn a_page_that_lacks_a_user_is_found() {
+fn a_page_that_lacks_a_user_is_detected() {
     for (limit, after, users, has_next) in [
         // A user in the middle is missing.
         (3, None, &[(1, "ada"), (3, "cleo"), (4, "dora")][..], false),
@@ -354,7 +354,7 @@ fn a_page_that_lacks_a_user_is_found() {
 }
 
 #[test]
-fn a_page_that_lacks_a_user_known_from_a_page_or_a_conflict_is_found() {
+fn a_page_that_lacks_a_user_known_from_an_earlier_page_or_conflict_is_detected() {
     for is_seen in [true, false] {
         let mut story = Story::default();
         story.create("ada", None, "ada", Outcome::Killed);
@@ -394,7 +394,7 @@ fn a_page_may_lack_a_user_that_is_younger_than_the_maximum_age() {
 }
 
 #[test]
-fn a_walk_that_shows_a_user_twice_is_found() {
+fn a_walk_that_shows_a_user_twice_is_detected() {
     let mut story = Story::with_users();
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
     story.list("", 2, None, &[(1, "ada"), (2, "bea")], true);
@@ -407,12 +407,12 @@ fn a_walk_that_shows_a_user_twice_is_found() {
 }
 
 #[test]
-fn a_history_without_a_walk_at_the_end_is_found() {
+fn a_history_without_a_final_walk_is_detected() {
     Story::default().assert_broken(&[Rule::Quiet]);
 }
 
 #[test]
-fn walks_that_differ_at_the_end_are_found() {
+fn final_walks_that_disagree_are_detected() {
     let walks: [(_, &[_]); 4] = [
         ("", &[(1, "ada"), (2, "bea"), (3, "cleo")]),
         ("", &[(1, "ada"), (3, "cleo"), (2, "bea"), (4, "dora")]),
@@ -427,7 +427,7 @@ fn walks_that_differ_at_the_end_are_found() {
 }
 
 #[test]
-fn an_unsorted_list_at_the_end_is_found() {
+fn an_unsorted_final_list_is_detected() {
     let mut story = Story::default();
     story.create("ada", None, "ada", created(1, "ada"));
     story.create("ada", None, "bea", created(2, "bea"));
@@ -436,7 +436,7 @@ fn an_unsorted_list_at_the_end_is_found() {
 }
 
 #[test]
-fn an_item_that_no_list_shows_is_found() {
+fn a_stray_or_malformed_item_in_the_table_is_detected() {
     let hidden = item(9, "zoe");
     let mut of_another_kind = item(1, "ada");
     of_another_kind.insert("kind".to_owned(), "warm-up".to_owned());
@@ -461,7 +461,7 @@ fn an_item_that_no_list_shows_is_found() {
 }
 
 #[test]
-fn a_listed_user_that_is_not_in_the_table_is_found() {
+fn a_listed_user_that_is_not_in_the_table_is_detected() {
     let mut story = Story::with_users();
     story.history.items.pop();
     story.assert_broken(&[Rule::Table]);

@@ -22,7 +22,7 @@ const FAULTS: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn a_disk_without_space_or_write_access_costs_no_acknowledged_user() {
+fn no_acknowledged_user_is_lost_on_a_full_or_read_only_disk() {
     let _alone = alone();
     for (fault, reason) in FAULTS {
         let disk = Disk::new();

@@ -302,7 +302,7 @@ fn requests_from_pages_of_other_origins_are_refused() {
 }
 
 #[test]
-fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
+fn a_request_that_needs_no_cors_preflight_cannot_create_a_user() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -336,7 +336,7 @@ fn no_media_type_that_a_form_or_a_simple_request_has_creates_a_user() {
 }
 
 #[test]
-fn only_the_page_may_call_the_api_from_another_origin_as_the_template_allows() {
+fn only_the_page_gets_the_cors_headers_of_the_template() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -390,7 +390,7 @@ fn only_the_page_may_call_the_api_from_another_origin_as_the_template_allows() {
 }
 
 #[test]
-fn no_request_header_is_mistaken_for_one_of_the_functions_runtime() {
+fn a_client_header_is_never_mistaken_for_a_header_of_the_lambda_runtime() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -463,7 +463,7 @@ fn all_values_of_a_repeated_header_reach_the_functions() {
 }
 
 #[test]
-fn a_body_of_any_length_gets_its_answer() {
+fn an_oversized_body_gets_413_and_a_malformed_chunked_body_gets_400() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -503,7 +503,7 @@ fn a_body_of_any_length_gets_its_answer() {
 }
 
 #[test]
-fn every_name_of_this_machine_leads_to_the_service_and_the_page_and_no_other_does() {
+fn only_loopback_names_of_this_machine_reach_the_service_and_the_page() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());

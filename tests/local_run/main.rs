@@ -333,7 +333,7 @@ fn send_signal(signal: &str, process: &Process) {
 }
 
 #[test]
-fn a_page_would_have_to_guess_where_the_ports_behind_are_and_the_key_of_the_engine() {
+fn a_page_cannot_predict_the_internal_addresses_or_the_key_of_the_engine() {
     let _alone = alone();
     let data = temporary_folder();
     let mut seen = BTreeSet::new();
@@ -446,7 +446,7 @@ fn a_folder_without_the_project_is_reported_in_one_line() {
 }
 
 #[test]
-fn a_tilde_that_the_shell_has_left_in_the_data_folder_is_the_home_folder() {
+fn a_tilde_that_the_shell_did_not_expand_means_the_home_folder() {
     let home = temporary_folder();
     fs::write(home.path().join("file"), "").unwrap();
     let refused = |folder: &str, message: &str| {
@@ -475,7 +475,7 @@ fn a_tilde_that_the_shell_has_left_in_the_data_folder_is_the_home_folder() {
 }
 
 #[test]
-fn make_run_runs_the_service_and_its_end_ends_everything() {
+fn make_run_starts_the_service_and_leaves_no_process_when_it_ends() {
     let _alone = alone();
     for signal in ["TERM", "KILL"] {
         let data = temporary_folder();
@@ -491,7 +491,7 @@ fn make_run_runs_the_service_and_its_end_ends_everything() {
 }
 
 #[test]
-fn git_ignores_a_data_folder_that_holds_nothing_else() {
+fn git_ignores_a_new_data_folder() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -593,7 +593,7 @@ fn a_missing_tool_is_named_in_one_line() {
 }
 
 #[test]
-fn a_write_beside_the_sources_restarts_no_function() {
+fn a_new_file_outside_of_the_sources_does_not_restart_the_functions() {
     // After an edit, cargo-lambda waits three seconds for more edits, and then restarts a function.
     const TIME_TO_ACT: Duration = Duration::from_secs(6);
     let _alone = alone();
@@ -634,7 +634,7 @@ fn touch(file: &Path) {
 }
 
 #[test]
-fn seed_creates_as_many_users_as_it_is_told() {
+fn seed_creates_the_requested_number_of_users() {
     let _alone = alone();
     let data = temporary_folder();
     let run = LocalRun::start(data.path());
@@ -681,7 +681,7 @@ fn seed_says_what_is_wrong_in_one_line() {
 }
 
 #[test]
-fn whatever_prevents_a_run_is_reported_in_one_line() {
+fn an_error_that_prevents_a_run_is_reported_in_one_line() {
     let _alone = alone();
     let data = temporary_folder();
     let file = data.path().join("file");

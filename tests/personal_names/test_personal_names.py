@@ -81,7 +81,7 @@ def refusals(usernames: list[str]) -> dict[str, tuple[str, str]]:
 class PersonalNames(unittest.TestCase):
     maxDiff = None
 
-    def test_every_name_is_a_username_but_for_a_few_with_a_reason(self) -> None:
+    def test_all_but_a_few_known_names_are_valid_usernames(self) -> None:
         locales, people = names()
         refused = refusals(sorted(people))
         accepted = len(people) - len(refused)

@@ -56,7 +56,7 @@ async fn the_template_sets_exactly_the_variables_that_the_functions_read() {
 }
 
 #[tokio::test]
-async fn a_missing_variable_of_lambdas_own_ends_the_process_with_one_line_that_names_it() {
+async fn a_missing_lambda_variable_ends_the_process_with_one_line_that_names_it() {
     for function in functions() {
         for missing in LAMBDAS_OWN {
             let rest = COMPLETE.into_iter().filter(|(name, _)| *name != missing);

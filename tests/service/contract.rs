@@ -28,7 +28,7 @@ fn the_contract_has_the_version_of_the_code() {
 }
 
 #[test]
-fn the_contract_has_exactly_the_routes() {
+fn the_contract_has_exactly_the_routes_of_the_functions() {
     let mut routes = BTreeSet::new();
     for (path, operations) in contract()["paths"].as_object().expect("paths") {
         for method in operations.as_object().expect("operations").keys() {
@@ -42,7 +42,7 @@ fn the_contract_has_exactly_the_routes() {
 }
 
 #[test]
-fn the_template_has_exactly_the_routes() {
+fn the_template_has_exactly_the_routes_of_the_functions() {
     let routes: BTreeSet<(String, String)> = resources("AWS::ApiGatewayV2::Route")
         .iter()
         .map(|(_, route)| {
@@ -57,7 +57,7 @@ fn the_template_has_exactly_the_routes() {
 }
 
 #[test]
-fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
+fn every_route_has_the_authorizer_a_rate_limit_and_the_scope_in_the_contract() {
     let stages = resources("AWS::ApiGatewayV2::Stage");
     let [(_, stage)] = &stages[..] else {
         panic!("expected one stage: {stages:?}");
@@ -80,7 +80,7 @@ fn every_route_has_the_authorizer_the_scope_of_the_contract_and_a_limit() {
 }
 
 #[test]
-fn a_page_may_use_exactly_the_methods_of_the_routes() {
+fn cors_allows_exactly_the_methods_of_the_routes() {
     // `template()` turns `!If [HasCors, {…}, nothing]` into a list. Its item 1 is the
     // configuration.
     let (_, api) = &resources("AWS::ApiGatewayV2::Api")[0];
@@ -95,7 +95,7 @@ fn a_page_may_use_exactly_the_methods_of_the_routes() {
 }
 
 #[test]
-fn only_its_own_route_may_invoke_a_function() {
+fn a_function_can_be_invoked_only_by_its_own_route() {
     let permissions: BTreeSet<(String, String)> = resources("AWS::Lambda::Permission")
         .iter()
         .map(|(_, permission)| {
@@ -118,7 +118,7 @@ fn only_its_own_route_may_invoke_a_function() {
 }
 
 #[test]
-fn each_function_may_do_exactly_one_thing() {
+fn each_function_may_call_exactly_one_dynamodb_action() {
     for function in functions() {
         let binary = text(&function["Metadata"]["BuildProperties"]["Binary"]);
         let known = FUNCTIONS
@@ -306,7 +306,7 @@ async fn the_problems_in_the_contract_are_what_the_service_answers() {
 }
 
 #[test]
-fn the_users_and_cursors_in_the_contract_are_real() {
+fn the_example_users_and_cursors_in_the_contract_are_valid() {
     let components = &contract()["components"];
     let page = &components["examples"]["UsersPage"]["value"];
     let users = page.as_array().expect("a page").iter();

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 const KEY: &str = "idempotency-key";
 
 #[tokio::test]
-async fn a_created_user_is_answered_with_its_id_its_username_and_its_time() {
+async fn a_create_returns_the_users_id_username_and_creation_time() {
     let service = Service::start();
     let answer = service.create("ada").await;
 
@@ -122,7 +122,7 @@ async fn a_retry_may_spell_its_key_and_its_username_in_another_way() {
 }
 
 #[tokio::test]
-async fn nothing_is_replayed_to_another_request() {
+async fn a_request_with_a_different_caller_key_or_spelling_gets_no_replay() {
     let service = Service::start();
     let request = || Event::create_user("ada").with_header(KEY, "one");
     assert_eq!(service.post(request()).await.status, 201);
@@ -213,7 +213,7 @@ async fn no_two_callers_are_mistaken_for_one() {
 }
 
 #[tokio::test]
-async fn the_first_claim_that_names_somebody_is_the_caller() {
+async fn the_first_non_empty_claim_identifies_the_caller() {
     let service = Service::start();
     let empty = [
         json!(null),
@@ -248,7 +248,7 @@ async fn the_first_claim_that_names_somebody_is_the_caller() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_token_that_names_nobody_is_refused_and_a_create_without_one_works() {
+async fn a_create_by_a_token_without_a_caller_works_only_without_an_idempotency_key() {
     let service = Service::start();
     for (number, authorizer) in [
         json!({ "jwt": { "claims": {}, "scopes": null } }),
@@ -433,7 +433,7 @@ async fn a_body_of_16_kib_is_read_and_a_larger_one_refused() {
 }
 
 #[tokio::test]
-async fn any_kind_of_json_in_utf_8_is_a_user() {
+async fn every_json_media_type_in_utf_8_is_accepted() {
     let service = Service::start();
     for (number, media_type) in [
         "application/json",
@@ -471,7 +471,7 @@ async fn any_kind_of_json_in_utf_8_is_a_user() {
 }
 
 #[tokio::test]
-async fn another_media_type_is_refused() {
+async fn a_media_type_that_is_not_json_in_utf_8_is_refused() {
     let service = Service::start();
     let mut events = vec![Event::create_user("ada").without_header("content-type")];
     for media_type in [

@@ -10,7 +10,7 @@ use std::{
 use harness::workspace::root;
 
 #[test]
-fn the_fuzz_targets_are_built_from_the_same_crates() {
+fn the_fuzz_targets_use_the_same_crate_versions_as_the_project() {
     let locked = |path: &str| -> BTreeSet<(String, String)> {
         let lock = toml(&root().join(path));
         let packages = lock["package"].as_array().unwrap().iter();

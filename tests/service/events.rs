@@ -88,7 +88,7 @@ impl Functions {
 }
 
 #[test]
-fn any_request_is_answered_and_none_with_a_5xx() {
+fn no_generated_request_gets_a_5xx_answer() {
     let functions = Functions::start();
     let answered = RefCell::new(BTreeMap::<(&str, u16), u32>::new());
     for method in ["post", "get"] {
@@ -125,7 +125,7 @@ fn any_request_is_answered_and_none_with_a_5xx() {
 }
 
 #[test]
-fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
+fn an_event_that_is_not_an_http_api_event_gets_500_and_the_cause_is_logged() {
     let functions = Functions::start();
     for method in ["post", "get"] {
         let result = runner().run(&other_event(), |event| {
@@ -160,7 +160,7 @@ fn an_event_of_another_kind_is_a_500_problem_and_the_log_says_so() {
 }
 
 #[test]
-fn a_huge_or_deep_request_is_refused_within_the_smallest_functions_memory() {
+fn a_huge_or_deeply_nested_request_fits_into_the_smallest_functions_memory() {
     // An HTTP API accepts bodies of up to 10 MB, but Lambda accepts only events of up to 6 MB.
     const LARGEST: usize = 6_000_000;
     let functions = Functions::start();
@@ -518,7 +518,7 @@ async fn a_query_with_characters_that_are_invalid_in_a_uri_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_query_longer_than_a_uri_is_refused() {
+async fn a_query_that_is_too_long_for_a_uri_is_refused() {
     let service = Service::start();
     let answer = service.list(&"a".repeat(70_000)).await;
     assert_eq!(answer.status, 400);
@@ -542,7 +542,7 @@ async fn a_body_wrongly_marked_as_base64_is_read_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_header_that_holds_any_characters_keeps_no_request_from_its_answer() {
+async fn a_request_with_invalid_characters_in_a_header_is_still_answered() {
     let service = Service::start();
     for (number, value) in ["Zo\u{eb}", "\u{1f980}", "a\tb", "a\nb", "\0", "\u{7f}"]
         .into_iter()

@@ -41,7 +41,7 @@ async fn a_create_whose_answer_got_lost_is_sent_again_and_answered_201() {
 }
 
 #[tokio::test]
-async fn a_create_whose_answers_all_got_lost_is_503_and_its_retry_gets_the_user() {
+async fn a_create_whose_answers_all_got_lost_gets_503_and_its_retry_gets_the_user() {
     let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     let request = || Event::create_user("ada").with_header("idempotency-key", "one");
@@ -56,7 +56,7 @@ async fn a_create_whose_answers_all_got_lost_is_503_and_its_retry_gets_the_user(
 }
 
 #[tokio::test]
-async fn a_passing_fault_is_retried() {
+async fn a_temporary_fault_is_retried() {
     let service = Service::start();
     let (proxy, table, lister) = service.behind_faults().await;
     for (number, fault) in passing_faults().into_iter().enumerate() {
@@ -93,7 +93,7 @@ async fn a_lasting_fault_is_answered_503_and_the_next_request_works() {
 }
 
 #[tokio::test]
-async fn a_silent_table_is_answered_503_in_time() {
+async fn a_silent_table_leads_to_a_503_before_the_timeout() {
     let service = Service::start();
     let (proxy, table, lister) = service.behind_faults().await;
     proxy.inject(iter::repeat_n(WireFault::Stall, 2 * ATTEMPTS));
@@ -121,7 +121,7 @@ async fn one_silent_attempt_times_out_and_is_retried() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_is_answered_503() {
+async fn an_unreachable_table_leads_to_a_503() {
     let (_socket, url) = unreachable();
     let table = connect(&url);
     assert_unavailable(&post(&table, Event::create_user("ada")).await);
@@ -155,7 +155,7 @@ async fn a_query_that_the_table_ended_early_continues_where_it_ended() {
 }
 
 #[tokio::test]
-async fn a_list_that_can_not_be_read_is_a_503_and_the_log_holds_none_of_it() {
+async fn an_unreadable_list_from_the_table_gets_503_and_its_content_is_not_logged() {
     let service = Service::start();
     for (answer, column) in [
         (json!({ "Items": ["barbara"] }), 19),
@@ -292,7 +292,7 @@ const WRITE_ONLY_CODES: [&str; 3] = [
 ];
 
 #[tokio::test]
-async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
+async fn every_error_code_of_the_table_gets_the_right_status_and_number_of_attempts() {
     let service = Service::start();
     for (number, (table_status, code, status, attempts)) in ERROR_CODES.into_iter().enumerate() {
         let (proxy, table, lister) = service.behind_faults().await;
@@ -331,7 +331,7 @@ async fn every_error_code_of_the_table_is_answered_as_what_it_means() {
 }
 
 #[tokio::test]
-async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
+async fn a_misconfigured_deployment_gets_500_and_not_503() {
     let service = Service::start();
     // The SDK refuses a custom endpoint together with FIPS.
     let config = sdk_config()
@@ -350,7 +350,7 @@ async fn a_wrong_deployment_is_a_500_and_not_a_passing_fault() {
 }
 
 #[tokio::test]
-async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
+async fn the_log_has_the_cause_and_counts_key_range_throttles_separately() {
     let of_table = (
         "TableWriteMaxOnDemandThroughputExceeded",
         vec![Metric::Throttles],
@@ -403,7 +403,7 @@ async fn the_log_gets_the_cause_and_counts_throttles_of_a_key_range_apart() {
 }
 
 #[tokio::test]
-async fn an_item_that_the_service_did_not_write_is_a_500_and_the_log_names_its_attribute() {
+async fn an_invalid_item_in_the_table_gets_500_and_the_log_names_the_attribute() {
     let service = Service::start();
     let table = service.table();
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());

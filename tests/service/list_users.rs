@@ -40,7 +40,7 @@ async fn an_empty_list_is_an_empty_array() {
 }
 
 #[tokio::test]
-async fn the_next_list_shows_what_a_create_answered() {
+async fn the_next_list_shows_every_created_user() {
     let service = Service::start();
     let mut created = BTreeMap::new();
     for username in ["grace", "Ada", "Linus", "josé"] {
@@ -279,7 +279,7 @@ async fn all_faults_of_a_query_are_reported_at_once() {
 }
 
 #[tokio::test]
-async fn a_query_with_a_thousand_faults_is_answered_with_twenty() {
+async fn at_most_20_faults_of_a_query_are_reported() {
     let service = Service::start();
     let detail = "Unknown parameter. Use prefix, limit or cursor.";
     let answer = service.list(&"&a".repeat(1000)).await;
@@ -336,7 +336,7 @@ async fn a_cursor_that_is_damaged_or_made_for_another_prefix_is_refused() {
 }
 
 #[tokio::test]
-async fn users_created_behind_a_cursor_are_on_the_next_page_and_others_are_not() {
+async fn the_next_page_shows_only_those_new_users_that_come_after_the_cursor() {
     let service = Service::start();
     for username in ["b", "d", "f"] {
         service.create(username).await;
@@ -388,7 +388,7 @@ async fn a_client_that_has_the_page_gets_304_and_no_body() {
 }
 
 #[tokio::test]
-async fn a_new_user_changes_the_tag_of_its_page() {
+async fn a_new_link_to_a_next_page_changes_the_etag() {
     let service = Service::start();
     service.create("ada").await;
     let before = service.list("limit=1").await;
@@ -402,7 +402,7 @@ async fn a_new_user_changes_the_tag_of_its_page() {
 }
 
 #[tokio::test]
-async fn the_longest_usernames_fill_the_largest_page() {
+async fn users_with_the_longest_usernames_are_listed_in_full_pages() {
     let service = Service::start();
     for number in 0..30 {
         let username = format!("{}{number:03}", "𐐨".repeat(77));
@@ -414,7 +414,7 @@ async fn the_longest_usernames_fill_the_largest_page() {
 }
 
 #[tokio::test]
-async fn with_a_max_age_clients_and_the_function_keep_pages() {
+async fn with_a_max_age_clients_and_the_function_cache_pages() {
     let service = Service::start_with_max_age(Duration::from_secs(60));
     service.create("ada").await;
     let first = service.list("").await;
@@ -441,7 +441,7 @@ async fn with_a_max_age_clients_and_the_function_keep_pages() {
 }
 
 #[tokio::test]
-async fn a_kept_page_is_read_again_when_it_is_too_old() {
+async fn a_cached_page_is_read_again_after_its_max_age() {
     let service = Service::start_with_max_age(Duration::from_secs(1));
     service.create("ada").await;
     assert_eq!(service.list("").await.usernames(), ["ada"]);
@@ -453,14 +453,14 @@ async fn a_kept_page_is_read_again_when_it_is_too_old() {
 }
 
 #[tokio::test]
-async fn a_problem_is_never_kept() {
+async fn a_problem_is_never_cached() {
     let service = Service::start_with_max_age(Duration::from_secs(60));
     let answer = service.list("limit=0").await;
     assert_eq!(answer.header("cache-control"), Some("no-store"));
 }
 
 #[test]
-fn a_kept_page_grows_old_by_the_wall_clock() {
+fn a_cached_page_expires_by_the_wall_clock() {
     let second = Duration::from_secs(1);
     let freshness = Freshness::new(60 * second);
     let cache = freshness.cache().expect("pages may be kept");
@@ -482,7 +482,7 @@ fn a_kept_page_grows_old_by_the_wall_clock() {
 }
 
 #[test]
-fn the_kept_pages_are_bounded() {
+fn the_page_cache_is_bounded() {
     let freshness = Freshness::new(Duration::from_secs(60));
     let cache = freshness.cache().expect("pages may be kept");
     let now = SystemTime::now();
@@ -565,7 +565,7 @@ fn debug_output_holds_no_prefix_and_no_key() {
 }
 
 #[test]
-fn the_longest_key_has_a_cursor_and_a_longer_one_has_none() {
+fn a_cursor_with_the_longest_key_is_valid_and_one_with_a_longer_key_is_refused() {
     let prefix = UsernamePrefix::default();
     let longest = "𐐨".repeat(Username::MAX_CHARS);
     assert_eq!(longest.len(), Username::MAX_KEY_BYTES);
@@ -589,7 +589,7 @@ fn a_key() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_cursor_leads_back_to_its_key(key in a_key(), prefix_chars in 0_usize..80) {
+    fn decoding_a_cursor_returns_its_key(key in a_key(), prefix_chars in 0_usize..80) {
         let prefix: String = key.chars().take(prefix_chars).collect();
         let prefix = UsernamePrefix::parse(&prefix).unwrap();
         let cursor = cursor::encode(&prefix, &key);
@@ -614,7 +614,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_cursor_or_an_error(text in ".{0,500}") {
+    fn decoding_any_text_as_a_cursor_never_panics(text in ".{0,500}") {
         let _ = cursor::decode(&text, &UsernamePrefix::default());
     }
 }
@@ -624,7 +624,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn pages_are_those_of_a_sorted_vector(
+    fn the_pages_match_a_sorted_vector_of_the_usernames(
         usernames in proptest::collection::vec(a_username(), 0..40),
         prefix in "[a-cAé]{0,2}",
     ) {

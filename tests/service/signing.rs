@@ -76,7 +76,7 @@ proptest! {
     /// One signer signs several requests with different days and secrets, so the test fails if the
     /// signer uses an old signing key.
     #[test]
-    fn every_signature_is_the_one_that_awss_library_makes(
+    fn every_signature_matches_that_of_the_aws_library(
         region in "[a-z]{2}-[a-z]{4,9}-[1-9]",
         host in host(),
         agent in "[a-z0-9/.]{1,40}( {1,3}[a-z0-9/.]{1,20}){0,3} {0,2}",
@@ -102,7 +102,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
+async fn the_signature_of_a_request_matches_the_headers_and_body_that_are_sent() {
     for (function, token) in [
         ("create-user", None),
         ("list-users", Some("a session's token")),
@@ -176,7 +176,7 @@ async fn a_request_to_the_table_has_the_signature_of_what_is_sent() {
 }
 
 #[tokio::test]
-async fn a_credential_that_no_header_can_hold_is_a_500_whose_cause_is_logged() {
+async fn a_credential_that_is_invalid_in_a_header_gets_500_and_the_cause_is_logged() {
     for variable in ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"] {
         let mut variables = environment("http://127.0.0.1:1").to_vec();
         variables.retain(|(name, _)| *name != variable);

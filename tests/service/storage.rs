@@ -140,7 +140,7 @@ async fn a_page_is_one_query() {
 }
 
 #[tokio::test]
-async fn a_page_that_may_be_old_is_read_at_half_the_price() {
+async fn a_page_that_may_be_old_is_read_without_strong_consistency() {
     let service = Service::start();
     let (proxy, table, _) = service.behind_faults().await;
     let lister = Lister::new(table, Duration::from_secs(5));
@@ -152,7 +152,7 @@ async fn a_page_that_may_be_old_is_read_at_half_the_price() {
 }
 
 #[test]
-fn the_largest_item_is_paid_with_one_write_unit() {
+fn the_largest_item_costs_one_write_unit() {
     let longest = "\u{10400}".repeat(Username::MAX_CHARS);
     let username = Username::parse(&longest).unwrap();
     assert_eq!(username.as_str().len(), 4 * Username::MAX_CHARS);
@@ -170,7 +170,7 @@ fn the_largest_item_is_paid_with_one_write_unit() {
 }
 
 #[test]
-fn an_item_gives_back_the_user_that_it_was_made_of() {
+fn an_item_converts_back_to_the_user_that_it_was_made_from() {
     for fingerprint in [None, Some(Fingerprint::new(&Caller::Anyone, "key"))] {
         let user = User::new(Username::parse("José").unwrap());
         let stored = StoredUser { user, fingerprint };

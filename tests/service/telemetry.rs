@@ -17,7 +17,7 @@ const CALLER: &str = "6q1k2j3h4g5f6d7s8a9p0o1i2u";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_request_is_one_line_that_counts_and_holds_no_personal_data() {
+async fn a_request_logs_one_line_with_its_metrics_and_no_personal_data() {
     let engine = engine();
     let url = engine.url();
     let mut create = Sandbox::of("create-user", &url).await;
@@ -126,7 +126,7 @@ async fn an_answer_reaches_the_gateway_as_the_handler_made_it() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_500_problem_and_the_process_lives_on() {
+async fn a_panic_becomes_a_500_problem_and_the_process_keeps_running() {
     let mut sandbox = Sandbox::start(&example("panics"), &[]).await;
     for number in 1..=3 {
         let query = if number == 2 { "username=ada" } else { "" };
@@ -236,7 +236,7 @@ async fn a_failed_warm_up_is_logged_and_the_function_starts_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_developers_files_do_not_reach_a_function() {
+async fn a_function_ignores_the_aws_config_in_the_home_folder() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(".aws");
     fs::create_dir(&folder).unwrap();

@@ -49,7 +49,7 @@ async fn a_user_is_created_and_listed_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_handshake_is_a_503_and_the_next_call_tries_again() {
+async fn a_failed_handshake_leads_to_a_503_and_the_next_call_succeeds() {
     let authority = Arc::new(Authority::new());
     let mut running = JoinSet::new();
     for function in ["create-user", "list-users"] {

@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:function-under-test";
 
 #[tokio::test]
-async fn a_sampled_request_is_two_spans_under_lambdas_segment() {
+async fn a_sampled_request_sends_two_spans_under_lambdas_segment() {
     let engine = engine();
     let agent = Agent::start().await;
     for (function, method, operation, status) in [
@@ -153,7 +153,7 @@ async fn no_span_holds_personal_data() {
 }
 
 #[tokio::test]
-async fn a_request_that_needs_no_table_is_one_span() {
+async fn a_request_that_does_not_call_the_table_sends_one_span() {
     let engine = engine();
     let agent = Agent::start().await;
     let mut create = sandbox("create-user", &engine.url(), &agent.address()).await;
@@ -167,7 +167,7 @@ async fn a_request_that_needs_no_table_is_one_span() {
 }
 
 #[tokio::test]
-async fn a_taken_username_is_not_an_error_of_the_table() {
+async fn a_taken_username_does_not_mark_a_span_as_an_error() {
     let engine = engine();
     let agent = Agent::start().await;
     let mut create = sandbox("create-user", &engine.url(), &agent.address()).await;
@@ -191,7 +191,7 @@ async fn a_taken_username_is_not_an_error_of_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_is_an_event_and_a_call_that_fails_is_an_error() {
+async fn a_retry_adds_an_event_and_a_failed_call_marks_its_spans_as_errors() {
     let mut running = JoinSet::new();
     for function in ["create-user", "list-users"] {
         for (fault, error, statuses) in faults() {
@@ -302,7 +302,7 @@ async fn check_fault(
 }
 
 #[tokio::test]
-async fn a_call_that_the_deadline_ends_is_an_error() {
+async fn a_call_that_hits_the_deadline_marks_its_spans_as_errors() {
     // Connections to this socket succeed, but no request gets an answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -404,7 +404,7 @@ async fn a_function_works_without_an_agent() {
 }
 
 #[tokio::test]
-async fn a_datagram_is_small_whatever_the_table_answers() {
+async fn a_datagram_stays_small_even_if_the_table_sends_a_long_answer() {
     let service = Service::start();
     let agent = Agent::start().await;
     let proxy = Proxy::start(&service.engine().url()).await;

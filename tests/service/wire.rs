@@ -195,7 +195,7 @@ fn answer(status: &'static str, body: &str) -> WireFault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_create_keeps_its_word_whatever_the_wire_does() {
+async fn a_create_results_in_exactly_one_user_under_every_network_fault() {
     let service = Arc::new(Service::start());
     let authority = Authority::new();
     let mut running = JoinSet::new();
@@ -243,7 +243,7 @@ async fn create(name: &str, case: &Case, mut function: Function, service: &Servi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_is_the_tables_whatever_the_wire_does() {
+async fn a_list_returns_the_users_in_the_table_or_503_under_every_network_fault() {
     let service = Service::start();
     let authority = Authority::new();
     let user = service.create("ada").await.json();
@@ -277,7 +277,7 @@ async fn list(page: &Value, case: &Case, mut function: Function) {
 }
 
 #[tokio::test]
-async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
+async fn a_create_succeeds_if_the_timed_out_attempt_arrives_before_its_retry() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
     // The first attempt times out after 1.2 s, but its request reaches the table after 1.4 s. The
@@ -294,7 +294,7 @@ async fn a_request_that_was_given_up_and_comes_before_its_retry_is_a_success() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_type_means_the_same() {
+async fn the_content_type_of_the_tables_answer_is_ignored() {
     let service = Service::start();
     let event = || Event::create_user("ada").with_header("idempotency-key", "one");
     let user = service.post(event()).await;

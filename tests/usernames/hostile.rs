@@ -90,7 +90,7 @@ fn a_look_alike_of_another_script_is_refused_in_a_latin_word() {
 }
 
 #[test]
-fn no_letter_stands_beside_its_look_alike_of_another_script() {
+fn a_letter_next_to_its_look_alike_from_another_script_is_refused() {
     let is_of_a_script = |c: &char| ![Script::Common, Script::Inherited].contains(&script(*c));
     let mut pairs = 0;
     for group in look_alikes().values() {
@@ -121,7 +121,7 @@ fn no_letter_stands_beside_its_look_alike_of_another_script() {
 }
 
 #[tokio::test]
-async fn look_alikes_within_one_script_and_whole_words_of_another_are_accepted() {
+async fn look_alikes_in_one_script_and_whole_words_in_another_script_are_accepted() {
     // RFC 8265 treats the two usernames of each pair as different.
     let service = Service::start();
     for (one, other) in [
@@ -237,7 +237,7 @@ fn the_alternative_that_an_error_suggests_is_allowed() {
 }
 
 #[test]
-fn right_to_left_usernames_may_end_but_not_begin_with_a_geresh() {
+fn a_geresh_may_end_a_hebrew_username_but_not_begin_one_or_end_an_arabic_one() {
     // In left-to-right text, an apostrophe at the end of a right-to-left name is drawn on the
     // right, where it seems to be the name's first character. But no other username looks like this
     // name, because no right-to-left username begins with an apostrophe.
@@ -386,7 +386,7 @@ async fn a_username_in_json_escapes_is_the_same_username() {
 }
 
 #[tokio::test]
-async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
+async fn a_letter_may_have_many_marks_within_the_limit_of_80_characters() {
     // Only the limit of 80 characters restricts the marks on a letter. RFC 8265 does not.
     let service = Service::start();
     let marks = ['\u{31b}', '\u{323}', '\u{301}', '\u{334}'];
@@ -409,7 +409,7 @@ async fn a_letter_with_many_marks_is_one_username_of_at_most_80_characters() {
 }
 
 #[tokio::test]
-async fn a_letter_and_its_small_letter_are_the_same_username() {
+async fn a_capital_letter_and_its_small_letter_are_the_same_username() {
     let letters = ('\0'..=char::MAX).filter(|c| is_shown_as_itself(*c));
     let pairs = letters.filter_map(|letter| {
         let small: String = letter.to_lowercase().collect();

@@ -54,7 +54,7 @@ fn the_illegal_usernames_of_rfc_8265_are_refused() {
 }
 
 #[test]
-fn case_width_and_normalization_are_mapped_to_one_key() {
+fn spellings_that_differ_in_case_width_or_normalization_have_one_key() {
     check("ADA", "ADA", "ada");
     check("Ａda", "Ada", "ada");
     check("jose\u{301}", "jos\u{e9}", "jos\u{e9}");
@@ -134,7 +134,7 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 }
 
 #[test]
-fn the_composed_form_of_a_text_is_judged_too() {
+fn a_text_is_checked_in_its_composed_form() {
     // In each text, each character on its own is allowed. But NFC composes two characters of the
     // text into one: a symbol, a titlecase letter, or an ĺ. Beside the ĺ, the middle dot is refused,
     // because it must stand between two letters l without accents.
@@ -505,7 +505,7 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn most_texts_made_as_likely_usernames_are_usernames() {
+fn most_generated_likely_usernames_are_valid() {
     // Most property tests below check a text only if it is a valid username. So most texts of
     // `a_likely_username` must be valid.
     let mut runner = TestRunner::deterministic();
@@ -541,7 +541,7 @@ proptest! {
     }
 
     #[test]
-    fn the_precis_crate_makes_the_same_username_of_the_display_form(text in any_text()) {
+    fn parsing_agrees_with_the_precis_crate_on_the_display_form(text in any_text()) {
         use UsernameError::{Bidi, DisallowedCharacter, Empty, LeadingMark, MixedScripts, TooLong};
         // Unlike the service, the precis crate checks characters before it composes them, and does
         // not spell out special letters such as ĳ. So the crate gets the display form, which is
@@ -580,7 +580,7 @@ proptest! {
     }
 
     #[test]
-    fn a_username_and_its_key_keep_their_limits(text in any_text()) {
+    fn a_username_and_its_key_keep_within_their_limits(text in any_text()) {
         if let Ok(username) = Username::parse(&text) {
             let length = username.as_str().chars().count();
             prop_assert!((1..=Username::MAX_CHARS).contains(&length));
@@ -589,7 +589,7 @@ proptest! {
     }
 
     #[test]
-    fn a_username_as_a_prefix_finds_itself(text in any_text()) {
+    fn a_username_used_as_a_prefix_matches_itself(text in any_text()) {
         if let Ok(username) = Username::parse(&text) {
             for spelling in [text.as_str(), username.as_str()] {
                 let prefix = UsernamePrefix::parse(spelling).unwrap();
@@ -599,7 +599,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_prefix_or_too_long(text in any_text()) {
+    fn every_text_is_a_valid_prefix_unless_it_is_too_long(text in any_text()) {
         let prefix = UsernamePrefix::parse(&text);
         if let Err(length) = prefix {
             prop_assert!(length > Username::MAX_CHARS);

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn only_version_7_is_an_id() {
+    fn only_a_hyphenated_uuid_of_version_7_is_a_valid_id() {
         let id = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
         for text in [
             "",
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ids_time_can_be_written() {
+    fn an_id_with_a_time_after_the_year_9999_is_refused() {
         let last = UserId::parse("e677d21f-dbff-7000-8000-000000000000").unwrap();
         assert_eq!(last.created_at().to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(UserId::parse("e677d21f-dc00-7000-8000-000000000000"), None);

@@ -78,7 +78,7 @@ fn merged_states_hide_no_broken_promise() {
 }
 
 #[test]
-fn each_rule_taken_away_breaks_a_promise() {
+fn removing_any_rule_breaks_a_promise() {
     let tried: Vec<Without> = NEEDED.iter().map(|it| it.0).collect();
     assert!(Without::ALL.iter().all(|rule| tried.contains(rule)));
     for (rule, promise, steps) in NEEDED {
@@ -104,7 +104,7 @@ fn two_regions_and_a_change_of_shards_break_promises_but_shards_alone_do_not() {
 }
 
 #[test]
-fn an_erasure_that_does_not_first_wait_for_the_longest_retry_breaks_a_promise() {
+fn every_erasure_without_a_tombstone_breaks_a_promise() {
     for (erasure, promise, steps) in ERASURES {
         let mut model = Protocol::new(2);
         model.erasure = Some(erasure);

@@ -28,7 +28,7 @@ const KEYS: [Option<&str>; 3] = [Some("one"), Some("two"), None];
 const PREFIXES: [&str; 4] = ["", "", "a", "b"];
 
 #[test]
-fn the_rules_and_the_search_for_an_order_agree_on_sound_and_corrupted_histories() {
+fn the_rules_and_the_linearizability_check_agree_on_sound_and_corrupted_histories() {
     let mut seed = seed();
     let mut sound = 0;
     let mut found = BTreeMap::<Rule, usize>::new();

@@ -47,7 +47,7 @@ const WALKS: usize = 150;
 const STEPS: usize = 60;
 
 #[tokio::test]
-async fn the_real_function_answers_as_the_model_says_whatever_happens_to_its_writes() {
+async fn the_real_function_answers_as_the_model_predicts_despite_lost_and_late_writes() {
     let mut erasing = Protocol::new(2);
     erasing.erasure = Some(Erasure::WaitThenDelete);
     let mut seen = BTreeSet::new();
