@@ -206,8 +206,8 @@ class Template(unittest.TestCase):
     def test_lambda_publishes_every_version_that_cloudformation_asks_for(self) -> None:
         """A changed parameter changes the version's description, so SAM makes a new version. If SAM
         learns to read parameters' values (aws/serverless-application-model#3965), it will make a
-        new version whenever any property changes. But Lambda refuses to publish a version if only
-        properties changed that a version does not contain."""
+        new version whenever any property changes. But Lambda refuses to publish a version if it
+        would be equal to the newest version."""
         for name, parameters in COMBINATIONS.items():
             for function in FUNCTIONS:
                 with self.subTest(name, function=function):
@@ -332,8 +332,8 @@ class Template(unittest.TestCase):
             text = path.read_text()
             quoted = re.findall(r'parameter_overrides = "((?:[^"\\]|\\.)*)"', text)
             found += [json.loads(f'"{it}"') for it in quoted]
-            # In its sentences, a document writes a parameter as in samconfig.toml: `\"` stands for
-            # a quote.
+            # In running text, the documents write a parameter as in samconfig.toml: `\"` stands
+            # for a quote.
             words = re.findall(r"`([A-Z][a-z]\w+=[^` ]*)", text)
             found += [it.replace('\\"', '"') for it in words]
             arguments = re.findall(r"--parameter-overrides ([^`\n]+)", text)

@@ -77,7 +77,7 @@ async fn main() -> ExitCode {
     }
     println!("Measuring creates in many concurrent sandboxes …");
     let load = load::measure(this).await;
-    println!("Measuring pages of a million users …");
+    println!("Measuring pages of a table with a million users …");
     let pages = load::pages(this).await;
 
     let report = Report::new(rounds, comparisons, optimizations, no_quota, load, pages);

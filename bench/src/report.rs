@@ -286,7 +286,7 @@ fn goals(comparisons: &[Comparison], pages: &Pages) -> Vec<Goal> {
             1.0 / 25.0,
         ),
         (
-            "time of a page of a million users: last ÷ first",
+            "time of a page, with a million users: last ÷ first",
             pages.last / pages.first,
             1.1,
         ),

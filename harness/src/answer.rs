@@ -67,7 +67,8 @@ impl Answer {
         )
     }
 
-    /// Asserts that the answer is exactly this problem, with exactly the headers of its status.
+    /// Asserts that the answer is exactly this problem, and has exactly the headers that its status
+    /// needs.
     /// `slug` is the last part of the problem's `type`. `errors` is the expected value of the
     /// problem's member `errors`, or null if the problem must not have this member.
     ///

@@ -52,7 +52,7 @@ impl Event {
         self
     }
 
-    /// The same event without a header.
+    /// The same event without the header of this name.
     #[must_use]
     pub fn without_header(mut self, name: &str) -> Self {
         let headers = self.0["headers"].as_object_mut();

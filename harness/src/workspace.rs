@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The workspace's top-level folder. Searches upward from the current folder. The path that cargo
-/// sets at build time may be wrong, because the workspace may have been moved since the build.
+/// The workspace's top-level folder. Searches upward from the current folder, because the workspace
+/// may have been moved since the build.
 ///
 /// # Panics
 /// Panics if the current folder is outside the workspace.

@@ -1,4 +1,4 @@
-//! Converts requests to events, and answers to responses, as API Gateway does ([payload format
+//! Converts HTTP requests to events, and the functions' answers to HTTP responses, as API Gateway does ([payload format
 //! 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.proxy-format)).
 
 use std::{

@@ -208,8 +208,9 @@ async fn a_function_answers_503_before_its_deadline() {
     assert_eq!(request["level"], "WARN");
     assert_eq!(request["cause"], "the event's deadline was near");
     // The function answers 200 ms before the deadline of 3 s, so after about 2,800 ms. The latency
-    // counts from the moment when the function reads the event. On a busy machine, the function may
-    // read the event late, which makes the latency shorter, or answer late, which makes it longer.
+    // is measured from the moment when the function reads the event. On a busy machine, the function
+    // may read the event late, which makes the latency shorter, or answer late, which makes it
+    // longer.
     let latency = request["Latency"].as_f64().expect("a number");
     assert!((1_500.0..60_000.0).contains(&latency), "{latency}");
 }

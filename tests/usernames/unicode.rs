@@ -524,8 +524,8 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
             }
         }
     }
-    // `unmapped_keys` is the checksum of the usernames, and their keys, that older versions of the
-    // service accepted. Those versions refused special letters, and checked characters before they
+    // `unmapped_keys` is the checksum of all usernames that older versions of the service accepted,
+    // with their keys. Those versions refused special letters, and checked characters before they
     // composed the text. With those versions, the checksum was the first number below. So if this
     // assertion holds, no such key has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);

@@ -69,7 +69,7 @@ pub struct Item {
     /// The attempt that sent the write.
     pub attempt: Attempt,
     /// The index of the attempt's first write that contains the user. All writes of an attempt
-    /// contain the same user, so the index is 0. Only in a model with [`Without::OneIdARequest`],
+    /// contain the same user, so the index is 0. But in a model with [`Without::OneIdARequest`],
     /// each write contains a different user, and the index is 0 or 1.
     pub write: usize,
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 use tests::histories::history::{Create, History, List, Outcome, Request, ShownUser as User};
 
-/// Checks that a history is sound.
+/// Checks that a history is sound (see the definition at the top of this file).
 ///
 /// # Errors
 /// Fails if the history is not sound. The error describes what is wrong.
@@ -65,7 +65,7 @@ fn end<'a>(
         let of_prefix = of_prefix.filter(|(key, _)| key.starts_with(&walk.prefix));
         if !of_prefix.map(|(_, user)| user).eq(&walk.users) {
             return Err(format!(
-                "a list at the end contradicts the first list: {walk:?}"
+                "a list at the end contradicts the list of all users: {walk:?}"
             ));
         }
     }
