@@ -258,15 +258,15 @@ impl Gateway {
             let _ = stream.set_nodelay(true);
         });
         let routes = Router::new()
-            .fallback(answer)
+            .fallback(answer_client)
             .with_state((Arc::new(self), number));
         let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
         let ended = axum::serve(port, routes).await;
         unreachable!("axum serves forever: {ended:?}")
     }
 
-    /// Answers a request without checking its host. For a client's request, the function `answer`
-    /// below checks the host first.
+    /// Answers a request without checking its host. [`answer_client`] checks the host of each client's
+    /// request before it calls this.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
@@ -379,7 +379,8 @@ impl Gateway {
     }
 }
 
-async fn answer(
+/// Answers a client's request, and adds the CORS headers.
+async fn answer_client(
     State((gateway, port)): State<(Arc<Gateway>, u16)>,
     ConnectInfo(source): ConnectInfo<SocketAddr>,
     request: Request,
