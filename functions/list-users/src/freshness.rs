@@ -63,7 +63,8 @@ impl Freshness {
         }
         let cache_control = format!("private, max-age={}", max_age.as_secs());
         Self {
-            cache_control: HeaderValue::try_from(cache_control).expect("the text is a valid header value"),
+            cache_control: HeaderValue::try_from(cache_control)
+                .expect("the text is a valid header value"),
             cache: Some(PageCache::new(max_age)),
         }
     }
