@@ -59,8 +59,8 @@ const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 /// to their end, and then answers 413.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The header in which a browser says which page sends the request: a page of the API's origin, of
-/// the API's site, or of another site, or none, because a person typed the address
+/// The header in which a browser says where a request comes from: from a page of the API's origin,
+/// of the API's site or of another site, or from no page, because a person typed the address
 /// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). A page can neither set nor omit this
 /// header.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";

@@ -60,8 +60,8 @@ async function hasHadNoEffect(name) {
     const started = Date.now();
     await run.create(name);
     assert.deepEqual(await run.list(name), [name]);
-    // A hostile page may ask for events in place of a function, and never answers an event. The
-    // gateway would then wait 30 seconds. So a fast response shows that no page has an event.
+    // A hostile page may pose as a function: it takes an event and never answers it. The gateway
+    // would then wait 30 seconds. So a fast response shows that no page has an event.
     assert(Date.now() - started < 20_000);
 }
 

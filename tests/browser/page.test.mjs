@@ -458,7 +458,7 @@ test('everything works with the keyboard alone', async () => {
     });
 });
 
-test('axe finds no fault in the page, in light and in dark, and the page fits a narrow screen', async () => {
+test('axe finds no fault in the page, in light and dark mode, and the page fits a narrow screen', async () => {
     await run.create('axe', 'x'.repeat(80));
     for (const colorScheme of ['light', 'dark']) {
         for (const viewport of [NARROW, { width: 1280, height: 900 }]) {

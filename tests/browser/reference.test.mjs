@@ -69,7 +69,7 @@ test('the reference shows every operation, its statuses and its examples', async
     assert.equal(shown, examplesIn(operations));
 });
 
-test('the reference shows the sections of the description, in light and in dark', async () => {
+test('the reference shows the sections of the description, in light and dark mode', async () => {
     const headings = [...description.matchAll(/^## (.+)$/gm)].map(([, heading]) => heading);
     assert(headings.length > 0);
     for (const colorScheme of ['light', 'dark']) {

@@ -23,15 +23,15 @@ use shared::{
 };
 use tokio::runtime::{Builder, Runtime};
 
+/// The maximum number of crates in a function.
 const CRATES: usize = 175;
-
-/// The allocations of making a DynamoDB client.
+/// The maximum number of memory allocations when a DynamoDB client is made.
 const START_ALLOCATIONS: u64 = 770;
-/// The allocations of a warm create, including the SDK's.
+/// The maximum number of memory allocations in a warm create, including the SDK's.
 const CREATE_ALLOCATIONS: u64 = 380;
-/// The allocations that recording spans adds to a warm create.
+/// The maximum number of memory allocations that spans add to a warm create.
 const SPANS_ALLOCATIONS: u64 = 8;
-/// The allocations of a warm list of 100 users.
+/// The maximum number of memory allocations in a warm list of 100 users.
 const LIST_ALLOCATIONS: u64 = 715;
 
 #[test]

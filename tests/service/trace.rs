@@ -382,7 +382,8 @@ async fn a_function_works_without_an_agent() {
         let mut list = Sandbox::start(&binary_of("list-users"), &environment).await;
         list.trace(SAMPLED);
         // The first datagram to a closed port is sent without an error. The system reports the
-        // closed port only to a later one, so this test calls the function three times.
+        // closed port only when a later datagram is sent, so this test calls the function three
+        // times.
         for _ in 0..3 {
             assert_eq!(
                 call(&mut list, Event::list("")).await.status,
