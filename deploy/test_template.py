@@ -206,7 +206,7 @@ class Template(unittest.TestCase):
     def test_lambda_publishes_every_version_that_cloudformation_asks_for(self) -> None:
         """A changed parameter changes the version's description, so SAM makes a new version. If SAM
         learns to read parameters' values (aws/serverless-application-model#3965), it will make a
-        new version whenever any property changes. But Lambda refuses to publish a version if it
+        new version whenever any property changes. But Lambda refuses to publish a version that
         would be equal to the newest version."""
         for name, parameters in COMBINATIONS.items():
             for function in FUNCTIONS:

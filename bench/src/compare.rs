@@ -220,7 +220,7 @@ async fn compare(
     }
 }
 
-/// Names the contestant that runs when the benchmark panics.
+/// The contestant that is being measured. Prints its name if the benchmark panics.
 struct Running<'a>(&'a str);
 
 impl Drop for Running<'_> {

@@ -150,10 +150,11 @@ impl Report {
             .expect("text");
         }
         let Pages { users, first, last } = &self.pages;
-        let (first, last) = (number(*first), number(*last));
+        let (millions, first, last) = (users / 1_000_000, number(*first), number(*last));
         writeln!(
             text,
-            "\nWith {users} users in the table, the first page takes {first} ms and the last page {last} ms.\n"
+            "\nWith {millions} million users in the table, the first page takes {first} ms and the last page \
+             {last} ms.\n"
         )
         .expect("text");
         let Machine {

@@ -142,7 +142,8 @@ pub fn unreachable() -> (TcpSocket, String) {
 /// the functions' clients.
 ///
 /// # Panics
-/// Panics if `AWS_CA_BUNDLE` names a file without valid certificates.
+/// Panics if `AWS_CA_BUNDLE` names a file that can't be read, has no certificate or has an invalid
+/// certificate.
 pub fn connect(url: &str) -> Table {
     // Each client gets its own retry budget. By default, all SDK clients of a process share one
     // budget, so the faults of one test would use up the budget of the other tests.

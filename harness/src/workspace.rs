@@ -47,10 +47,11 @@ pub fn functions() -> BTreeSet<String> {
         .collect()
 }
 
-/// Cargo's output folder for the profile of the running program, such as `target/debug`.
+/// Cargo's output folder for the profile of the running program, such as `target/debug`. The program
+/// must be in cargo's target folder.
 ///
 /// # Panics
-/// Panics if the running program is not in cargo's target folder.
+/// Panics if the path of the running program is unknown.
 #[must_use]
 pub fn target_profile() -> PathBuf {
     let executable = env::current_exe().expect("the executable has a path");
@@ -64,10 +65,10 @@ pub fn target_profile() -> PathBuf {
     profile.to_owned()
 }
 
-/// Cargo's target folder.
+/// Cargo's target folder. The running program must be in this folder.
 ///
 /// # Panics
-/// Panics if the running program is not in cargo's target folder.
+/// Panics if the path of the running program is unknown.
 #[must_use]
 pub fn target() -> PathBuf {
     let profile = target_profile();

@@ -145,7 +145,7 @@ async function attack({ origins, event }) {
     return read;
 }
 
-test('a page of another origin can neither read nor write, steal data or stop the service', async () => {
+test('a page of another origin cannot read, write, steal data or stop the service', async () => {
     const addresses = Object.values(networkInterfaces()).flat().map(({ address }) => address);
     const names = ['127.0.0.1', 'localhost', 'LOCALHOST', ...(addresses.includes('::1') ? ['[::1]'] : [])];
     const ports = [run.port, run.pagePort];
@@ -178,7 +178,7 @@ test('a page of another origin can neither read nor write, steal data or stop th
     }
 });
 
-test('a page whose host name is rebound to this machine can neither read nor write, steal data or stop the service', async () => {
+test('a page whose host name is rebound to this machine cannot read, write, steal data or stop the service', async () => {
     for (const port of [run.port, run.pagePort]) {
         // As in DNS rebinding, the attacker's server answers on this port until the page is open.
         // Then the local run answers on it.
@@ -228,7 +228,7 @@ async function answerTo(url, { method = 'GET', ...headers }) {
     return answer;
 }
 
-test('other names of this machine redirect to the page at 127.0.0.1', async () => {
+test('a request to another name of this machine is redirected to the page at 127.0.0.1', async () => {
     for (const path of ['/', '/page.js', '/page.css']) {
         const own = await answerTo(`${run.page}${path}`, { host: `127.0.0.1:${run.pagePort}` });
         assert.equal(own.statusCode, 200);

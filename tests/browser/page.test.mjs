@@ -111,7 +111,7 @@ test('a person signs up a username that is free', async () => {
     assert.deepEqual(await run.list('grete'), ['grete']);
 });
 
-test('the page says that a username is taken while a person types it', async () => {
+test('while a person types a username, the page says whether it is taken', async () => {
     await run.create('taken', 'Ὀδυσσέα', 'ｶﾞｽ', 'Dvořák'.normalize('NFD'));
     await onPage({}, async (page, { username, availability }) => {
         for (const name of ['taken', 'TAKEN', 'ｔａｋｅｎ', 'ὈΔΥΣΣΈΑ', 'ガス', 'ｶﾞｽ', 'dvořák']) {

@@ -44,7 +44,7 @@ pub fn seed() -> u64 {
 /// Checks a history. If the history breaks a rule, saves the history to a file.
 ///
 /// # Errors
-/// Fails if the history breaks rules. The error names the seed, the file and the rules.
+/// Fails if the history breaks a rule. The error names the seed, the file and the broken rules.
 ///
 /// # Panics
 /// Panics if the file can't be written.

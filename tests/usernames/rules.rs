@@ -135,8 +135,8 @@ fn a_combining_mark_is_not_allowed_at_the_beginning() {
 
 #[test]
 fn a_text_is_checked_in_its_composed_form() {
-    // In each text, each character on its own is allowed. But NFC composes two characters of the
-    // text into one: a symbol, a titlecase letter, or an ĺ. Beside the ĺ, the middle dot is refused,
+    // Each character of these three texts is allowed in its place. But NFC composes the last two
+    // into one: a symbol, a titlecase letter, or an ĺ. Beside the ĺ, the middle dot is refused,
     // because it must stand between two letters l without accents.
     refuse("=\u{338}", &disallowed('≠'));
     refuse("\u{1f08}\u{345}", &disallowed('ᾈ'));

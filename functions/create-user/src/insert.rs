@@ -28,7 +28,8 @@ pub enum Insertion {
 /// item, and [`judge`] derives the result from it.
 ///
 /// # Errors
-/// Fails if the write failed, its outcome is unknown, or the existing item can't be read as a user.
+/// Fails if DynamoDB refuses the write for a reason other than its condition, if the outcome is unknown, or if the
+/// existing item can't be read as a user.
 pub async fn insert(table: &Table, new: &StoredUser) -> Result<Insertion, TableError> {
     let result = table
         .client()

@@ -40,7 +40,7 @@ pub struct Page {
 /// last page does not link to an empty page.
 ///
 /// # Errors
-/// Fails if the read failed, or the table holds an item that this service did not write.
+/// Fails if the table can't be read, or an item of the page is not a valid user.
 pub async fn query(
     table: &Table,
     wanted: &PageRequest,

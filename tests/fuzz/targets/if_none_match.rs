@@ -1,6 +1,6 @@
 //! Fuzzes the code that reads If-None-Match headers. Each line of the input is one header's value.
-//! If all values are well-formed, the code must report a match exactly if one of them matches by
-//! RFC 9110. If a value is malformed, the code may report a match only if some value is `*` or
+//! If all values are well-formed, the code must report a match if and only if one of them matches
+//! by RFC 9110. If a value is malformed, the code may report a match only if some value is `*` or
 //! contains the page's entity tag.
 #![no_main]
 

@@ -28,9 +28,9 @@ impl Protocol {
                 found.fingerprint = new.fingerprint;
             }
             Some(Without::Key) => {
-                // Leaves out the rule that only a request with a key gets a replay. In the
-                // service, a request has a key if it has a fingerprint. So this code gives the
-                // fingerprint of an empty key to users without a fingerprint.
+                // Leaves out the rule that only a request with a key gets a replay. Only
+                // a user with a fingerprint comes from a request with a key, so this code gives
+                // the fingerprint of an empty key to the users without a fingerprint.
                 for user in [&mut new, &mut found] {
                     user.fingerprint
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));
