@@ -1,4 +1,4 @@
-"""Tests that deploy the template to an emulator of AWS and call it as a client does.
+"""Tests that deploy the template to an emulator of AWS and call the API as a client does.
 
 `make verify` runs them. To run only them, after `make deploy-local` has built the functions:
 

@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
 }
 
 /// Panics. If the request has a query, the panic's message contains it, just as some messages of the standard
-/// library contain their input. Without a query, the message is a constant text.
+/// library contain their input. Without a query, the message is a string constant.
 async fn handle(request: Request) -> Result<LoggedResponse, Problem> {
     let query = request.uri().query().unwrap_or_default();
     assert!(query.is_empty(), "cannot handle {query}");

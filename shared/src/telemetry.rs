@@ -85,7 +85,7 @@ pub struct RequestLine<'a> {
     pub request_id: &'a str,
     /// The id of the request's X-Ray trace.
     pub trace_id: Option<&'a str>,
-    /// The function's name. It separates the metrics of this deployment from the metrics of other deployments.
+    /// The function's name. It separates the metrics of this stack from the metrics of other stacks.
     pub function: &'a str,
     /// The function's version.
     pub version: &'a str,

@@ -186,7 +186,7 @@ test('the page itself refuses an empty username and one that is too long', async
         await username.fill('');
         await says(availability, empty);
         assert.deepEqual(requests, []);
-        // NFC composes these 160 code points to 80 characters.
+        // NFC composes these 160 code points into 80 characters.
         await username.fill('e\u0301'.repeat(80));
         await says(availability, `“${'e\u0301'.repeat(80)}” is not taken.`);
     });

@@ -128,7 +128,7 @@ pub struct ShownUser {
 pub struct Walk {
     /// The list includes only users whose username key begins with this prefix.
     pub prefix: String,
-    /// The largest number of users on a page.
+    /// The `limit` of each request: a page may have at most this many users.
     pub limit: usize,
     /// The users of all pages.
     pub users: Vec<ShownUser>,

@@ -18,7 +18,7 @@ pub struct Name {
     pub key: String,
 }
 
-/// A spelling, its display form and its username key.
+/// Each entry has a spelling, its display form and its username key.
 const NAMES: [(&str, &str, &str); 17] = [
     ("ada", "ada", "ada"),
     ("ADA", "ADA", "ada"),
