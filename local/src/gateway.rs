@@ -266,7 +266,7 @@ impl Gateway {
     }
 
     /// Answers a request without checking its host. [`answer_client`] checks the host of each client's
-    /// request before it calls this.
+    /// request before it calls this method.
     async fn answer(&self, request: Request, source: IpAddr) -> Response {
         if request.method() == Method::POST
             && let Some(function) = invoked(request.uri().path())
