@@ -52,8 +52,8 @@ def input_that_the_contract_allows_in_words_is_accepted(
     """Fails if the API refuses valid input.
 
     Schemathesis has such a check too, but that check fails if the API refuses any input that fits
-    the schema, and the schema can't describe all rules. So schemathesis.toml loosens that check, and
-    this check covers input that is certainly valid.
+    the schema, and the schema can't describe all rules. So schemathesis.toml loosens that check,
+    and this check covers input that is certainly valid.
     """
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
