@@ -133,7 +133,7 @@ pub struct Comparison {
     /// The memory of a function in MB, and the percentage of a processor that Lambda gives to it.
     /// `None` at full speed.
     pub quota: Option<(u32, u32)>,
-    /// One entry for each contestant, in their order.
+    /// One entry for each contestant, in the order of the list of contestants.
     pub figures: Vec<Figures>,
 }
 

@@ -53,7 +53,7 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let cause = telemetry::chain(&*error);
-            telemetry::write_fatal(&format!("Lambda's runtime interface is gone: {cause}"));
+            telemetry::write_fatal(&format!("Lambda's Runtime API is gone: {cause}"));
             ExitCode::FAILURE
         }
     }

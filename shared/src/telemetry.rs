@@ -217,7 +217,7 @@ struct Line<'a> {
     message: &'a str,
 }
 
-/// Logs why the function ends: it can't start, or it can no longer reach Lambda's runtime interface.
+/// Logs why the function ends: it can't start, or it can no longer reach Lambda's Runtime API.
 pub fn write_fatal(message: &str) {
     write_line(&Line {
         timestamp: timestamp(SystemTime::now()),

@@ -281,8 +281,8 @@ async fn a_create_succeeds_if_the_timed_out_attempt_arrives_before_its_retry() {
     let service = Service::start();
     let mut function = Function::start("create-user", &service, &Authority::new()).await;
     // The first attempt times out after 1.2 s, but its request reaches the table after 1.4 s. The
-    // second attempt starts at least 1.2 s after the call, and its request takes 0.6 s. So it
-    // reaches the table after at least 1.8 s: the request of the first attempt comes first.
+    // second attempt starts at least 1.2 s after the call, and its request takes 0.6 s. So its
+    // request reaches the table after at least 1.8 s, later than the request of the first attempt.
     let delays = [1400, 600].map(|time| WireFault::Delay(Duration::from_millis(time)));
     function.proxy.inject(delays);
     let event = Event::create_user("ada");
