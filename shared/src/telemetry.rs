@@ -34,7 +34,7 @@ pub enum Metric {
     Conflicts,
     /// The response was a page of users, or 304 because the caller already had the page.
     PagesListed,
-    /// DynamoDB throttled the last attempt of a request.
+    /// DynamoDB throttled the last attempt to send the function's request.
     Throttles,
     /// DynamoDB throttled a request because a key range reached its limit (see
     /// [`Throttled`](crate::table::TableError::Throttled)).
