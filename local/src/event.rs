@@ -20,8 +20,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// A UTF-8 body is text in the event if its media type is missing or begins with one of these
-/// prefixes. Every other body is base64.
+/// The event contains a UTF-8 body as text if the body's media type is missing or begins with one of
+/// these prefixes. It contains any other body as base64.
 const TEXT: [&str; 4] = [
     "text/",
     "application/json",

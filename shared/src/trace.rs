@@ -513,7 +513,7 @@ fn new_id() -> u64 {
 }
 
 // The rest of this file writes the part of Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) that
-// spans need. A crate with generated code, such as `prost`, would make cold starts longer (docs/decisions/0007).
+// spans need. A crate that generates this code, such as `prost`, would make cold starts longer (docs/decisions/0007).
 
 enum Value<'a> {
     Text(&'a str),

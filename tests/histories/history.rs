@@ -18,7 +18,7 @@ pub struct History {
     pub failure: Option<String>,
     /// All operations, in the order in which they ended.
     pub operations: Vec<Operation>,
-    /// The lists that were read after the last write, each to its last page. No faults were
+    /// The lists that were read after the last write, each up to its last page. No faults were
     /// injected at that time. The first list has no prefix, so it shows all users.
     pub walks: Vec<Walk>,
     /// All items that a scan of the table returned after the last write.
@@ -74,8 +74,8 @@ pub struct List {
     pub limit: usize,
     /// The last username on the previous page. `None` for the first page.
     pub after: Option<String>,
-    /// The number of the walk. In a walk, a client reads one or more pages of the same list, one
-    /// page after another.
+    /// Identifies the walk. In a walk, a client reads one or more pages of the same list, one page
+    /// after another.
     pub walk: usize,
 }
 

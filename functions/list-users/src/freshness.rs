@@ -52,7 +52,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Creates the cache for pages up to `max_age` old. If `max_age` is zero, there is no cache.
+    /// Creates a cache for pages that are at most `max_age` old. If `max_age` is zero, there is no cache.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
         if max_age.is_zero() {

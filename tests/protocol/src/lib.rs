@@ -165,8 +165,8 @@ pub struct State {
     pub progress: Progress,
     /// The attempts that clients sent before the erasure began: one bit for each attempt.
     pub begun: u8,
-    /// The users that the operator deleted on purpose: the user to erase, and users that the same
-    /// request created in another attempt.
+    /// The users that the operator deleted on purpose: the user to erase, and other users that were
+    /// created by attempts of that user's request.
     pub erased: u16,
     /// Whether a late copy of the operator's delete may still arrive.
     pub late_delete: bool,
@@ -960,7 +960,7 @@ pub const ONE_OWNER: &str = "a username has one owner";
 pub const OWN_USER: &str = "a 201 is about the request's own user";
 /// No attempt gets a replay of a user that the attempt itself created.
 pub const TRUE_REPLAY: &str = "no attempt gets a replay of a user that it created";
-/// If a request gets a 409 because a user has the username, another request created this user.
+/// If a request gets a 409, the user who has the username was created by another request.
 pub const TRUE_CONFLICT: &str = "a 409 means that another request created the user";
 /// A list shows every user that a client got in a 201, unless the user was erased.
 pub const LISTED: &str = "a list shows every acknowledged user";
