@@ -95,7 +95,8 @@ def all_at_once(template: str, record: dict[str, Any], written: Callable[[Any], 
 
 
 def one_by_one(template: str, record: dict[str, Any], written: Callable[[Any], str]) -> str:
-    """Replaces the placeholders one after another, even those in a text that it has inserted."""
+    """Replaces the placeholders one after another. If an inserted text contains a later one of the
+    template's placeholders, this placeholder is replaced too."""
     for path in PLACEHOLDER.findall(template):
         template = template.replace(f"<$.{path}>", written(value_at(record, path)))
     return template

@@ -220,7 +220,7 @@ async fn compare(
     }
 }
 
-/// The contestant that is being measured. Prints its name if the benchmark panics.
+/// The contestant that is running. Prints its name if the benchmark panics.
 struct Running<'a>(&'a str);
 
 impl Drop for Running<'_> {

@@ -48,8 +48,8 @@ const LEFT_OUT: [&str; 7] = [
 /// Builds the request that creates the template's only table under the name `table_name`.
 ///
 /// # Errors
-/// Fails if the template is not YAML, does not declare exactly one table, or gives the table a property that this file
-/// does not list.
+/// Fails if the template is not YAML, does not declare exactly one table, or gives the table a property that is
+/// invalid or that this module does not know.
 pub fn create_table_request(
     template: &str,
     table_name: &str,

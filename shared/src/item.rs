@@ -107,7 +107,8 @@ pub fn to_item(stored: &StoredUser) -> Item {
 /// Reads a user from its item.
 ///
 /// # Errors
-/// Fails if an attribute is missing or has the wrong type, or the id is invalid. The error names the attribute.
+/// Fails if an attribute other than `request` is missing, or if an attribute has the wrong type or an invalid value. The
+/// error names the attribute.
 pub fn from_item(mut item: Item) -> Result<StoredUser, ItemError> {
     let mut text = |name| match item.remove(name) {
         Some(AttributeValue::S(text)) => Some(text),

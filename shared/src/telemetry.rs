@@ -241,7 +241,7 @@ pub fn take_panic() -> String {
 /// Sets up the logging of warnings, errors and panics as JSON lines.
 ///
 /// The log line of a panic names the place in the code. It contains the panic's message only if the message is a
-/// constant text, because a formatted message may contain data.
+/// string constant, because a formatted message may contain data.
 pub fn init() {
     tracing_subscriber::fmt()
         .json()

@@ -140,8 +140,9 @@ impl Parent {
     }
 }
 
-/// Returns the id of the trace in a [tracing header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader),
-/// such as `1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f`. X-Ray finds a trace by this id.
+/// Returns the trace's id, such as `1-69281c3f-5d3b8c1a2f4e6a7b8c9d0e1f`, from a [tracing
+/// header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader). X-Ray finds
+/// a trace by this id.
 #[must_use]
 pub fn trace_id(header: &str) -> Option<&str> {
     field(header, "Root")

@@ -524,10 +524,10 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
             }
         }
     }
-    // `unmapped_keys` is the checksum of all usernames that older versions of the service accepted,
-    // with their keys. Those versions refused special letters, and checked characters before they
-    // composed the text. With those versions, the checksum was the first number below. So if this
-    // assertion holds, no such key has changed.
+    // Older versions of the service refused special letters, and checked characters before they
+    // composed the text. `unmapped_keys` is the checksum of the usernames above that those versions
+    // accepted, and of their keys. In those versions, it was the first number below. So if the first
+    // assertion holds, none of those keys has changed.
     assert_eq!(unmapped_keys.finalize(), 763_125_575);
     assert_eq!(keys.finalize(), 3_915_216_721);
 }

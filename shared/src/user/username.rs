@@ -263,9 +263,9 @@ fn check_characters(text: &str) -> Result<(), UsernameError> {
 /// It would therefore refuse most vocalized Hebrew and Arabic names and nearly all names in Thaana.
 ///
 /// This function makes one exception to the Bidi Rule: a username may end with one `'` after a Hebrew letter. The rule
-/// allows a geresh (U+05F3) there, but keyboards send `'` instead. Between left-to-right words, a program may show this
-/// `'` before the username instead of after it. But no right-to-left username may begin with `'`, so nobody can mistake
-/// the username for another one.
+/// allows a geresh (U+05F3) there, but keyboards send `'` instead. In left-to-right text, this `'` is drawn at the right of
+/// the username, where the username begins, instead of at the left. But no right-to-left username may begin with `'`, so
+/// nobody can mistake the username for another one.
 fn breaks_bidi_rule(text: &str) -> bool {
     use BidiClass::{AL, AN, BN, CS, EN, ES, ET, NSM, ON, R};
     if text.is_ascii() {

@@ -28,9 +28,9 @@ impl Protocol {
                 found.fingerprint = new.fingerprint;
             }
             Some(Without::Key) => {
-                // Leaves out the rule that only a request with a key gets a replay. Only
-                // a user with a fingerprint comes from a request with a key, so this code gives
-                // the fingerprint of an empty key to the users without a fingerprint.
+                // Leaves out the rule that only a request with a key gets a replay. A user
+                // has a fingerprint only if its request had a key. So this code gives users without
+                // a fingerprint the fingerprint of an empty key.
                 for user in [&mut new, &mut found] {
                     user.fingerprint
                         .get_or_insert_with(|| Fingerprint::new(&Caller::Anyone, ""));

@@ -287,8 +287,8 @@ pub enum Erasure {
     /// Like `DeleteById`, but for an old user: no write of the attempt that created the user can
     /// still arrive at the table.
     DeleteOldById,
-    /// Delete the user with the username, whatever its id is. Wait until writes of earlier attempts
-    /// can no longer arrive, and delete again in the same way.
+    /// Delete the user with the username, whatever its id is. Wait until no write of an attempt
+    /// that was sent before the erasure can still arrive, and delete again in the same way.
     DeleteTwice,
     /// Like `DeleteTwice`, but look up the user first. Both deletes have the same condition: the
     /// user in the table has the id of the user that was looked up, or has the fingerprint and the
