@@ -190,7 +190,8 @@ async fn erased_users_stay_erased_and_other_users_are_kept_under_faults() {
     ));
 }
 
-/// Faults for creates and deletes. Each delay is longer than the SDK waits for an answer.
+/// Faults for creates and deletes. Each delay is longer than the time that the SDK waits for an
+/// answer.
 fn faults() -> impl Iterator<Item = WireFault> {
     let kinds = [
         WireFault::Delay(Duration::from_millis(1500)),

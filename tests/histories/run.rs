@@ -46,8 +46,8 @@ const LISTERS: usize = 3;
 /// to a next page.
 const MAX_PAGES: usize = 1000;
 
-/// The maximum ages of a page, in seconds, from which a run chooses. With 0, the template's
-/// default, list-users caches no page.
+/// The maximum ages of a page, in seconds, from which a run chooses. With 0 (the
+/// template's default), list-users caches no page.
 const MAX_AGES: [u64; 3] = [0, 0, 2];
 
 /// The callers and the Idempotency-Keys from which clients choose. Both lists are short, so that

@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The number of samples in a minute.
 const MINUTE: usize = 60;
-/// The largest number of pages that are read before a new list begins.
+/// A client reads at most this many pages of a list before it starts the next list.
 const PAGES: usize = 100;
 
 #[tokio::main]

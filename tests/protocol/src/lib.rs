@@ -41,8 +41,8 @@ pub const CLIENTS: usize = 3;
 pub const USERNAMES: [&str; 4] = ["ada", "Ada", "bea", "Bea"];
 /// Pairs of caller and Idempotency-Key: two callers use the same key, and one caller uses two keys.
 pub const KEYS: [(&str, &str); 3] = [("alma", "one"), ("boris", "one"), ("alma", "two")];
-/// The maximum number of times that a client sends its request, and that a function sends its
-/// write.
+/// How often a client sends its request at most, and how often each function sends its write at
+/// most.
 const ATTEMPTS: usize = 2;
 
 /// The request that a client sends.

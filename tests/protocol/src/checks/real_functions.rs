@@ -212,7 +212,7 @@ impl<'a> World<'a> {
             }
             Action::Erase => {
                 match self.state.progress {
-                    Progress::Found(_) => self.wait(),
+                    Progress::Found(_) => self.end_earlier_calls(),
                     Progress::Waited(_) => self.delete().await,
                     _ => {}
                 }
@@ -289,7 +289,7 @@ impl<'a> World<'a> {
     }
 
     /// Ends every call that began before the erasure, and discards the writes of these calls.
-    fn wait(&mut self) {
+    fn end_earlier_calls(&mut self) {
         for (number, function) in self.functions.as_flattened_mut().iter_mut().enumerate() {
             if self.state.begun >> number & 1 == 1 {
                 if let Some(answer) = function.answer.take() {
