@@ -304,7 +304,7 @@ where
                     cause,
                     key_range: failure.err().key_range_throttled(),
                 },
-                // A response without an error code (`None`) is not from DynamoDB, or it can't be read. The errors named
+                // A response without an error code (`None`) is not from DynamoDB or can't be read. The errors named
                 // in this arm are temporary: a transaction or another region is writing the same item, or a part of the
                 // request arrived too late.
                 None

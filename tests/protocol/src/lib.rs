@@ -559,8 +559,8 @@ impl Protocol {
         })
     }
 
-    /// The operator waits. Afterwards, two kinds of messages can no longer arrive: writes of
-    /// attempts that clients sent before the erasure began, and a late copy of the delete.
+    /// The operator waits. Afterwards, a late copy of the delete can no longer arrive. If a client
+    /// sent an attempt before the erasure began, the writes of this attempt cannot arrive either.
     fn wait(state: &mut State) {
         for (number, run) in state.runs.iter_mut().flatten().enumerate() {
             if state.begun >> number & 1 == 1 {
