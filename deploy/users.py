@@ -77,7 +77,7 @@ def pages(client: Any, table: str, rate: int, start: Item | None, least: str) ->
     """Yields the pages of a table after the key `start`, or all pages if `start` is None.
 
     Leaves out users whose id is smaller than `least`. An id begins with the time of creation, so
-    these users are older.
+    these users were created before `least`.
     """
     while True:
         began = time.monotonic()

@@ -77,7 +77,8 @@ impl Report {
     /// Panics if the files can't be written.
     pub fn write(&self) {
         let folder = root().join("bench/results");
-        let json = serde_json::to_string_pretty(self).expect("numbers and texts are JSON");
+        let json =
+            serde_json::to_string_pretty(self).expect("numbers and strings can be written as JSON");
         for (name, content) in [
             ("results.json", json + "\n"),
             ("results.md", self.markdown()),

@@ -35,7 +35,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(parameters, key).expect("a certificate");
         let file = NamedTempFile::new().expect("a temporary file");
-        fs::write(file.path(), issuer.pem()).expect("the file takes a certificate");
+        fs::write(file.path(), issuer.pem()).expect("the temporary file can be written");
         Self { issuer, file }
     }
 

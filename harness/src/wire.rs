@@ -35,7 +35,7 @@ pub enum WireFault {
     Stall,
     /// The table executes the request. The connection stays open, but no answer comes.
     StallAnswer,
-    /// The table executes the request. The connection stays open. The answer ends at this break.
+    /// The table executes the request. The connection stays open. The answer stops at this point.
     StallWithinAnswer(Break),
     /// The table executes the request, and the proxy changes the answer's content type to this one.
     ContentType(&'static str),

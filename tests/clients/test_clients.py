@@ -1,7 +1,7 @@
 """Tests clients generated from openapi.yaml, and the requests in docs/requests.http.
 
 `make verify` runs these tests. To run only these tests, install the tools, build the local run, and
-call:
+run:
 
     .tools/python-client/bin/python -m unittest discover -s tests/clients -p "test_*.py"
 """

@@ -553,7 +553,7 @@ proptest! {
             (Ok(display), Ok(username)) => {
                 let key = <UsernameCaseMapped as PrecisFastInvocation>::enforce(display.as_ref());
                 // The crate checks the characters before it lower-cases them, and its Bidi Rule does
-                // not depend on case. So for every display form, it returns a key. The crate
+                // not depend on case. So the crate returns a key for every display form. It
                 // lower-cases every Σ to σ, but does not change ς. The service replaces ς with σ,
                 // so this test does the same with the crate's key.
                 let key = key.map(|key| key.replace('ς', "σ"));

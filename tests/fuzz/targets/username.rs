@@ -74,9 +74,9 @@ fn check_refused(text: &str, error: &UsernameError) {
             character: Some(it),
         }
         | UsernameError::LeadingMark { mark: it } => {
-            // The error names a character of the text, of its NFC form or of its NFKC form. But for
-            // a half-width character, such as U+FFA1, it may name the ordinary form, U+3131, which
-            // none of the three contains. So if the text has half-width characters, this check
+            // The error names a character of the text, of its NFC form or of its NFKC form. If the
+            // character is half-width, such as U+FFA1, the error may also name the ordinary form,
+            // U+3131, which none of the three contains. So if the text has half-width characters, this check
             // accepts any character.
             let mut characters = text.chars().chain(text.nfc()).chain(text.nfkc());
             let is_half_width = |character| ('\u{ff61}'..='\u{ffee}').contains(&character);
