@@ -273,7 +273,7 @@ function positionOf(count) {
   // The list's prefix is in its URL. The field may already hold a newer prefix.
   const wanted = new URL(pages[0]).searchParams.get('prefix');
   if (wanted === null) return 'Nobody has signed up yet.';
-  return `Nobody’s username begins with ${quote(wanted)}.`;
+  return `No username begins with ${quote(wanted)}.`;
 }
 
 function row(user) {

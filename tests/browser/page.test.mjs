@@ -236,7 +236,7 @@ test('a person can filter the list by the beginning of a username', async () => 
         await says(position, 'User 1');
         await prefix.fill('filters');
         await lists(rows, []);
-        await says(position, 'Nobody’s username begins with “filters”.');
+        await says(position, 'No username begins with “filters”.');
         await prefix.fill('f'.repeat(81));
         await says(position, 'The prefix has 81 characters; at most 80 are allowed.');
         // A late response for an earlier prefix must not replace the list for the current prefix.
@@ -263,7 +263,7 @@ test('the page shows every username as text, even one that looks like HTML', asy
         await username.fill(markup);
         await says(availability, `“${markup}” is taken.`);
         await prefix.fill('<img>');
-        await says(page.locator('#position'), 'Nobody’s username begins with “<img>”.');
+        await says(page.locator('#position'), 'No username begins with “<img>”.');
         assert.equal(await page.locator('img').count(), 0);
 
         // A right-to-left name must not reorder the text around it.
@@ -414,7 +414,7 @@ test('the message for an empty list names the prefix that was requested', async 
             await route.continue();
         });
         await prefix.fill('nobody');
-        await says(position, 'Nobody’s username begins with “nobody”.');
+        await says(position, 'No username begins with “nobody”.');
         assert.equal(await prefix.inputValue(), 'nobody-else');
     });
 });
@@ -479,7 +479,7 @@ test('axe finds no fault in the page, in light and dark mode, and the page fits 
                 });
                 await hasNoFault(page, 'nobody', async () => {
                     await prefix.fill('xy');
-                    await says(position, 'Nobody’s username begins with “xy”.');
+                    await says(position, 'No username begins with “xy”.');
                 });
                 await hasNoFault(page, 'unreachable', async () => {
                     await page.route(`${run.users}?**`, (route) => route.abort());

@@ -517,8 +517,8 @@ fn no_key_changes_with_the_tables_of_a_newer_toolchain_or_crate() {
                 continue;
             };
             update(&mut keys, &username);
-            // `unmapped_keys` covers a username only if parsing changes nothing but the width of
-            // characters.
+            // `unmapped_keys` covers the usernames that parsing leaves as they are, except for the
+            // width of characters.
             if username.as_str() == ordinary_width(&text) {
                 update(&mut unmapped_keys, &username);
             }
